@@ -44,7 +44,7 @@ describe('portableLog', () => {
         check(1 - 2 ** (e - 1) * (1 + j / 53));
       }
     }
-    for (let e = -1022; e < 1024; e++) for (const m of [1, 1.2, 1.414, 1.415, 1.9999]) check(m * 2 ** e);
+    for (let e = -1022; e < 1024; e++) for (const m of [1, 1.2, 1.4, 1.42, 1.9999]) check(m * 2 ** e);
     expect(worst).toBeLessThan(1e-15);
     expect(worst).toBeGreaterThan(0);
   });
