@@ -27,7 +27,7 @@ export const NoisePurpose = {
   LABEL: 2,
 } as const;
 
-/** The address of one noise value; the first four fields of the layout in words of 32 bits or less. */
+/** The address of one noise value. Image i of a run has the same noise whatever batch it is in. */
 export interface NoiseAddress {
   /** Safe integer >= 0. */
   seed: number;
