@@ -1,1 +1,12 @@
-export {};
+// @tessera/torch: libtorch for TypeScript.
+
+export { enableGrad, isGradEnabled, noGrad } from './autograd.ts';
+export { fromBytes, fromTypedArray, type NestedNumbers, tensor } from './create.ts';
+export { type Argument, type DispatchEvent, type Listener, listen, type Operation, type Result } from './dispatch.ts';
+export { type DType, isDType, type TypedArray } from './dtype.ts';
+export { TensorError, type TensorErrorCode } from './errors.ts';
+export * from './generated/operations.ts';
+export { exponentialNoise, gumbelNoise, type NoiseKey } from './noise.ts';
+export { cudaDeviceCount, getNumThreads, manualSeed, setNumThreads, torchVersion } from './runtime.ts';
+export { keep, memoryStats, scope } from './scope.ts';
+export { Tensor } from './tensor.ts';

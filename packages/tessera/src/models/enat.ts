@@ -1,0 +1,307 @@
+/**
+ * ENAT (Ni et al., NeurIPS 2024): a masked transformer that treats the two kinds of tokens apart. Encoder blocks see
+ * visible tokens only; decoder blocks see mask tokens, which attend to the encoder's output and to themselves. Between
+ * steps the visible tokens' features are reused: only tokens revealed since the last step run through the encoder
+ * (the paper's "critical" tokens), attending to the projected features of the older ones.
+ *
+ * Checked against the released implementation's behaviour (LeapLabTHU/ENAT) by the parity suite. Differences:
+ * - Sub-sequences are given as positions; nothing is put back into [B, L, D] that the result does not need. The reused
+ *   state is the visible features with their positions; attention does not depend on the order of its keys.
+ * - Class conditioning (adaLN) depends on the label alone, so it is computed once by `condition`, not at each step.
+ * - Dropout is an argument, not a mode.
+ *
+ * Shapes: B batch, L tokens, D width, V codes, R/F/M reused, fresh and masked tokens of a sample (equal across B).
+ */
+
+import {
+  cat,
+  dropout,
+  embedding,
+  gelu,
+  layerNorm,
+  linear,
+  scaledDotProductAttention,
+  silu,
+  type Tensor,
+} from '@tessera/torch';
+import { z } from 'zod';
+import { ZEROS } from '../nn/initialisation.ts';
+import { Embedding, LayerNorm, Linear } from '../nn/layers.ts';
+import { Module, type ParameterBuilder } from '../nn/module.ts';
+
+export const enatConfigSchema = z.strictObject({
+  /** Side of the token grid; L = gridSize². */
+  gridSize: z.int().min(1).max(256),
+  /** V; the mask token is V. */
+  codebookSize: z.int().min(2).max(1 << 20),
+  /** Classes without the null label, which is `numClasses`. */
+  numClasses: z.int().min(1).max(1 << 20),
+  /** D. */
+  embedDim: z.int().min(1).max(16384),
+  encoderDepth: z.int().min(1).max(256),
+  decoderDepth: z.int().min(1).max(256),
+  numHeads: z.int().min(1).max(256),
+  mlpRatio: z.number().positive().max(16).default(4),
+  /** Dropout on token embeddings while training. */
+  tokenDropout: z.number().min(0).max(0.9).default(0.1),
+});
+
+export type EnatConfig = z.infer<typeof enatConfigSchema>;
+
+/** Visible tokens' features after a step, with where they are: what the next step reuses. */
+export interface EnatState {
+  /** [B, N] int64. */
+  positions: Tensor;
+  /** [B, N, D]. */
+  features: Tensor;
+}
+
+/** One forward pass. Together `reused`, `fresh` and `masked` name every position once. */
+export interface EnatInput {
+  /** [B, L] int64; at masked positions the value is not read. */
+  tokens: Tensor;
+  /** Positions of visible tokens to encode: [B, F] int64, or undefined for none. */
+  fresh?: Tensor | undefined;
+  /** Positions of mask tokens: [B, M] int64. */
+  masked: Tensor;
+  /** Features of visible tokens from the step before. */
+  reused?: EnatState | undefined;
+  /** From `condition`. */
+  conditioning: Tensor;
+  /** Token dropout: a probability, or a recorded keep mask [B, L, D] with the probability that scales it. */
+  dropout?: { probability: number; keep?: Tensor };
+}
+
+export interface EnatOutput {
+  /** Features of the mask tokens, before the head: [B, M, D]. */
+  masked: Tensor;
+  /** Undefined when no token is visible. */
+  state: EnatState | undefined;
+}
+
+export class Enat extends Module {
+  readonly config: EnatConfig;
+  private readonly tokenEmbedding: TokenEmbedding;
+  private readonly labelEmbedding: Embedding;
+  private readonly reuse: ReuseProjection;
+  private readonly blocks: Block[];
+  private readonly norm: LayerNorm;
+  private readonly mlm: TiedHead;
+
+  constructor(config: EnatConfig, p: ParameterBuilder) {
+    super(p);
+    this.config = config;
+    const { embedDim: D, codebookSize, numClasses, gridSize, mlpRatio } = config;
+    this.tokenEmbedding = new TokenEmbedding(p.child('x_embedder'), codebookSize + 1, gridSize * gridSize, D);
+    this.labelEmbedding = new Embedding(p.child('y_embedder'), numClasses + 1, D, 0.02, 'embedding_table.weight');
+    // Never used, but part of every official file (strict loading).
+    new Mlp(p.child('prev_embedder'), D, 4 * D);
+    this.reuse = new ReuseProjection(p.child('prev_proj'), D);
+    this.blocks = Array.from(
+      { length: config.encoderDepth + config.decoderDepth },
+      (_, i) => new Block(p.child('blocks', i), D, config.numHeads, Math.round(D * mlpRatio)),
+    );
+    this.norm = new LayerNorm(p.child('norm'), D, 1e-5);
+    this.mlm = new TiedHead(p.child('mlm_layer'), D, codebookSize);
+  }
+
+  get seqLen(): number {
+    return this.config.gridSize ** 2;
+  }
+  get maskToken(): number {
+    return this.config.codebookSize;
+  }
+  get nullLabel(): number {
+    return this.config.numClasses;
+  }
+
+  /** Modulations of all blocks for these labels: labels — [B] int64; returns [blocks, B, 1, 8D]. */
+  condition(labels: Tensor): Tensor {
+    const c = silu(this.labelEmbedding.forward(labels)); // [B, D]
+    return stackModulations(this.blocks, c);
+  }
+
+  forward(input: EnatInput): EnatOutput {
+    const { tokens, fresh, masked, reused, conditioning } = input;
+    const embed = (positions: Tensor, ids: Tensor): Tensor => {
+      const x = this.tokenEmbedding.forward(ids, positions);
+      return input.dropout === undefined ? x : dropTokens(x, positions, input.dropout);
+    };
+    const old = reused === undefined ? undefined : this.reuse.forward(reused.features.detach()); // [B, R, D]
+    let x = fresh === undefined ? undefined : embed(fresh, tokens.gather(1, fresh)); // [B, F, D]
+    const { encoderDepth } = this.config;
+    if (x !== undefined) {
+      for (let i = 0; i < encoderDepth; i++) x = this.blocks[i]!.forward(x, conditioning.select(0, i), old);
+    }
+    const features = old === undefined ? x : x === undefined ? old : cat([old, x], 1); // [B, R + F, D]
+    let y = embed(masked, masked.fullLike(this.maskToken)); // [B, M, D]
+    for (let i = encoderDepth; i < this.blocks.length; i++) {
+      y = this.blocks[i]!.forward(y, conditioning.select(0, i), features);
+    }
+    if (features === undefined) return { masked: y, state: undefined };
+    const positions =
+      reused === undefined ? fresh! : fresh === undefined ? reused.positions : cat([reused.positions, fresh], 1);
+    return { masked: y, state: { positions, features } };
+  }
+
+  /** features — [B, N, D] of any positions; returns logits [B, N, V], the mask token cut off. */
+  head(features: Tensor): Tensor {
+    return this.mlm.forward(this.norm.forward(features), this.tokenEmbedding.words);
+  }
+
+  /** The embedding of every token as the network sees it, for inspection: tokens — [B, L]; returns [B, L, D]. */
+  embedTokens(tokens: Tensor, positions: Tensor): Tensor {
+    return this.tokenEmbedding.forward(tokens, positions);
+  }
+
+  /** The embedding of class labels: [B] int64 to [B, D]. */
+  embedLabels(labels: Tensor): Tensor {
+    return this.labelEmbedding.forward(labels);
+  }
+
+  /** Reused features as the blocks see them: [B, R, D] to [B, R, D]. */
+  projectReused(features: Tensor): Tensor {
+    return this.reuse.forward(features);
+  }
+
+  /** One block by number, encoder first, on given tokens: for inspection. */
+  runBlock(index: number, x: Tensor, conditioning: Tensor, foreign?: Tensor): Tensor {
+    return this.blocks[index]!.forward(x, conditioning.select(0, index), foreign);
+  }
+}
+
+/** LN(word[id] + position[p]). */
+class TokenEmbedding {
+  readonly words: Tensor; // [V + 1, D]
+  private readonly positions: Tensor; // [L, D]
+  private readonly norm: LayerNorm;
+
+  constructor(p: ParameterBuilder, numTokens: number, seqLen: number, dim: number) {
+    this.words = p.parameter('word_embeddings.weight', [numTokens, dim], { kind: 'normal', std: 0.02 });
+    this.positions = p.parameter('position_embeddings.weight', [seqLen, dim], { kind: 'normal', std: 0.02 });
+    this.norm = new LayerNorm(p.child('LayerNorm'), dim, 1e-6);
+  }
+
+  /** ids, positions — [B, N] int64; returns [B, N, D]. */
+  forward(ids: Tensor, positions: Tensor): Tensor {
+    return this.norm.forward(embedding(this.words, ids).add(embedding(this.positions, positions)));
+  }
+}
+
+/** D → hidden → D with the tanh form of GELU. */
+class Mlp {
+  private readonly fc1: Linear;
+  private readonly fc2: Linear;
+
+  constructor(p: ParameterBuilder, dim: number, hidden: number) {
+    this.fc1 = new Linear(p.child('fc1'), dim, hidden);
+    this.fc2 = new Linear(p.child('fc2'), hidden, dim);
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.fc2.forward(gelu(this.fc1.forward(x), { approximate: 'tanh' }));
+  }
+}
+
+/** What turns the last step's features into this step's: y + MLP(LN(y)). */
+class ReuseProjection {
+  private readonly norm: LayerNorm;
+  private readonly mlp: Mlp;
+
+  constructor(p: ParameterBuilder, dim: number) {
+    this.norm = new LayerNorm(p.child('norm'), dim, 1e-6);
+    this.mlp = new Mlp(p.child('mlp'), dim, 4 * dim);
+  }
+
+  forward(y: Tensor): Tensor {
+    return y.add(this.mlp.forward(this.norm.forward(y)));
+  }
+}
+
+/**
+ * A DiT-style block with self-cross attention: one softmax over the keys of foreign tokens (projection A) and of the
+ * block's own (projection B). The order of the modulations is the official checkpoints'.
+ */
+class Block {
+  readonly modulation: Linear;
+  private readonly q: Linear;
+  private readonly kvForeign: Linear;
+  private readonly kvOwn: Linear;
+  private readonly proj: Linear;
+  private readonly mlp: Mlp;
+  private readonly dim: number;
+  private readonly numHeads: number;
+
+  constructor(p: ParameterBuilder, dim: number, numHeads: number, hidden: number) {
+    this.dim = dim;
+    this.numHeads = numHeads;
+    this.q = new Linear(p.child('attn.q'), dim, dim);
+    this.kvForeign = new Linear(p.child('attn.kv.A'), dim, 2 * dim);
+    this.kvOwn = new Linear(p.child('attn.kv.B'), dim, 2 * dim);
+    this.proj = new Linear(p.child('attn.proj'), dim, dim);
+    this.mlp = new Mlp(p.child('mlp'), dim, hidden);
+    // Zero: every gate starts closed and the block as the identity (Peebles and Xie 2023, adaLN-Zero).
+    this.modulation = new Linear(p.child('adaLN_modulation.1'), dim, 8 * dim, { weightInit: ZEROS });
+  }
+
+  /** x — [B, N, D] own tokens; modulation — [B, 1, 8D]; foreign — [B, K, D] or undefined; returns [B, N, D]. */
+  forward(x: Tensor, modulation: Tensor, foreign: Tensor | undefined): Tensor {
+    const [shiftA, scaleA, shiftF, scaleF, gateA, shiftM, scaleM, gateM] = modulation.chunk(8, -1) as [
+      Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
+    ]; // biome-ignore format: eight of a kind
+    const own = this.modulate(x, shiftA, scaleA);
+    const keysValues =
+      foreign === undefined
+        ? this.kvOwn.forward(own)
+        : cat([this.kvForeign.forward(this.modulate(foreign, shiftF, scaleF)), this.kvOwn.forward(own)], 1); // [B, K + N, 2D]
+    const [k, v] = keysValues.chunk(2, -1) as [Tensor, Tensor];
+    const attended = scaledDotProductAttention(this.heads(this.q.forward(own)), this.heads(k), this.heads(v));
+    const merged = attended.transpose(1, 2).reshape([x.size(0), x.size(1), this.dim]); // [B, N, D]
+    const h = x.add(gateA.mul(this.proj.forward(merged)));
+    return h.add(gateM.mul(this.mlp.forward(this.modulate(h, shiftM, scaleM))));
+  }
+
+  /** LN(x) · (1 + scale) + shift. */
+  private modulate(x: Tensor, shift: Tensor, scale: Tensor): Tensor {
+    return layerNorm(x, [this.dim], undefined, undefined, 1e-6).mul(scale.add(1)).add(shift);
+  }
+
+  private heads(x: Tensor): Tensor {
+    return x.unflatten(-1, [this.numHeads, this.dim / this.numHeads]).transpose(1, 2); // [B, H, N, K]
+  }
+}
+
+/** The prediction head, tied to the word embeddings with the gradient stopped. */
+class TiedHead {
+  private readonly bias: Tensor; // [1, 1, V + 1]
+  private readonly fc: Linear;
+  private readonly ln: LayerNorm;
+  private readonly codebookSize: number;
+
+  constructor(p: ParameterBuilder, dim: number, codebookSize: number) {
+    this.bias = p.parameter('bias', [1, 1, codebookSize + 1], ZEROS);
+    this.fc = new Linear(p.child('fc'), dim, dim);
+    this.ln = new LayerNorm(p.child('ln'), dim, 1e-5);
+    this.codebookSize = codebookSize;
+  }
+
+  forward(x: Tensor, words: Tensor): Tensor {
+    const h = this.ln.forward(gelu(this.fc.forward(x)));
+    // The mask token's row is cut off before the product: its logit is never wanted.
+    const table = words.detach().narrow(0, 0, this.codebookSize);
+    return linear(h, table, this.bias.narrow(2, 0, this.codebookSize).flatten());
+  }
+}
+
+function stackModulations(blocks: readonly Block[], c: Tensor): Tensor {
+  return cat(
+    blocks.map((block) => block.modulation.forward(c).unsqueeze(0)),
+    0,
+  ).unsqueeze(2); // [blocks, B, 1, 8D]
+}
+
+function dropTokens(x: Tensor, positions: Tensor, { probability, keep }: { probability: number; keep?: Tensor }): Tensor {
+  if (keep === undefined) return dropout(x, probability, true);
+  const rows = keep.gather(1, positions.unsqueeze(-1).expand([-1, -1, x.size(2)]));
+  return x.mul(rows).div(1 - probability);
+}

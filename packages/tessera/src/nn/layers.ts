@@ -1,0 +1,101 @@
+/** The layers that every family shares, each a few named tensors and a forward function. */
+
+import { conv2d, embedding, groupNorm, layerNorm, linear, type Tensor } from '@tessera/torch';
+import { type Initialisation, ONES, ZEROS } from './initialisation.ts';
+import type { ParameterBuilder } from './module.ts';
+
+export class Linear {
+  readonly weight: Tensor; // [out, in]
+  readonly bias: Tensor | undefined; // [out]
+
+  constructor(
+    p: ParameterBuilder,
+    inFeatures: number,
+    outFeatures: number,
+    options: { bias?: boolean; weightInit?: Initialisation; biasInit?: Initialisation } = {},
+  ) {
+    this.weight = p.parameter('weight', [outFeatures, inFeatures], options.weightInit ?? { kind: 'xavier-uniform' });
+    this.bias = (options.bias ?? true) ? p.parameter('bias', [outFeatures], options.biasInit ?? ZEROS) : undefined;
+  }
+
+  /** x — [..., in]; returns [..., out]. */
+  forward(x: Tensor): Tensor {
+    return linear(x, this.weight, this.bias);
+  }
+}
+
+export class Embedding {
+  readonly weight: Tensor; // [count, D]
+
+  constructor(p: ParameterBuilder, count: number, dim: number, std = 0.02, name = 'weight') {
+    this.weight = p.parameter(name, [count, dim], { kind: 'normal', std });
+  }
+
+  /** indices — [...] int64; returns [..., D]. */
+  forward(indices: Tensor): Tensor {
+    return embedding(this.weight, indices);
+  }
+}
+
+/** Layer norm over the last axis with learned scale and shift. */
+export class LayerNorm {
+  readonly weight: Tensor; // [D]
+  readonly bias: Tensor; // [D]
+  private readonly eps: number;
+
+  constructor(p: ParameterBuilder, dim: number, eps: number) {
+    this.weight = p.parameter('weight', [dim], ONES);
+    this.bias = p.parameter('bias', [dim], ZEROS);
+    this.eps = eps;
+  }
+
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, this.weight.shape, this.weight, this.bias, this.eps);
+  }
+}
+
+export class GroupNorm {
+  readonly weight: Tensor; // [C]
+  readonly bias: Tensor; // [C]
+  private readonly numGroups: number;
+  private readonly eps: number;
+
+  constructor(p: ParameterBuilder, channels: number, numGroups = 32, eps = 1e-6) {
+    this.weight = p.parameter('weight', [channels], ONES);
+    this.bias = p.parameter('bias', [channels], ZEROS);
+    this.numGroups = numGroups;
+    this.eps = eps;
+  }
+
+  /** x — [N, C, Y, X]. */
+  forward(x: Tensor): Tensor {
+    return groupNorm(x, this.numGroups, this.weight, this.bias, this.eps);
+  }
+}
+
+export class Conv2d {
+  readonly weight: Tensor; // [out, in, k, k]
+  readonly bias: Tensor | undefined; // [out]
+  private readonly stride: number;
+  private readonly padding: number;
+
+  constructor(
+    p: ParameterBuilder,
+    inChannels: number,
+    outChannels: number,
+    kernel: number,
+    options: { stride?: number; padding?: number; bias?: boolean } = {},
+  ) {
+    const fanIn = inChannels * kernel * kernel;
+    this.weight = p.parameter('weight', [outChannels, inChannels, kernel, kernel], { kind: 'fan-in-uniform' });
+    this.bias =
+      (options.bias ?? true) ? p.parameter('bias', [outChannels], { kind: 'fan-in-uniform', fanIn }) : undefined;
+    this.stride = options.stride ?? 1;
+    this.padding = options.padding ?? 0;
+  }
+
+  /** x — [N, in, Y, X]. */
+  forward(x: Tensor): Tensor {
+    return conv2d(x, this.weight, this.bias, [this.stride, this.stride], [this.padding, this.padding]);
+  }
+}

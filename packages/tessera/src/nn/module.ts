@@ -1,0 +1,108 @@
+/**
+ * Modules and their parameters (design rule 9). A module is a class; its tensors are an ordered map from official name
+ * to Tensor, and that order is the checkpoint's and the optimizer's. A module never makes a tensor itself: its
+ * constructor asks a ParameterBuilder for each by name, shape and initialisation, so one constructor serves random
+ * initialisation and strict loading alike.
+ */
+
+import { keep, noGrad, scope, type Tensor } from '@tessera/torch';
+import { type Initialisation, initialTensor } from './initialisation.ts';
+
+/** Where tensors come from: freshly drawn, or a checkpoint. The tensor is owned by the module. */
+export interface ParameterSource {
+  take(name: string, shape: readonly number[], initialisation: Initialisation): Tensor;
+}
+
+export class ParameterBuilder {
+  /** Every tensor of the module, in order of construction. */
+  readonly state: Map<string, Tensor>;
+  /** Names in `state` that are not trained. */
+  readonly bufferNames: Set<string>;
+  private readonly source: ParameterSource;
+  private readonly prefix: string;
+
+  constructor(source: ParameterSource, parent?: ParameterBuilder, prefix = '') {
+    this.source = source;
+    this.prefix = prefix;
+    this.state = parent?.state ?? new Map();
+    this.bufferNames = parent?.bufferNames ?? new Set();
+  }
+
+  /** A builder whose names start with `name.`; `child('blocks', 3)` gives `blocks.3.`. */
+  child(...names: (string | number)[]): ParameterBuilder {
+    return new ParameterBuilder(this.source, this, `${this.prefix}${names.join('.')}.`);
+  }
+
+  parameter(name: string, shape: readonly number[], initialisation: Initialisation): Tensor {
+    const full = this.prefix + name;
+    const tensor = this.source.take(full, shape, initialisation);
+    this.state.set(full, tensor);
+    return tensor;
+  }
+
+  /** A tensor that is saved but not trained. */
+  buffer(name: string, shape: readonly number[], initialisation: Initialisation): Tensor {
+    this.bufferNames.add(this.prefix + name);
+    return this.parameter(name, shape, initialisation);
+  }
+}
+
+/** The base of every network: its tensors by official name. */
+export abstract class Module {
+  /** All tensors, buffers included, in checkpoint order. */
+  readonly state: ReadonlyMap<string, Tensor>;
+  private readonly builder: ParameterBuilder;
+  private trained: ReadonlyMap<string, Tensor> | undefined;
+
+  constructor(builder: ParameterBuilder) {
+    this.builder = builder;
+    this.state = builder.state;
+  }
+
+  /** The trained ones, in optimizer order. */
+  get parameters(): ReadonlyMap<string, Tensor> {
+    // Not in the constructor: subclasses fill the builder after it.
+    this.trained ??= new Map([...this.state].filter(([name]) => !this.builder.bufferNames.has(name)));
+    return this.trained;
+  }
+
+  get numParameters(): number {
+    let count = 0;
+    for (const tensor of this.parameters.values()) count += tensor.numel;
+    return count;
+  }
+
+  /** Turns gradients on or off for all parameters. Returns itself. */
+  trainable(flag = true): this {
+    for (const tensor of this.parameters.values()) tensor.requiresGrad_(flag);
+    return this;
+  }
+
+  clearGradients(): void {
+    for (const tensor of this.parameters.values()) tensor.grad = undefined;
+  }
+
+  /** Frees every tensor; the module cannot be used afterwards. */
+  dispose(): void {
+    for (const tensor of this.state.values()) tensor.dispose();
+  }
+
+  /** Copies the values of another module of the same shape into this one. */
+  copyFrom(other: Module): void {
+    noGrad(() =>
+      scope(() => {
+        for (const [name, tensor] of this.state) tensor.copy_(other.state.get(name)!);
+      }),
+    );
+  }
+}
+
+/** Random initialisation from libtorch's generator (seed it first with manualSeed). */
+export function freshParameters(): ParameterSource {
+  return { take: (_name, shape, initialisation) => keep(noGrad(() => initialTensor(shape, initialisation))) };
+}
+
+/** Constructs a module with random values. */
+export function initialise<M extends Module>(construct: (builder: ParameterBuilder) => M): M {
+  return construct(new ParameterBuilder(freshParameters()));
+}

@@ -1,0 +1,56 @@
+// Autograd switches and gradients. ATen alone suffices; torch/torch.h would double the compile time.
+#include <c10/core/GradMode.h>
+
+#include "core.h"
+
+namespace tessera {
+namespace {
+
+napi_value backward(Arguments& a) {
+  a.tensor(0).backward(a.optionalTensor(1).value_or(at::Tensor()));
+  return a.nothing();
+}
+
+/** The accumulated gradient, or undefined. */
+napi_value grad(Arguments& a) { return a.result(a.tensor(0).grad()); }
+
+napi_value clearGrad(Arguments& a) {
+  a.tensor(0).mutable_grad().reset();
+  return a.nothing();
+}
+
+/** setGrad(tensor, gradient): replaces the accumulated gradient. */
+napi_value setGrad(Arguments& a) {
+  a.tensor(0).mutable_grad() = a.tensor(1);
+  return a.nothing();
+}
+
+napi_value requiresGrad(Arguments& a) { return a.result(a.tensor(0).requires_grad()); }
+
+napi_value setRequiresGrad(Arguments& a) {
+  a.tensor(0).requires_grad_(a.boolean(1));
+  return a.nothing();
+}
+
+napi_value isGradEnabled(Arguments& a) { return a.result(c10::GradMode::is_enabled()); }
+
+napi_value setGradEnabled(Arguments& a) {
+  c10::GradMode::set_enabled(a.boolean(0));
+  return a.nothing();
+}
+
+}  // namespace
+
+const CoreEntry kAutogradFunctions[] = {
+    {"backward", backward},
+    {"grad", grad},
+    {"clearGrad", clearGrad},
+    {"setGrad", setGrad},
+    {"requiresGrad", requiresGrad},
+    {"setRequiresGrad", setRequiresGrad},
+    {"isGradEnabled", isGradEnabled},
+    {"setGradEnabled", setGradEnabled},
+    {nullptr, nullptr},
+};
+
+}  // namespace tessera

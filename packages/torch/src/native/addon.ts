@@ -1,0 +1,70 @@
+// The native addon, loaded on first use.
+
+import { createRequire } from 'node:module';
+import { TensorError } from '../errors.ts';
+import { locateAddon } from './locate-addon.ts';
+
+/** What native/*.cpp export; tensors are handles. */
+export interface Addon {
+  readonly operations: readonly ((...args: unknown[]) => unknown)[];
+  fromBytes(data: ArrayBufferView | ArrayBuffer, shape: readonly number[], dtype: string): number;
+  mapFile(path: string, offsets: readonly number[], rows: readonly (readonly [readonly number[], string])[]): number[];
+  toBytes(tensor: number): ArrayBuffer;
+  item(tensor: number): number;
+  shape(tensor: number): number[];
+  dtype(tensor: number): string;
+  device(tensor: number): string;
+  numel(tensor: number): number;
+  isLive(tensor: number): boolean;
+  toDevice(tensor: number, device: string): number;
+  channelsLast(tensor: number): number;
+  dispose(tensor: number): void;
+  beginScope(): number;
+  endScope(depth: number, survivors: readonly number[]): void;
+  keep(tensor: number): void;
+  liveTensors(): number;
+  liveBytes(): number;
+  backward(tensor: number, gradient?: number): void;
+  grad(tensor: number): number | undefined;
+  clearGrad(tensor: number): void;
+  setGrad(tensor: number, gradient: number): void;
+  requiresGrad(tensor: number): boolean;
+  setRequiresGrad(tensor: number, flag: boolean): void;
+  isGradEnabled(): boolean;
+  setGradEnabled(flag: boolean): void;
+  setNumThreads(count: number): void;
+  getNumThreads(): number;
+  manualSeed(seed: number): void;
+  torchVersion(): string;
+  cudaDeviceCount(): number;
+  exponentialNoise(
+    images: number,
+    positions: number,
+    codes: number,
+    seed: number,
+    step: number,
+    purpose: number,
+  ): number;
+  gumbelNoise(images: number, positions: number, seed: number, step: number, purpose: number): number;
+}
+
+let loaded: Addon | undefined;
+
+/** The addon; throws one line that names the remedy when it was never built. */
+export function addon(): Addon {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): Addon {
+  const { addon: path } = locateAddon();
+  try {
+    return createRequire(import.meta.url)(path) as Addon;
+  } catch (error) {
+    throw new TensorError(
+      'NO_ADDON',
+      `The native addon ${path} could not be loaded (${(error as Error).message.split('\n')[0]}): run "npm run setup".`,
+      { cause: error },
+    );
+  }
+}

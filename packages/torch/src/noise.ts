@@ -1,0 +1,34 @@
+// The noise of sampling (design rule 3) as tensors: the same values, bit for bit, as @tessera/schedule's.
+
+import { NoisePurpose } from '@tessera/schedule';
+import { wrap } from './dispatch.ts';
+import { addon } from './native/addon.ts';
+import { guarded, type Tensor } from './tensor.ts';
+
+export interface NoiseKey {
+  /** Safe integer >= 0. */
+  seed: number;
+  /** Sampling step from 0. */
+  step: number;
+  /** Default: SAMPLE for exponential noise, CHOICE for Gumbel noise. */
+  purpose?: number;
+}
+
+/**
+ * Exp(1) noise over codes. images — [B] int64, index of each image in the whole run; positions — [B, M] int64;
+ * returns [B, M, numCodes] float32 on the CPU.
+ */
+export function exponentialNoise(images: Tensor, positions: Tensor, numCodes: number, key: NoiseKey): Tensor {
+  const { seed, step, purpose = NoisePurpose.SAMPLE } = key;
+  return guarded('exponentialNoise', () =>
+    wrap(addon().exponentialNoise(images.handle, positions.handle, numCodes, seed, step, purpose)),
+  );
+}
+
+/** Standard Gumbel noise over positions 0..L-1. images — [B] int64; returns [B, L] float64 on the CPU. */
+export function gumbelNoise(images: Tensor, numPositions: number, key: NoiseKey): Tensor {
+  const { seed, step, purpose = NoisePurpose.CHOICE } = key;
+  return guarded('gumbelNoise', () =>
+    wrap(addon().gumbelNoise(images.handle, numPositions, seed, step, purpose)),
+  );
+}

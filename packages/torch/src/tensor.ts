@@ -1,0 +1,149 @@
+// The Tensor: a generation-checked handle to a libtorch tensor, its metadata, and every operation as a method. Memory
+// belongs to scopes (scope.ts), not to the garbage collector; a tensor whose scope has ended throws when it is used.
+
+import { registerTensorClass, wrap } from './dispatch.ts';
+import { type DType, type TypedArray, typedArrayOver } from './dtype.ts';
+import { TensorError } from './errors.ts';
+import { TensorMethods } from './generated/tensor-methods.ts';
+import { addon } from './native/addon.ts';
+
+export class Tensor extends TensorMethods {
+  /** The native handle: slot and generation in one number. */
+  readonly handle: number;
+
+  /** Not for users: tensors come from operations and from the functions of create.ts. */
+  constructor(handle: number) {
+    super();
+    this.handle = handle;
+  }
+
+  get shape(): number[] {
+    return guarded('shape', () => addon().shape(this.handle));
+  }
+
+  get dtype(): DType {
+    return guarded('dtype', () => addon().dtype(this.handle)) as DType;
+  }
+
+  /** `cpu` or `cuda:N`. */
+  get device(): string {
+    return guarded('device', () => addon().device(this.handle));
+  }
+
+  /** Number of entries. */
+  get numel(): number {
+    return guarded('numel', () => addon().numel(this.handle));
+  }
+
+  /** Size along one dimension; negative ones count from the end. */
+  size(dim: number): number {
+    const { shape } = this;
+    const size = shape.at(dim);
+    if (size === undefined) {
+      throw new TensorError('TORCH', `size: dimension ${dim} is outside the shape [${shape.join(', ')}]`);
+    }
+    return size;
+  }
+
+  /** False once its scope has ended or dispose() was called. */
+  get isLive(): boolean {
+    return addon().isLive(this.handle);
+  }
+
+  /** Frees the memory now; a second call does nothing. */
+  dispose(): void {
+    addon().dispose(this.handle);
+  }
+
+  /** Casts to a dtype, moves to a device, or returns itself as a new handle where nothing changes. */
+  to(target: DType | `cuda:${number}` | 'cpu'): Tensor {
+    if (target === 'cpu' || target.startsWith('cuda')) {
+      return guarded('to', () => wrap(addon().toDevice(this.handle, target)));
+    }
+    return this.toDtype(target as DType);
+  }
+
+  /** The same values in channels-last memory order, for convolutions: [N, C, Y, X] stays the shape. */
+  channelsLast(): Tensor {
+    return guarded('channelsLast', () => wrap(addon().channelsLast(this.handle)));
+  }
+
+  /** The raw values in C order, copied. */
+  toBytes(): Uint8Array {
+    return new Uint8Array(guarded('toBytes', () => addon().toBytes(this.handle)));
+  }
+
+  /** The values in C order, copied into the typed array of the dtype (int64 as bigint, halves as raw bits). */
+  toTypedArray(): TypedArray {
+    return typedArrayOver(
+      this.dtype,
+      guarded('toTypedArray', () => addon().toBytes(this.handle)),
+    );
+  }
+
+  /** The values in C order as numbers, whatever the dtype; int64 beyond 2^53 loses digits. */
+  toNumbers(): number[] {
+    const { dtype } = this;
+    if (dtype === 'float16' || dtype === 'bfloat16') {
+      const wide = this.toDtype('float32');
+      const numbers = Array.from(wide.toTypedArray() as Float32Array);
+      wide.dispose();
+      return numbers;
+    }
+    return Array.from(this.toTypedArray() as ArrayLike<number | bigint>, Number);
+  }
+
+  /** The single entry as a number. On a GPU this waits for it: keep it out of inner loops. */
+  item(): number {
+    return guarded('item', () => addon().item(this.handle));
+  }
+
+  /** For messages: `float32 [2, 3]`, or that it is gone. */
+  describe(): string {
+    return this.isLive ? `${this.dtype} [${this.shape.join(', ')}]` : 'disposed tensor';
+  }
+
+  // Autograd.
+
+  get requiresGrad(): boolean {
+    return guarded('requiresGrad', () => addon().requiresGrad(this.handle));
+  }
+
+  /** Marks a leaf as wanting gradients. Returns itself. */
+  requiresGrad_(flag = true): this {
+    guarded('requiresGrad_', () => addon().setRequiresGrad(this.handle, flag));
+    return this;
+  }
+
+  /** Adds the gradient of this scalar (or of `gradient` · this) to the `grad` of every leaf that wants one. */
+  backward(gradient?: Tensor): void {
+    guarded('backward', () => addon().backward(this.handle, gradient?.handle));
+  }
+
+  /** The accumulated gradient as a new handle, or undefined when there is none. */
+  get grad(): Tensor | undefined {
+    const handle = guarded('grad', () => addon().grad(this.handle));
+    return handle === undefined ? undefined : wrap(handle);
+  }
+
+  set grad(gradient: Tensor | undefined) {
+    if (gradient === undefined) guarded('grad', () => addon().clearGrad(this.handle));
+    else guarded('grad', () => addon().setGrad(this.handle, gradient.handle));
+  }
+}
+
+registerTensorClass(Tensor);
+
+/** Runs a core function and turns its error into ours, with the name of what was asked. */
+export function guarded<T>(name: string, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    if (error instanceof TensorError) throw error;
+    const { message, code } = error as { message: string; code?: string };
+    throw new TensorError(code === 'DISPOSED' ? 'DISPOSED' : 'TORCH', `${name}: ${message}`, {
+      operation: name,
+      cause: error,
+    });
+  }
+}
