@@ -1,0 +1,2 @@
+/** Runs `work` while holding the lock file; waits for a living holder, takes over from a dead one. */
+export declare function withLock<T>(path: string, work: () => Promise<T>, onWait?: (owner: number) => void): Promise<T>;
