@@ -1,0 +1,5 @@
+export interface RgbImage {
+  width: number;
+  height: number;
+  data: Uint8Array;
+}
