@@ -2,6 +2,7 @@
  * Many small pictures in one file: a grid as PNG, and an animation as WebP or GIF.
  *
  * Pixels are enlarged by repeating them (nearest neighbour, whole factors), so what one sees is what was made.
+ * The encoders join frames that are equal to the one before and add up their delays.
  */
 import sharp from 'sharp';
 import { DataError } from './data-error.ts';

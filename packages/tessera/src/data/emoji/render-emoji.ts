@@ -31,6 +31,8 @@ export interface RenderEmojiOptions {
   size?: number;
   onProgress?: (done: number, total: number) => void;
   signal?: AbortSignal;
+  /** The pictures; default: the three icon sets. */
+  source?: { icons: EmojiIcon[]; sets: IconSetInfo[] };
 }
 
 /** What `dataset.json` holds. */
@@ -54,7 +56,7 @@ export async function renderEmoji(options: RenderEmojiOptions): Promise<EmojiSum
     throw new DataError('RESIZE_BAD_SIZE', `Expected an emoji size from 8 to 1024 whole pixels, got ${size}.`);
   }
   const out = resolve(options.out);
-  const { icons, sets } = readEmojiIcons();
+  const { icons, sets } = options.source ?? readEmojiIcons();
   const split = splitByCodePoint(icons);
   const summary = summarize(icons, split, size, sets);
   if (await isComplete(out, summary)) return { ...summary, rendered: false };
