@@ -18,7 +18,7 @@ export interface SessionPrediction {
   cond: Tensor;
   /** The same for the null label, where guidance was asked for. */
   uncond: Tensor | undefined;
-  /** Features of the masked tokens, conditional branch: [B, M, D]. */
+  /** Features of the masked tokens: [B, M, D], or [2B, M, D] where both branches ran, the conditional first. */
   maskedFeatures: Tensor;
 }
 
@@ -43,11 +43,9 @@ export class EnatSession {
     );
   }
 
-  /** The conditional branch's state after the last prediction, undefined while nothing is visible. */
+  /** What the last prediction left of the visible tokens, [B or 2B, N, …]; undefined while nothing is visible. */
   get visible(): EnatState | undefined {
-    const { state, batch } = this;
-    if (state === undefined) return undefined;
-    return { positions: state.positions.narrow(0, 0, batch), features: state.features.narrow(0, 0, batch) };
+    return this.state;
   }
 
   /**
@@ -79,7 +77,7 @@ export class EnatSession {
     return {
       cond: logits.narrow(0, 0, batch),
       uncond: wantUncond ? logits.narrow(0, batch, batch) : undefined,
-      maskedFeatures: masked.narrow(0, 0, batch),
+      maskedFeatures: masked,
     };
   }
 
