@@ -133,13 +133,17 @@ function isStale(path) {
 /** The owner and its children, those that still run. */
 function livePids(path) {
   const owner = read(path);
-  return [owner?.pid, ...(owner?.children ?? [])].filter((pid) => {
-    try {
-      return Number.isInteger(pid) && pid > 0 && process.kill(pid, 0);
-    } catch (error) {
-      return error.code !== 'ESRCH';
-    }
-  });
+  return [owner?.pid, ...(owner?.children ?? [])].filter((pid) => Number.isInteger(pid) && pid > 0 && isAlive(pid));
+}
+
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    return error.code !== 'ESRCH';
+  }
+  // A killed process that nobody has waited for yet still answers. Linux only: (name) state, where the name may hold ')'.
+  return !/\) [ZX] [^)]*$/.test(readText(`/proc/${pid}/stat`) ?? '');
 }
 
 function read(path) {
