@@ -172,6 +172,15 @@ describe('locateLibtorch', () => {
     fakePython(fakeWheel());
     expect(await locate()).toMatchObject({ source: 'downloaded with pip', fetched: true });
     expect(existsSync(left)).toBe(false);
+
+    rmSync(fetchedFolder(cache), { recursive: true });
+    mkdirSync(dirname(left), { recursive: true });
+    writeFileSync(left, 'half');
+    program('python3', 'exit 1');
+    expect((await failure(locate())).message).toMatch(
+      /\n {2}\(The archive .*damaged: its SHA-256 is .*; it was removed\)\n/,
+    );
+    expect(existsSync(left)).toBe(false);
   });
 
   it('fetches again when a library was cut short', async () => {
