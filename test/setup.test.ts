@@ -5,12 +5,13 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -18,7 +19,7 @@ import { addonKey } from '../packages/torch/setup/build-addon.mjs';
 import { cacheFolder, workspaceRoot } from '../packages/torch/setup/cache.mjs';
 import { fetchedFolder, selectLibtorchEntry } from '../packages/torch/setup/libtorch-archive.mjs';
 import { locateLibtorch } from '../packages/torch/setup/locate-libtorch.mjs';
-import { withLock } from '../packages/torch/setup/lock.mjs';
+import { shareLocks, withLock } from '../packages/torch/setup/lock.mjs';
 import type { SetupFailure } from '../packages/torch/setup/setup-failure.mjs';
 import { makeZip } from './make-zip.ts';
 
@@ -171,6 +172,15 @@ describe('locateLibtorch', () => {
     fakePython(fakeWheel());
     expect(await locate()).toMatchObject({ source: 'downloaded with pip', fetched: true });
     expect(existsSync(left)).toBe(false);
+
+    rmSync(fetchedFolder(cache), { recursive: true });
+    mkdirSync(dirname(left), { recursive: true });
+    writeFileSync(left, 'half');
+    program('python3', 'exit 1');
+    expect((await failure(locate())).message).toMatch(
+      /\n {2}\(The archive .*damaged: its SHA-256 is .*; it was removed\)\n/,
+    );
+    expect(existsSync(left)).toBe(false);
   });
 
   it('fetches again when a library was cut short', async () => {
@@ -247,11 +257,15 @@ describe('withLock', () => {
   });
 
   it.each([
-    ['of a process that is gone', JSON.stringify({ pid: 2 ** 22 + 1, host: 'HERE' }), 0],
+    ['of a process that is gone', JSON.stringify({ pid: 2 ** 22 + 1, children: [2 ** 22 + 2], host: 'HERE' }), 0],
     ['that is damaged', '{"pid"', 0],
-    ['of another host, untouched for long', JSON.stringify({ pid: process.pid, host: 'elsewhere.invalid' }), 120],
+    ['whose pid another process has by now', JSON.stringify({ pid: process.pid, children: [], host: 'HERE' }), 120],
+    [
+      'of another host, untouched for long',
+      JSON.stringify({ pid: process.pid, children: [], host: 'elsewhere.invalid' }),
+      120,
+    ],
   ])('breaks a lock %s', async (_, text, age) => {
-    const { hostname } = await import('node:os');
     mkdirSync(cache);
     writeFileSync(lock(), text.replace('HERE', hostname()));
     const then = new Date(Date.now() - age * 1000);
@@ -263,6 +277,32 @@ describe('withLock', () => {
         () => expect.fail('waited'),
       ),
     ).toBe(1);
+    expect(readdirSync(cache)).toEqual([]);
+  });
+
+  it('waits for the children of a killed holder', async () => {
+    mkdirSync(cache);
+    const child = spawn(process.execPath, ['-e', 'setTimeout(() => {}, 60_000)']);
+    const killed = { pid: 2 ** 22 + 1, children: [child.pid], host: hostname() };
+    writeFileSync(lock(), JSON.stringify(killed));
+    const waited: number[] = [];
+    const work = async () => child.exitCode ?? child.signalCode;
+    const onWait = (pid: number) => {
+      waited.push(pid);
+      child.kill();
+    };
+    expect(await withLock(lock(), work, onWait)).toBe('SIGTERM');
+    expect(waited).toEqual([child.pid]);
+  });
+
+  it('records the children of the holder while they run', async () => {
+    const recorded = () => JSON.parse(readFileSync(lock(), 'utf8')).children;
+    await withLock(lock(), async () => {
+      const release = shareLocks(4321);
+      expect(recorded()).toEqual([4321]);
+      release();
+      expect(recorded()).toEqual([]);
+    });
     expect(readdirSync(cache)).toEqual([]);
   });
 });
