@@ -66,7 +66,7 @@ function unpack(source: ByteReader, job: Stream, receive: (chunk: Uint8Array) =>
     let at = 0;
     do {
       const length = Math.min(PIECE, source.byteLength - at);
-      stream.push(source.read(at, length).slice(), at + length === source.byteLength);
+      stream.push(source.read(at, length), at + length === source.byteLength);
       at += length;
     } while (more && at < source.byteLength);
   } catch (cause) {
