@@ -67,7 +67,9 @@ function collectJson(place: string, got: Output, want: Json, pairs: Pair[], prob
     else problems.push(`${place}: expected a number`);
   } else if (Array.isArray(want)) {
     if (!Array.isArray(plain) || plain.length !== want.length) {
-      problems.push(`${place}: expected ${want.length} entries, got ${Array.isArray(plain) ? plain.length : 'no list'}`);
+      problems.push(
+        `${place}: expected ${want.length} entries, got ${Array.isArray(plain) ? plain.length : 'no list'}`,
+      );
     } else want.forEach((item, i) => collectJson(`${place}[${i}]`, plain[i]!, item, pairs, problems));
   } else if (typeof want === 'object' && want !== null) {
     for (const [key, item] of Object.entries(want)) {
@@ -103,7 +105,8 @@ function judge(role: string, pairs: readonly Pair[], rule: Rule): string[] {
         return [`${place}[${i}]: ${a} is further than ${rule.hardAbs} from ${b}`];
       }
       if (off <= allowed) passed++;
-      else if (!(off - allowed <= worst.excess)) worst = { excess: off - allowed, text: `${place}[${i}]: ${a} for ${b}` };
+      else if (!(off - allowed <= worst.excess))
+        worst = { excess: off - allowed, text: `${place}[${i}]: ${a} for ${b}` };
     }
   }
   const wanted = rule === 'exact' ? 1 : (rule.minFraction ?? 1);

@@ -103,7 +103,9 @@ export class GoldenReader {
     if (reference.tensor !== undefined) return arrayOf(this.selected(this.tensor(file, reference.tensor), reference));
     if (reference.tensors !== undefined) return this.named(file, reference.tensors);
     if (reference.tensorsByStep !== undefined) {
-      const map = Object.entries(reference.tensorsByStep).map(([step, names]) => [step, this.named(file, names)] as const);
+      const map = Object.entries(reference.tensorsByStep).map(
+        ([step, names]) => [step, this.named(file, names)] as const,
+      );
       return { kind: 'map', map: new Map(map) };
     }
     if (reference.json !== undefined) return { kind: 'json', json: this.jsonField(file, reference) };
@@ -135,7 +137,8 @@ export class GoldenReader {
     let result = tensor;
     if (column !== undefined) result = result.select(-1, column);
     if (rowRange !== undefined) result = result.narrow(0, rowRange[0], rowRange[1] - rowRange[0]);
-    if (rows !== undefined) result = result.index([fromBytes(BigInt64Array.from(rows, BigInt), [rows.length], 'int64')]);
+    if (rows !== undefined)
+      result = result.index([fromBytes(BigInt64Array.from(rows, BigInt), [rows.length], 'int64')]);
     return result;
   }
 }

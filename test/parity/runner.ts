@@ -1,9 +1,10 @@
 /** What a runner of one kind gets and gives. A runner takes every number from the case; it hard-codes none. */
 
-import type { Tensor } from '@tessera/torch';
+import { fromTypedArray, type Tensor } from '@tessera/torch';
 import type { Output } from './compare.ts';
 import type { GoldenCase, Json, WeightsReference } from './golden-set.ts';
-import { type GoldenReader, type GoldenValue } from './golden-value.ts';
+import type { GoldenReader, GoldenValue } from './golden-value.ts';
+import { hashImage } from './hash-image.ts';
 
 /** Outputs by role; undefined when this variant of the kind is not covered yet. */
 export type Runner = (context: CaseContext) => Record<string, Output> | undefined;
@@ -41,6 +42,10 @@ export class CaseContext {
   /** An input that is one tensor. */
   tensor(role: string): Tensor {
     const reference = this.golden.inputs[role];
+    if (reference?.imageRule !== undefined) {
+      const { shape, data } = hashImage(reference, this.reader.folder.rules);
+      return fromTypedArray(data, shape);
+    }
     if (reference?.tensor === undefined) throw new Error(`${this.golden.id}: expected the input tensor ${role}`);
     return this.reader.tensor(reference.file ?? this.golden.file!, reference.tensor);
   }

@@ -2,12 +2,11 @@
 
 import type { GoldenCase, GoldenFolder } from './golden-set.ts';
 import type { Runner } from './runner.ts';
-import { natCheckpointResume } from './runners/nat-checkpoint.ts';
 import { enatReuseChain, enatReuseSameMask, natForward } from './runners/enat-forward.ts';
 import { enatTrainLoss, natMaskCount } from './runners/enat-train.ts';
+import { centerCropRunner } from './runners/images.ts';
 import { natGenerate, natScheduleTable } from './runners/nat-generate.ts';
 import { natInitStatistics } from './runners/nat-init.ts';
-import { centerCropRunner } from './runners/images.ts';
 
 interface Entry {
   run: Runner;
@@ -24,7 +23,6 @@ const RUNNERS: Record<string, Entry> = {
   'nat-generate': { run: natGenerate, networks: ['enat'] },
   'nat-schedule-table': { run: natScheduleTable },
   'nat-init-statistics': { run: natInitStatistics, networks: ['enat'] },
-  'nat-checkpoint-resume': { run: natCheckpointResume, networks: ['enat'] },
   'center-crop': { run: centerCropRunner },
 };
 

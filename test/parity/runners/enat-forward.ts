@@ -16,7 +16,12 @@ interface Call {
 }
 
 /** One call on ids in which the mask token stands for masked; `previous` is the call before. */
-function call(model: Enat, ids: Tensor, labels: Tensor, previous?: { state: EnatState | undefined; mask: Tensor }): Call {
+function call(
+  model: Enat,
+  ids: Tensor,
+  labels: Tensor,
+  previous?: { state: EnatState | undefined; mask: Tensor },
+): Call {
   const mask = ids.eq(model.maskToken);
   const newlyVisible = previous === undefined ? mask.logicalNot() : mask.logicalNot().logicalAnd(previous.mask);
   const fresh = positionsWhere(newlyVisible);

@@ -1,6 +1,6 @@
 /** ENAT from a manifest's configuration and weights, and positions from masks. */
 
-import { type Tensor } from '@tessera/torch';
+import type { Tensor } from '@tessera/torch';
 import { Enat, type EnatConfig, loadModule } from 'tessera';
 import type { Json } from '../golden-set.ts';
 import type { CaseContext } from '../runner.ts';
@@ -32,7 +32,10 @@ export function positionsWhere(mask: Tensor): Tensor | undefined {
 }
 
 /** Puts features at positions back into [B, L, D]. */
-export function scatterFeatures(seqLen: number, ...parts: (readonly [Tensor | undefined, Tensor | undefined])[]): Tensor {
+export function scatterFeatures(
+  seqLen: number,
+  ...parts: (readonly [Tensor | undefined, Tensor | undefined])[]
+): Tensor {
   const [, first] = parts.find(([, features]) => features !== undefined)!;
   let whole = first!.narrow(1, 0, 1).zerosLike().repeat([1, seqLen, 1]);
   for (const [positions, features] of parts) {

@@ -77,9 +77,7 @@ export function enatLoss(model: Enat, input: EnatLossInput): EnatLossOutput {
     fresh = hidden;
   }
   const labelsUsed =
-    input.dropLabels === undefined
-      ? labels
-      : where(input.dropLabels, labels.fullLike(model.nullLabel), labels);
+    input.dropLabels === undefined ? labels : where(input.dropLabels, labels.fullLike(model.nullLabel), labels);
   const output = model.forward({
     tokens,
     masked,

@@ -13,6 +13,7 @@
  * Shapes: B batch, L tokens, D width, V codes, R/F/M reused, fresh and masked tokens of a sample (equal across B).
  */
 
+import { strictConfig } from '@tessera/schedule';
 import {
   cat,
   dropout,
@@ -24,7 +25,6 @@ import {
   silu,
   type Tensor,
 } from '@tessera/torch';
-import { strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
 import { ZEROS } from '../nn/initialisation.ts';
 import { Embedding, LayerNorm, Linear } from '../nn/layers.ts';
@@ -34,9 +34,15 @@ export const enatConfigSchema = strictConfig({
   /** Side of the token grid; L = gridSize². */
   gridSize: z.int().min(1).max(256),
   /** V; the mask token is V. */
-  codebookSize: z.int().min(2).max(1 << 20),
+  codebookSize: z
+    .int()
+    .min(2)
+    .max(1 << 20),
   /** Classes without the null label, which is `numClasses`. */
-  numClasses: z.int().min(1).max(1 << 20),
+  numClasses: z
+    .int()
+    .min(1)
+    .max(1 << 20),
   /** D. */
   embedDim: z.int().min(1).max(16384),
   encoderDepth: z.int().min(1).max(256),
@@ -253,7 +259,14 @@ class Block {
   /** x — [B, N, D] own tokens; modulation — [B, 1, 8D]; foreign — [B, K, D] or undefined; returns [B, N, D]. */
   forward(x: Tensor, modulation: Tensor, foreign: Tensor | undefined): Tensor {
     const [shiftA, scaleA, shiftF, scaleF, gateA, shiftM, scaleM, gateM] = modulation.chunk(8, -1) as [
-      Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
     ];
     const own = this.modulate(x, shiftA, scaleA);
     const keysValues =
@@ -306,7 +319,11 @@ function stackModulations(blocks: readonly Block[], c: Tensor): Tensor {
   ).unsqueeze(2); // [blocks, B, 1, 8D]
 }
 
-function dropTokens(x: Tensor, positions: Tensor, { probability, keep }: { probability: number; keep?: Tensor }): Tensor {
+function dropTokens(
+  x: Tensor,
+  positions: Tensor,
+  { probability, keep }: { probability: number; keep?: Tensor },
+): Tensor {
   if (keep === undefined) return dropout(x, probability, true);
   const rows = keep.gather(1, positions.unsqueeze(-1).expand([-1, -1, x.size(2)]));
   return x.mul(rows).div(1 - probability);

@@ -70,8 +70,6 @@ export function maskedStep(
   const order = confidence.argsort({ stable: true }); // [B, M], least confident first
   const remasked = masked.gather(1, order.narrow(1, 0, remaskCount)).sort()[0]; // [B, K]
   const fresh =
-    remaskCount === count
-      ? undefined
-      : masked.gather(1, order.narrow(1, remaskCount, count - remaskCount)).sort()[0]; // [B, M - K]
+    remaskCount === count ? undefined : masked.gather(1, order.narrow(1, remaskCount, count - remaskCount)).sort()[0]; // [B, M - K]
   return { sampled, next: { tokens: sampled.scatterValue(1, remasked, maskToken), masked: remasked, fresh } };
 }
