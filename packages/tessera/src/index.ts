@@ -1,1 +1,26 @@
-export {};
+export { centerCrop } from './data/center-crop.ts';
+export {
+  type AnimationOptions,
+  animatedGif,
+  animatedWebp,
+  encodePng,
+  type GridOptions,
+  gridImage,
+  gridPng,
+} from './data/contact-sheet.ts';
+export { DataError, type DataErrorCode } from './data/data-error.ts';
+export { emojiClassNames } from './data/emoji/classes.ts';
+export type { IconSetInfo } from './data/emoji/icon-sets.ts';
+export { type EmojiSummary, type RenderEmojiOptions, renderEmoji } from './data/emoji/render-emoji.ts';
+export { type DecodeOptions, decodeImage, type RgbImage } from './data/image.ts';
+export {
+  type ImageFolder,
+  type ImageItem,
+  openImageFolder,
+  type ScanOptions,
+  type SplitFolder,
+  scanImageFolder,
+  splitHeldOut,
+} from './data/image-folder.ts';
+export { type LoadedImages, type LoadOptions, loadImages } from './data/load-images.ts';
+export { type ResizeFilter, resizeImage } from './data/resize.ts';
