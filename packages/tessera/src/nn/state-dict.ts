@@ -85,4 +85,3 @@ function list(what: string, names: readonly string[]): string {
   const shown = names.slice(0, 6).join(', ');
   return `${names.length} ${what} (${shown}${names.length > 6 ? ', …' : ''})`;
 }
-
