@@ -5,10 +5,8 @@
  * Both start from and end with all bits inverted. Check value of each: the CRC of "123456789".
  */
 
-export interface Crc {
-  /** The CRC of `bytes`, or of what `previous` covered followed by `bytes`. Unsigned. */
-  (bytes: Uint8Array, previous?: number): number;
-}
+/** The CRC of `bytes`, or of what `previous` covered followed by `bytes`. Unsigned. */
+export type Crc = (bytes: Uint8Array, previous?: number) => number;
 
 /** zip and PNG; of "123456789" it is 0xcbf43926. */
 export const crc32: Crc = makeCrc(0xedb88320);

@@ -5,6 +5,7 @@ export { FormatError, type FormatPlace } from './format-error.ts';
 export { type NpyHeader, readNpyHeader } from './npy/header.ts';
 export { encodeNpy, type NpyArray, readNpy } from './npy/npy.ts';
 export { encodeNpz, type NpzArchive, type NpzWriteOptions, npzChunks, readNpz } from './npy/npz.ts';
+export { readPngText, withPngText } from './png/text.ts';
 export {
   readSafetensorsHeader,
   readTensorBytes,
@@ -12,6 +13,8 @@ export {
   type TensorEntry,
 } from './safetensors/read.ts';
 export { encodeSafetensors, safetensorsChunks, type TensorToWrite } from './safetensors/write.ts';
+export { intactLength, readEvents, type TfEvent, type TfValue } from './tfevents/read.ts';
+export { type EventImage, encodeFileVersionEvent, encodeImageEvent, encodeScalarEvent } from './tfevents/write.ts';
 export { readTorchCheckpoint, type TorchReadOptions } from './torch/checkpoint.ts';
 export { atPath, flattenStateDict } from './torch/state-dict.ts';
 export { TorchStorage, TorchTensor } from './torch/tensor.ts';

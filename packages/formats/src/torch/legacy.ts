@@ -50,8 +50,9 @@ function bindStorages(
   let at = start;
   for (const key of keys) {
     const storage = typeof key === 'string' ? storages.roots.get(key) : undefined;
-    if (!storage || storage.source)
-      return fail('storage-keys', `storage ${describe(key)} is listed twice or not used`, at);
+    if (!storage || storage.source) {
+      fail('storage-keys', `storage ${describe(key)} is listed twice or not used`, at);
+    }
     if (reader.byteLength - at < 8) fail('truncated', 'the file ends among its storages: cut off', at);
     const itemSize = byteSizeOf(storage.dtype);
     const count = dataViewOf(reader.read(at, 8)).getBigInt64(0, !bigEndian);
