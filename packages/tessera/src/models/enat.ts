@@ -33,9 +33,15 @@ export const enatConfigSchema = z.strictObject({
   /** Side of the token grid; L = gridSize². */
   gridSize: z.int().min(1).max(256),
   /** V; the mask token is V. */
-  codebookSize: z.int().min(2).max(1 << 20),
+  codebookSize: z
+    .int()
+    .min(2)
+    .max(1 << 20),
   /** Classes without the null label, which is `numClasses`. */
-  numClasses: z.int().min(1).max(1 << 20),
+  numClasses: z
+    .int()
+    .min(1)
+    .max(1 << 20),
   /** D. */
   embedDim: z.int().min(1).max(16384),
   encoderDepth: z.int().min(1).max(256),
@@ -300,7 +306,11 @@ function stackModulations(blocks: readonly Block[], c: Tensor): Tensor {
   ).unsqueeze(2); // [blocks, B, 1, 8D]
 }
 
-function dropTokens(x: Tensor, positions: Tensor, { probability, keep }: { probability: number; keep?: Tensor }): Tensor {
+function dropTokens(
+  x: Tensor,
+  positions: Tensor,
+  { probability, keep }: { probability: number; keep?: Tensor },
+): Tensor {
   if (keep === undefined) return dropout(x, probability, true);
   const rows = keep.gather(1, positions.unsqueeze(-1).expand([-1, -1, x.size(2)]));
   return x.mul(rows).div(1 - probability);
