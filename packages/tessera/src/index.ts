@@ -1,1 +1,47 @@
-export {};
+export { centerCrop } from './data/center-crop.ts';
+export {
+  type AnimationOptions,
+  animatedGif,
+  animatedWebp,
+  encodePng,
+  type GridOptions,
+  gridImage,
+  gridPng,
+} from './data/contact-sheet.ts';
+export { DataError, type DataErrorCode } from './data/data-error.ts';
+export { emojiClassNames } from './data/emoji/classes.ts';
+export type { IconSetInfo } from './data/emoji/icon-sets.ts';
+export { type EmojiSummary, type RenderEmojiOptions, renderEmoji } from './data/emoji/render-emoji.ts';
+export { type DecodeOptions, decodeImage, type RgbImage } from './data/image.ts';
+export {
+  type ImageFolder,
+  type ImageItem,
+  openImageFolder,
+  type ScanOptions,
+  type SplitFolder,
+  scanImageFolder,
+  splitHeldOut,
+} from './data/image-folder.ts';
+export { type LoadedImages, type LoadOptions, loadImages } from './data/load-images.ts';
+export { type ResizeFilter, resizeImage } from './data/resize.ts';
+export {
+  Enat,
+  type EnatConfig,
+  type EnatInput,
+  type EnatOutput,
+  type EnatState,
+  enatConfigSchema,
+} from './models/enat.ts';
+export { type EnatLossInput, type EnatLossOutput, enatLoss } from './models/enat-loss.ts';
+export { EnatSession } from './models/enat-session.ts';
+export { type Initialisation, initialTensor } from './nn/initialisation.ts';
+export { initialise, Module, ParameterBuilder, type ParameterSource } from './nn/module.ts';
+export { loadModule, StateDictError } from './nn/state-dict.ts';
+export {
+  type GenerationOptions,
+  generateTokens,
+  MaskedGeneration,
+  type StepRecord,
+} from './pipelines/masked-generation.ts';
+export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
+export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';

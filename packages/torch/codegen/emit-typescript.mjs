@@ -78,7 +78,9 @@ function signature(group) {
         ? ['dtype?: DType', 'device?: string']
         : [`${parameter.name}${parameter.default === undefined ? '' : '?'}: ${TYPESCRIPT[parameter.type]}`],
     );
-    const required = keyword.some((parameter) => parameter.default === undefined && !parameter.type.endsWith('Options'));
+    const required = keyword.some(
+      (parameter) => parameter.default === undefined && !parameter.type.endsWith('Options'),
+    );
     texts.push(`options: { ${fields.join('; ')} }${required ? '' : ' = {}'}`);
   }
   return { positional, keyword, texts };
@@ -115,7 +117,9 @@ function argumentList(group) {
 }
 
 function resultType(operation) {
-  const types = operation.returns.map((result) => ({ Tensor: 'Tensor', 'Tensor[]': 'Tensor[]', bool: 'boolean' })[result.type] ?? 'number');
+  const types = operation.returns.map(
+    (result) => ({ Tensor: 'Tensor', 'Tensor[]': 'Tensor[]', bool: 'boolean' })[result.type] ?? 'number',
+  );
   if (types.length === 0) return 'void';
   if (types.length === 1) return types[0];
   return `[${operation.returns.map((result, i) => `${result.name}: ${types[i]}`).join(', ')}]`;
@@ -137,7 +141,8 @@ function emitFunction(name, group) {
 /** The one parameter in which the overloads of a group differ. */
 function differing(group) {
   const names = group[0].parameters.filter((_, i) => new Set(group.map((g) => g.parameters[i].type)).size > 1);
-  if (group.length !== 2 || names.length !== 1) throw new Error(`${group[0].tsName}: overloads cannot be merged; use as=`);
+  if (group.length !== 2 || names.length !== 1)
+    throw new Error(`${group[0].tsName}: overloads cannot be merged; use as=`);
   return names[0].name;
 }
 
@@ -148,14 +153,17 @@ function byType(group, type) {
 
 function emitMethod(name, group) {
   const { texts, positional, keyword } = signature(group);
-  if (group[0].parameters[0].name !== 'self') throw new Error(`${name}: a method's first parameter must be called self`);
+  if (group[0].parameters[0].name !== 'self')
+    throw new Error(`${name}: a method's first parameter must be called self`);
   const names = positional.slice(1).map((parameter) => parameter.name);
   if (keyword.length > 0) names.push('options');
   const self = 'this as unknown as Tensor';
   const result = resultType(group[0]);
   return `  /** \`${group.map((operation) => operation.schema).join('`, `')}\` */\n  ${name}(${texts
     .slice(1)
-    .join(', ')}): ${result} {\n    ${result === 'void' ? '' : 'return '}operations.${safeName(name)}(${[self, ...names].join(', ')});\n  }\n`;
+    .join(
+      ', ',
+    )}): ${result} {\n    ${result === 'void' ? '' : 'return '}operations.${safeName(name)}(${[self, ...names].join(', ')});\n  }\n`;
 }
 
 /** Words that TypeScript reserves. */

@@ -1,8 +1,25 @@
 // The parser of operations.txt. One line, one operation; every mistake in the table is an error with its line number.
 
 const TYPES = new Set([
-  'Tensor', 'Tensor?', 'Tensor[]', 'Tensor?[]', 'int', 'int?', 'int[]', 'int[]?', 'float', 'float?', 'bool', 'bool?',
-  'Scalar', 'Scalar?', 'str', 'dtype', 'dtype?', 'Options', 'IndexOptions',
+  'Tensor',
+  'Tensor?',
+  'Tensor[]',
+  'Tensor?[]',
+  'int',
+  'int?',
+  'int[]',
+  'int[]?',
+  'float',
+  'float?',
+  'bool',
+  'bool?',
+  'Scalar',
+  'Scalar?',
+  'str',
+  'dtype',
+  'dtype?',
+  'Options',
+  'IndexOptions',
 ]); // prettier-ignore
 
 /**

@@ -1,4 +1,5 @@
 export declare const FETCHED_VERSION: string;
+export declare const NOTHING_KEPT: string;
 export declare function selectLibtorchEntry(name: string): string | undefined;
 export declare function fetchedFolder(cache: string): string;
 export declare function fetchedSource(folder: string): string | undefined;

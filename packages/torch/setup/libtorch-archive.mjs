@@ -39,6 +39,9 @@ const PINNED = {
   },
 };
 
+/** What findDownloaded says where no archive was left or put. */
+export const NOTHING_KEPT = 'there is none';
+
 const PLATFORM = `${process.platform}-${process.arch}`;
 /** A download that brings nothing for this long has failed. */
 const STALL_MS = 60_000;
@@ -172,7 +175,7 @@ function pipVersions() {
 export async function findDownloaded(cache) {
   const pinned = PINNED[PLATFORM];
   const archive = join(cache, 'downloads', pinned?.name ?? 'none');
-  if (!existsSync(archive)) return { problem: 'there is none' };
+  if (!existsSync(archive)) return { problem: NOTHING_KEPT };
   await checkHash(archive, pinned.sha256);
   return { archive };
 }

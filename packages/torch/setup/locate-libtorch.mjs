@@ -15,6 +15,7 @@ import {
   fetchedFolder,
   fetchedSource,
   findDownloaded,
+  NOTHING_KEPT,
   unpackLibtorch,
 } from './libtorch-archive.mjs';
 import { inspectLibtorch, SUPPORTED } from './libtorch-folder.mjs';
@@ -63,7 +64,10 @@ export async function locateLibtorch(cache, env, progress = () => {}) {
       rmSync(kept, { recursive: true, force: true });
       return { ...described(folder, name), fetched: true };
     }
-    if (way === 'kept') continue;
+    if (way === 'kept') {
+      if (problem !== NOTHING_KEPT) reasons.push(`(${problem}; it was removed)`);
+      continue;
+    }
     reasons.push(
       way === '3'
         ? `3. have python3 with pip and its package index within reach (${problem})`
@@ -72,7 +76,7 @@ export async function locateLibtorch(cache, env, progress = () => {}) {
   }
   throw new SetupFailure(
     'LIBTORCH_MISSING',
-    `No libtorch was found or could be fetched. Any one of these is enough:\n${reasons.map((reason) => `  ${reason}`).join('\n')}`,
+    `No libtorch was found or could be fetched. Any one of these is enough; then run the set-up again:\n${reasons.map((reason) => `  ${reason}`).join('\n')}`,
   );
 }
 

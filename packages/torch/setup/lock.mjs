@@ -1,16 +1,47 @@
 // A lock between processes, so that two set-ups at once do not write over each other: a file that holds the owner's pid,
-// host and a random mark, put in place by a hard link (it appears whole or not at all). The owner touches it every few
-// seconds. It is stale when its process is gone or, on another host or in another container, when it has not been
-// touched for a minute; a stale lock is moved aside before it is deleted, so that two waiters cannot both delete it.
+// its running children, its host and a random mark, put in place by a hard link (it appears whole or not at all). The
+// owner touches it every few seconds. It is stale when the owner and its children are gone (a killed set-up leaves npm or
+// make running for a while), or when it has not been touched for long: then the pid belongs to another process by now, or
+// to another host. A stale lock is moved aside before it is deleted, so that two waiters cannot both delete it.
 
 import { randomUUID } from 'node:crypto';
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
+import { writeAtomically } from './cache.mjs';
 
 const HEARTBEAT_MS = 5_000;
 const STALE_MS = 60_000;
+/** Children left alone are waited for this long: nobody touches the lock for them. */
+const ORPHANS_MS = 600_000;
 const POLL_MS = 200;
+
+/** Locks held by this process, by path, with the text that says so. */
+const held = new Map();
+const children = new Set();
+
+/**
+ * Counts a child process to the holder of the locks, until the returned function is called.
+ * @param {number} pid
+ * @returns {() => void}
+ */
+export function shareLocks(pid) {
+  children.add(pid);
+  rewriteHeld();
+  return () => {
+    children.delete(pid);
+    rewriteHeld();
+  };
+}
+
+function rewriteHeld() {
+  for (const [path, text] of held) {
+    const changed = JSON.stringify({ ...JSON.parse(text), children: [...children] });
+    if (readText(path) !== text) continue; // taken away from us
+    writeAtomically(path, changed);
+    held.set(path, changed);
+  }
+}
 
 /**
  * Runs `work` while holding the lock; waits for another holder as long as that one lives.
@@ -22,13 +53,14 @@ const POLL_MS = 200;
  */
 export async function withLock(path, work, onWait = () => {}) {
   mkdirSync(dirname(path), { recursive: true });
-  const text = JSON.stringify({ pid: process.pid, host: hostname(), mark: randomUUID() });
+  const text = JSON.stringify({ pid: process.pid, children: [], host: hostname(), mark: randomUUID() });
   for (let waiting = false; !take(path, text); ) {
     if (breakStale(path)) continue;
-    if (!waiting) onWait(read(path)?.pid ?? 0);
+    if (!waiting) onWait(livePids(path)[0] ?? 0);
     waiting = true;
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
+  held.set(path, text);
   const heartbeat = setInterval(() => {
     try {
       utimesSync(path, new Date(), new Date());
@@ -41,7 +73,8 @@ export async function withLock(path, work, onWait = () => {}) {
     return await work();
   } finally {
     clearInterval(heartbeat);
-    if (readText(path) === text) rmSync(path, { force: true });
+    if (readText(path) === held.get(path)) rmSync(path, { force: true });
+    held.delete(path);
   }
 }
 
@@ -52,7 +85,8 @@ function take(path, text) {
     linkSync(temporary, path);
     return true;
   } catch (error) {
-    if (error.code === 'EEXIST') return false;
+    // ENOENT: the holder has just cleared temporary files out of the folder.
+    if (error.code === 'EEXIST' || error.code === 'ENOENT') return false;
     throw error;
   } finally {
     rmSync(temporary, { force: true });
@@ -89,22 +123,33 @@ function isStale(path) {
   } catch {
     return true;
   }
-  if (age > STALE_MS) return true;
   const owner = read(path);
-  if (owner === undefined) return true;
-  if (owner.host !== hostname()) return false;
+  if (owner === undefined || age > ORPHANS_MS) return true;
+  if (owner.host !== hostname()) return age > STALE_MS;
+  const alive = livePids(path);
+  return alive.length === 0 || (alive.includes(owner.pid) && age > STALE_MS);
+}
+
+/** The owner and its children, those that still run. */
+function livePids(path) {
+  const owner = read(path);
+  return [owner?.pid, ...(owner?.children ?? [])].filter((pid) => Number.isInteger(pid) && pid > 0 && isAlive(pid));
+}
+
+function isAlive(pid) {
   try {
-    process.kill(owner.pid, 0);
-    return false;
+    process.kill(pid, 0);
   } catch (error) {
-    return error.code === 'ESRCH';
+    return error.code !== 'ESRCH';
   }
+  // A killed process that nobody has waited for yet still answers. Linux only: (name) state, where the name may hold ')'.
+  return !/\) [ZX] [^)]*$/.test(readText(`/proc/${pid}/stat`) ?? '');
 }
 
 function read(path) {
   try {
     const owner = JSON.parse(readText(path) ?? '');
-    return Number.isInteger(owner.pid) && owner.pid > 0 ? owner : undefined;
+    return Number.isInteger(owner.pid) && Array.isArray(owner.children) ? owner : undefined;
   } catch {
     return undefined;
   }

@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process';
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { shareLocks } from './lock.mjs';
 
 /** How much of a program's output is kept, in characters: enough for the errors at its end. */
 const KEPT = 400_000;
@@ -23,6 +24,7 @@ export function runCommand(program, args, options = {}) {
       timeout: options.timeoutMs,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+    const release = child.pid === undefined ? () => {} : shareLocks(child.pid);
     let stdout = '';
     let output = '';
     child.stdout.setEncoding('utf8').on('data', (text) => {
@@ -34,6 +36,7 @@ export function runCommand(program, args, options = {}) {
     });
     child.on('error', (error) => resolve({ code: null, stdout, output: `${output}${error.message}` }));
     child.on('close', (code, signal) => {
+      release();
       resolve({ code, stdout, output: signal ? `${output}\nended by ${signal}` : output });
     });
   });

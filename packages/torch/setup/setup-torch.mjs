@@ -16,6 +16,8 @@ const SYSTEM_ERRORS = {
   EDQUOT: 'the disk quota is used up',
   EACCES: 'permission denied',
   EPERM: 'permission denied',
+  EEXIST: 'a file is in the way',
+  ENOTDIR: 'a file is in the way',
   EROFS: 'the file system is read-only',
 };
 

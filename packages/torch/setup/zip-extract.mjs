@@ -189,6 +189,7 @@ function dataStart(fd, archiveSize, entry, archive) {
 }
 
 async function inflate(fd, start, entry, write, archive) {
+  let own; // pipeline() reports an abort of its source instead of what the consumer threw
   try {
     if (entry.packed <= WHOLE && entry.size <= WHOLE) {
       const packed = readAt(fd, start, entry.packed, archive);
@@ -197,9 +198,15 @@ async function inflate(fd, start, entry, write, archive) {
     }
     const source = Readable.from(chunks(fd, start, entry.packed, archive));
     await pipeline(source, zlib.createInflateRaw({ chunkSize: CHUNK }), async (inflated) => {
-      for await (const bytes of inflated) write(bytes);
+      try {
+        for await (const bytes of inflated) write(bytes);
+      } catch (error) {
+        own = error;
+        throw error;
+      }
     });
-  } catch (error) {
+  } catch (thrown) {
+    const error = own ?? thrown;
     if (error instanceof SetupFailure) throw error;
     if (typeof error?.code === 'string' && error.code.startsWith('E') && !error.code.startsWith('ERR_')) throw error;
     throw broken(archive, `${entry.name} cannot be inflated (${error.message})`);

@@ -33,7 +33,12 @@ export function tensor(values: NestedNumbers, dtype: DType = 'float32'): Tensor 
     }
   };
   visit(values, 0);
-  if (dtype === 'int64') return fromBytes(BigInt64Array.from(flat, (value) => BigInt(value)), shape, 'int64');
+  if (dtype === 'int64')
+    return fromBytes(
+      BigInt64Array.from(flat, (value) => BigInt(value)),
+      shape,
+      'int64',
+    );
   if (dtype === 'float32') return fromBytes(Float32Array.from(flat), shape, 'float32');
   const wide = fromBytes(Float64Array.from(flat), shape, 'float64');
   if (dtype === 'float64') return wide;

@@ -10,3 +10,4 @@ export { exponentialNoise, gumbelNoise, type NoiseKey } from './noise.ts';
 export { cudaDeviceCount, getNumThreads, manualSeed, setNumThreads, torchVersion } from './runtime.ts';
 export { keep, memoryStats, scope } from './scope.ts';
 export { Tensor } from './tensor.ts';
+export { fromTorchTensor, type LoadedTensors, loadSafetensors, saveSafetensors } from './tensor-files.ts';

@@ -28,7 +28,5 @@ export function exponentialNoise(images: Tensor, positions: Tensor, numCodes: nu
 /** Standard Gumbel noise over positions 0..L-1. images — [B] int64; returns [B, L] float64 on the CPU. */
 export function gumbelNoise(images: Tensor, numPositions: number, key: NoiseKey): Tensor {
   const { seed, step, purpose = NoisePurpose.CHOICE } = key;
-  return guarded('gumbelNoise', () =>
-    wrap(addon().gumbelNoise(images.handle, numPositions, seed, step, purpose)),
-  );
+  return guarded('gumbelNoise', () => wrap(addon().gumbelNoise(images.handle, numPositions, seed, step, purpose)));
 }

@@ -13,6 +13,7 @@
  * Shapes: B batch, L tokens, D width, V codes, R/F/M reused, fresh and masked tokens of a sample (equal across B).
  */
 
+import { strictConfig } from '@tessera/schedule';
 import {
   cat,
   dropout,
@@ -29,7 +30,7 @@ import { ZEROS } from '../nn/initialisation.ts';
 import { Embedding, LayerNorm, Linear } from '../nn/layers.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
 
-export const enatConfigSchema = z.strictObject({
+export const enatConfigSchema = strictConfig({
   /** Side of the token grid; L = gridSize². */
   gridSize: z.int().min(1).max(256),
   /** V; the mask token is V. */
@@ -50,6 +51,8 @@ export const enatConfigSchema = z.strictObject({
   mlpRatio: z.number().positive().max(16).default(4),
   /** Dropout on token embeddings while training. */
   tokenDropout: z.number().min(0).max(0.9).default(0.1),
+}).refine((config) => config.embedDim % config.numHeads === 0, {
+  message: 'expected embedDim to be a multiple of numHeads',
 });
 
 export type EnatConfig = z.infer<typeof enatConfigSchema>;
@@ -127,27 +130,30 @@ export class Enat extends Module {
     return stackModulations(this.blocks, c);
   }
 
-  forward(input: EnatInput): EnatOutput {
-    const { tokens, fresh, masked, reused, conditioning } = input;
-    const embed = (positions: Tensor, ids: Tensor): Tensor => {
-      const x = this.tokenEmbedding.forward(ids, positions);
-      return input.dropout === undefined ? x : dropTokens(x, positions, input.dropout);
-    };
+  /** The encoder alone: the state that a step leaves behind, undefined when no token is visible. */
+  encode(input: Omit<EnatInput, 'masked'>): EnatState | undefined {
+    const { tokens, fresh, reused, conditioning } = input;
     const old = reused === undefined ? undefined : this.reuse.forward(reused.features.detach()); // [B, R, D]
-    let x = fresh === undefined ? undefined : embed(fresh, tokens.gather(1, fresh)); // [B, F, D]
-    const { encoderDepth } = this.config;
-    if (x !== undefined) {
-      for (let i = 0; i < encoderDepth; i++) x = this.blocks[i]!.forward(x, conditioning.select(0, i), old);
+    if (fresh === undefined) return old === undefined ? undefined : { positions: reused!.positions, features: old };
+    let x = this.embed(tokens.gather(1, fresh), fresh, input.dropout); // [B, F, D]
+    for (let i = 0; i < this.config.encoderDepth; i++) x = this.blocks[i]!.forward(x, conditioning.select(0, i), old);
+    if (old === undefined) return { positions: fresh, features: x };
+    return { positions: cat([reused!.positions, fresh], 1), features: cat([old, x], 1) }; // [B, R + F, D]
+  }
+
+  forward(input: EnatInput): EnatOutput {
+    const { masked, conditioning } = input;
+    const state = this.encode(input);
+    let y = this.embed(masked.fullLike(this.maskToken), masked, input.dropout); // [B, M, D]
+    for (let i = this.config.encoderDepth; i < this.blocks.length; i++) {
+      y = this.blocks[i]!.forward(y, conditioning.select(0, i), state?.features);
     }
-    const features = old === undefined ? x : x === undefined ? old : cat([old, x], 1); // [B, R + F, D]
-    let y = embed(masked, masked.fullLike(this.maskToken)); // [B, M, D]
-    for (let i = encoderDepth; i < this.blocks.length; i++) {
-      y = this.blocks[i]!.forward(y, conditioning.select(0, i), features);
-    }
-    if (features === undefined) return { masked: y, state: undefined };
-    const positions =
-      reused === undefined ? fresh! : fresh === undefined ? reused.positions : cat([reused.positions, fresh], 1);
-    return { masked: y, state: { positions, features } };
+    return { masked: y, state };
+  }
+
+  private embed(ids: Tensor, positions: Tensor, dropout: EnatInput['dropout']): Tensor {
+    const x = this.tokenEmbedding.forward(ids, positions);
+    return dropout === undefined ? x : dropTokens(x, positions, dropout);
   }
 
   /** features — [B, N, D] of any positions; returns logits [B, N, V], the mask token cut off. */
@@ -253,8 +259,15 @@ class Block {
   /** x — [B, N, D] own tokens; modulation — [B, 1, 8D]; foreign — [B, K, D] or undefined; returns [B, N, D]. */
   forward(x: Tensor, modulation: Tensor, foreign: Tensor | undefined): Tensor {
     const [shiftA, scaleA, shiftF, scaleF, gateA, shiftM, scaleM, gateM] = modulation.chunk(8, -1) as [
-      Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
-    ]; // biome-ignore format: eight of a kind
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
     const own = this.modulate(x, shiftA, scaleA);
     const keysValues =
       foreign === undefined

@@ -1,12 +1,14 @@
 /** How a parameter's first values are drawn, as data: what the reference implementations do, by PyTorch's names. */
 
-import { empty, full, type Tensor } from '@tessera/torch';
+import { empty, full, linalgVectorNorm, type Tensor } from '@tessera/torch';
 
 export type Initialisation =
   | { kind: 'constant'; value: number }
   | { kind: 'normal'; std: number }
   /** U(-bound, bound). */
   | { kind: 'uniform'; bound: number }
+  /** U(-bound, bound), then each row divided by its length. */
+  | { kind: 'uniform-unit-rows'; bound: number }
   /** U(-a, a), a = sqrt(6 / (fanIn + fanOut)) (Glorot and Bengio 2010). */
   | { kind: 'xavier-uniform' }
   /** PyTorch's default for linear and convolution layers: U(-a, a), a = 1 / sqrt(fanIn); for biases give fanIn. */
@@ -24,6 +26,10 @@ export function initialTensor(shape: readonly number[], initialisation: Initiali
       return empty(shape).normal_(0, initialisation.std);
     case 'uniform':
       return empty(shape).uniform_(-initialisation.bound, initialisation.bound);
+    case 'uniform-unit-rows': {
+      const rows = empty(shape).uniform_(-initialisation.bound, initialisation.bound);
+      return rows.div(linalgVectorNorm(rows, 2, [1], true).clamp(1e-12));
+    }
     case 'xavier-uniform': {
       const bound = Math.sqrt(6 / (fanIn(shape) + fanOut(shape)));
       return empty(shape).uniform_(-bound, bound);

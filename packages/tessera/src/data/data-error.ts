@@ -1,0 +1,28 @@
+/**
+ * The error class of everything that reads images and image folders: a stable `code` for programs, and one sentence
+ * for people that says what was expected, what came, where, and what to do.
+ */
+
+export type DataErrorCode =
+  | 'IMAGE_EMPTY'
+  | 'IMAGE_UNREADABLE'
+  | 'IMAGE_TOO_LARGE'
+  | 'IMAGE_BAD_PIXELS'
+  | 'RESIZE_BAD_SIZE'
+  | 'FOLDER_MISSING'
+  | 'FOLDER_EMPTY'
+  | 'FOLDER_ALL_BROKEN'
+  | 'FOLDER_BAD_SPLIT'
+  | 'EMOJI_PACKAGE_MISSING'
+  | 'EMOJI_OUTPUT_TAKEN'
+  | 'SHEET_BAD_IMAGES';
+
+export class DataError extends Error {
+  readonly code: DataErrorCode;
+
+  constructor(code: DataErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = 'DataError';
+    this.code = code;
+  }
+}

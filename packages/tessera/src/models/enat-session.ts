@@ -1,0 +1,105 @@
+/**
+ * ENAT over the steps of one generation: the conditional and the unconditional branch as one batch, with the features
+ * of visible tokens carried from step to step. A branch is run only where its result, or the state it leaves, is used.
+ */
+
+import { cat, keep, noGrad, scope, type Tensor } from '@tessera/torch';
+import type { Enat, EnatState } from './enat.ts';
+
+/** Tokens of a step: what `EnatInput` wants but for the state. */
+export interface SessionTokens {
+  tokens: Tensor;
+  masked: Tensor;
+  fresh: Tensor | undefined;
+}
+
+export interface SessionPrediction {
+  /** Logits of the masked positions: [B, M, V]. */
+  cond: Tensor;
+  /** The same for the null label, where guidance was asked for. */
+  uncond: Tensor | undefined;
+  /** Features of the masked tokens: [B, M, D], or [2B, M, D] where both branches ran, the conditional first. */
+  maskedFeatures: Tensor;
+}
+
+export class EnatSession {
+  private readonly model: Enat;
+  private readonly batch: number;
+  private readonly conditioning: Tensor; // [blocks, B or 2B, 1, 8D]
+  private state: EnatState | undefined; // of B or 2B rows
+
+  /**
+   * @param labels [B] int64
+   * @param guided whether any step will ask for the unconditional branch
+   */
+  constructor(model: Enat, labels: Tensor, guided: boolean) {
+    this.model = model;
+    this.batch = labels.size(0);
+    this.conditioning = noGrad(() =>
+      scope(() => {
+        const rows = guided ? cat([labels, labels.fullLike(model.nullLabel)]) : labels;
+        return keep(model.condition(rows));
+      }),
+    );
+  }
+
+  /** What the last prediction left of the visible tokens, [B or 2B, N, …]; undefined while nothing is visible. */
+  get visible(): EnatState | undefined {
+    return this.state;
+  }
+
+  /**
+   * Predicts the masked tokens. The result belongs to the caller's scope, the state to the session.
+   *
+   * @param guidance `now`: the unconditional logits are wanted; `later`: only its state is, for a coming step; `done`:
+   *   no coming step wants it
+   */
+  predict(input: SessionTokens, guidance: 'now' | 'later' | 'done'): SessionPrediction {
+    // With nothing visible there is no state to keep, so a branch whose logits are not wanted need not run.
+    const nothingVisible = input.fresh === undefined && this.state === undefined;
+    const both = guidance === 'now' || (guidance === 'later' && !nothingVisible);
+    return noGrad(() => this.run(input, both, guidance === 'now'));
+  }
+
+  private run(input: SessionTokens, both: boolean, wantUncond: boolean): SessionPrediction {
+    const { model, batch } = this;
+    const rows = both ? 2 * batch : batch;
+    const twice = (x: Tensor): Tensor => (both ? cat([x, x]) : x);
+    const { masked, state } = model.forward({
+      tokens: twice(input.tokens),
+      masked: twice(input.masked),
+      fresh: input.fresh === undefined ? undefined : twice(input.fresh),
+      reused: this.reusedRows(rows),
+      conditioning: this.conditioning.narrow(1, 0, rows),
+    });
+    this.replaceState(state);
+    const logits = model.head(both && !wantUncond ? masked.narrow(0, 0, batch) : masked);
+    return {
+      cond: logits.narrow(0, 0, batch),
+      uncond: wantUncond ? logits.narrow(0, batch, batch) : undefined,
+      maskedFeatures: masked,
+    };
+  }
+
+  private reusedRows(rows: number): EnatState | undefined {
+    const { state } = this;
+    if (state === undefined) return undefined;
+    return { positions: state.positions.narrow(0, 0, rows), features: state.features.narrow(0, 0, rows) };
+  }
+
+  private replaceState(next: EnatState | undefined): void {
+    const before = this.state;
+    // Fresh handles: the positions may be the caller's own tensor.
+    this.state =
+      next === undefined
+        ? undefined
+        : { positions: keep(next.positions.detach()), features: keep(next.features.detach()) };
+    before?.positions.dispose();
+    before?.features.dispose();
+  }
+
+  dispose(): void {
+    this.replaceState(undefined);
+    this.conditioning.dispose();
+  }
+}

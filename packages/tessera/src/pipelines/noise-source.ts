@@ -1,0 +1,23 @@
+/** Where a generation's noise comes from: the counter-based generator, or a recording (parity). */
+
+import { exponentialNoise, gumbelNoise, type Tensor, tensor } from '@tessera/torch';
+
+export interface NoiseSource {
+  /** Exp(1) noise of positions [B, M] over V codes: [B, M, V] float32. */
+  exponential(step: number, positions: Tensor, numCodes: number): Tensor;
+  /** Standard Gumbel noise of all positions: [B, L] float64. */
+  gumbel(step: number, seqLen: number): Tensor;
+}
+
+/**
+ * Noise of design rule 3: image i of a seed has the same noise in any batch.
+ *
+ * @param imageIndices index of each image of the batch in the whole run
+ */
+export function philoxNoise(seed: number, imageIndices: readonly number[]): NoiseSource {
+  const images = (): Tensor => tensor(imageIndices, 'int64');
+  return {
+    exponential: (step, positions, numCodes) => exponentialNoise(images(), positions, numCodes, { seed, step }),
+    gumbel: (step, seqLen) => gumbelNoise(images(), seqLen, { seed, step }),
+  };
+}

@@ -1,0 +1,38 @@
+/** Which runner serves which kind. */
+
+import type { GoldenCase, GoldenFolder } from './golden-set.ts';
+import type { Runner } from './runner.ts';
+import { enatReuseChain, enatReuseSameMask, natForward } from './runners/enat-forward.ts';
+import { enatTrainLoss, natMaskCount } from './runners/enat-train.ts';
+import { centerCropRunner } from './runners/images.ts';
+import { natGenerate, natScheduleTable } from './runners/nat-generate.ts';
+import { natInitStatistics } from './runners/nat-init.ts';
+
+interface Entry {
+  run: Runner;
+  /** Networks that are covered, where the kind is shared. */
+  networks?: readonly string[];
+}
+
+const RUNNERS: Record<string, Entry> = {
+  'nat-forward': { run: natForward, networks: ['enat'] },
+  'enat-reuse-chain': { run: enatReuseChain },
+  'enat-reuse-same-mask': { run: enatReuseSameMask },
+  'enat-train-loss': { run: enatTrainLoss },
+  'nat-mask-count': { run: natMaskCount },
+  'nat-generate': { run: natGenerate, networks: ['enat'] },
+  'nat-schedule-table': { run: natScheduleTable },
+  'nat-init-statistics': { run: natInitStatistics, networks: ['enat'] },
+  'center-crop': { run: centerCropRunner },
+};
+
+export function runnerOf(kind: string): Runner | undefined {
+  return RUNNERS[kind]?.run;
+}
+
+export function isCovered(golden: GoldenCase, folder: GoldenFolder): boolean {
+  const entry = RUNNERS[golden.kind];
+  if (entry === undefined) return false;
+  const network = String((golden.config ?? folder.config)['network']);
+  return entry.networks === undefined || entry.networks.includes(network);
+}

@@ -1,0 +1,118 @@
+/** Recorded generations id for id, with the recorded noise, and the schedules behind them. */
+
+import { autonatInitialStrategy, enatStrategy, maskCounts, parseStrategy, type Strategy } from '@tessera/schedule';
+import { keep, type Tensor } from '@tessera/torch';
+import { type Enat, generateTokens, type NoiseSource, type StepRecord } from 'tessera';
+import type { Output } from '../compare.ts';
+import type { CaseContext, Runner } from '../runner.ts';
+import { enatModel, scatterFeatures } from './enat-model.ts';
+
+interface PerStep {
+  guidanceScale: number[];
+  samplingTemperature: number[];
+  confidenceTemperature: number[];
+  remaskCount: number[];
+}
+
+/** The case's explicit per-step numbers as a strategy; the file's guidance is w, ours is s = 1 + w. */
+function strategyOf(context: CaseContext): Strategy {
+  const perStep = context.param('perStep') as unknown as PerStep;
+  return parseStrategy({
+    numSteps: context.param<number>('numSteps'),
+    remask: 'sort',
+    keepProgress: false,
+    sampleTemperatureFloor: context.optional<number>('samplingTemperatureFloor') ?? 1e-6,
+    steps: perStep.guidanceScale.map((w, i) => ({
+      maskCount: perStep.remaskCount[i],
+      sampleTemperature: perStep.samplingTemperature[i],
+      choiceTemperature: perStep.confidenceTemperature[i],
+      guidanceScale: 1 + w,
+    })),
+  });
+}
+
+function recordedNoise(context: CaseContext): NoiseSource {
+  const exponential = context.tensors('expNoise');
+  const gumbel = context.tensors('gumbel');
+  return {
+    exponential: (step, positions) => {
+      const all = exponential.get(String(step))!; // [B, L, V]
+      return all.gather(1, positions.unsqueeze(-1).expand([-1, -1, all.size(2)]));
+    },
+    gumbel: (step) => gumbel.get(String(step))!,
+  };
+}
+
+export const natGenerate: Runner = (context) => {
+  const model = enatModel(context);
+  const labels = context.tensor('labels').flatten();
+  const outputs = {
+    stepIds: new Map<string, Output>(),
+    logitsCond: new Map<string, Output>(),
+    logitsNull: new Map<string, Output>(),
+    featCond: new Map<string, Output>(),
+  };
+  const maskCountIn: number[] = [];
+  // A step frees what was made in it, so what is compared later is kept.
+  const observe = (record: StepRecord): void => {
+    const key = String(record.step);
+    maskCountIn.push(record.input.masked!.size(1));
+    const feat = wholeFeatures(model, record, 0);
+    outputs.stepIds.set(key, keep(record.input.tokens.detach()));
+    outputs.featCond.set(key, keep(feat));
+    outputs.logitsCond.set(key, keep(model.head(feat)));
+    outputs.logitsNull.set(key, keep(nullLogits(model, record, labels)));
+  };
+  const options = { strategy: strategyOf(context), labels: labels.toNumbers(), noise: recordedNoise(context), observe };
+  return { ...outputs, maskCountIn, finalIds: generateTokens(model, options) };
+};
+
+/** Features of all positions, [B, L, D], of the conditional (0) or the unconditional (1) branch. */
+function wholeFeatures(model: Enat, record: StepRecord, branch: 0 | 1): Tensor {
+  const batch = record.cond.size(0);
+  const rows = (x: Tensor): Tensor => x.narrow(0, branch * batch, batch);
+  const { visible } = record.session;
+  return scatterFeatures(
+    model.seqLen,
+    [record.input.masked, rows(record.maskedFeatures)],
+    [visible && rows(visible.positions), visible && rows(visible.features)],
+  );
+}
+
+/** Logits of the unconditional branch; where the generation skipped it, nothing is visible yet and it is run here. */
+function nullLogits(model: Enat, record: StepRecord, labels: Tensor): Tensor {
+  if (record.uncond !== undefined) return model.head(wholeFeatures(model, record, 1));
+  const { masked, tokens } = record.input;
+  const conditioning = model.condition(labels.fullLike(model.nullLabel));
+  return model.head(model.forward({ tokens, masked: masked!, conditioning }).masked);
+}
+
+export const natScheduleTable: Runner = (context) => {
+  const numSteps = context.param<number>('numSteps');
+  const seqLen = context.param<number>('seqLen');
+  const method = context.param<string>('method');
+  if (method === 'enat') {
+    // Unit settings show the multipliers: a guidance of w = 1, temperatures of 1 before their decay.
+    const strategy = enatStrategy({ numSteps, guidanceScale: 2, choiceTemperature: 1, sampleTemperature: 1 });
+    const { maskedIn, newlyFixed } = maskCounts(strategy, seqLen);
+    return {
+      maskedIn,
+      newlyFixed,
+      guidanceMultiplier: strategy.steps.map((step) => step.guidanceScale - 1),
+      maskTemperatureMultiplier: strategy.steps.map((step) => step.choiceTemperature),
+      samplingTemperatureMultiplier: strategy.steps.map((step) => step.sampleTemperature),
+    };
+  }
+  if (method !== 'autonat') return undefined;
+  const strategy = autonatInitialStrategy(numSteps);
+  const { maskedIn, newlyFixed } = maskCounts(strategy, seqLen);
+  const butLast = strategy.steps.slice(0, -1);
+  return {
+    maskedIn,
+    newlyFixed,
+    remaskRatios: butLast.map((step) => step.maskRatio!),
+    remaskTemperatures: butLast.map((step) => step.choiceTemperature),
+    samplingTemperatures: strategy.steps.map((step) => step.sampleTemperature),
+    guidanceScales: strategy.steps.map((step) => step.guidanceScale - 1),
+  };
+};
