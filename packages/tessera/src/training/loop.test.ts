@@ -99,19 +99,28 @@ test('the loss falls, on training and held-out points', async () => {
   expect(events.filter((event) => event.kind === 'sample').map((event) => event.step)).toEqual([25, 50, 60]);
 });
 
-test.each([1, 9, 10, 23, 59])('left at step %i without notice and resumed, a run ends in the same bits', async (step) => {
-  const config = settings({ globalBatch: 48, shardSize: 16 });
-  const whole = await train('whole', config);
-  await train('cut', config, { leaveAt: step });
-  const resumed = await train('cut', config, { toy: { seed: 5 }, ...(step < 10 ? { toy: {} } : {}) });
-  expect(resumed.events[0]).toMatchObject({ resumed: step > 10 });
-  expect(whole.bits.size).toBe(4 + 4 + 12);
-  expect(resumed.bits).toEqual(whole.bits);
-  expect(resumed.metrics).toBe(whole.metrics);
-});
+test.each([1, 9, 10, 23, 59])(
+  'left at step %i without notice and resumed, a run ends in the same bits',
+  async (step) => {
+    const config = settings({ globalBatch: 48, shardSize: 16 });
+    const whole = await train('whole', config);
+    await train('cut', config, { leaveAt: step });
+    const resumed = await train('cut', config, { toy: { seed: 5 }, ...(step < 10 ? { toy: {} } : {}) });
+    expect(resumed.events[0]).toMatchObject({ resumed: step > 10 });
+    expect(whole.bits.size).toBe(4 + 4 + 12);
+    expect(resumed.bits).toEqual(whole.bits);
+    expect(resumed.metrics).toBe(whole.metrics);
+  },
+);
 
 test('live tensors stay flat over 10,000 steps', async () => {
-  const config = settings({ globalBatch: 4, shardSize: 2, totalSteps: 10_000, checkpointEvery: 9_999, evaluateEvery: 900 });
+  const config = settings({
+    globalBatch: 4,
+    shardSize: 2,
+    totalSteps: 10_000,
+    checkpointEvery: 9_999,
+    evaluateEvery: 900,
+  });
   const task = new ToyTask({ width: 4 });
   const run = openRun(join(folder, 'run'), {});
   const live: number[] = [];
