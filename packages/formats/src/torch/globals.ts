@@ -183,7 +183,7 @@ function makeNumpyScalar(args: Args, context: CallContext): PickleValue {
   if (dtype === 'float16' || dtype === 'complex64' || dtype === 'complex128' || bytes.byteLength !== unit) {
     return context.fail('numpy', `a scalar of dtype ${code} in ${bytes.byteLength} bytes is not supported`);
   }
-  const value = typedArrayOf(dtype, bigEndian ? swapBytes(bytes, unit) : bytes.slice())[0]!;
+  const value = typedArrayOf(dtype, bigEndian ? swapBytes(bytes, unit) : bytes)[0]!;
   if (dtype === 'bool') return value !== 0;
   return typeof value === 'bigint' ? narrow(value) : value;
 }

@@ -310,8 +310,9 @@ class PickleMachine {
 
   private pushText(length: number): boolean {
     if (length < 0) this.fail('text', 'a text of negative length');
+    const text = this.source.text(length);
     this.charge(2 + length / 16);
-    return this.push(this.source.text(length));
+    return this.push(text);
   }
 
   private pushLine(text: string): boolean {
@@ -320,8 +321,9 @@ class PickleMachine {
   }
 
   private pushBytes(length: number): boolean {
+    const bytes = this.source.bytes(length);
     this.charge(CONTAINER + length / 16);
-    return this.push(this.source.bytes(length).slice());
+    return this.push(new Uint8Array(bytes));
   }
 
   private pushContainer(value: PickleValue): boolean {
