@@ -45,3 +45,13 @@ export {
 } from './pipelines/masked-generation.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
 export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';
+export {
+  resolveTrainingConfig,
+  type TrainingConfig,
+  type TrainingConfigInput,
+  trainingConfigSchema,
+} from './training/config.ts';
+export { type TrainingEvent, type TrainLoopOptions, trainLoop } from './training/loop.ts';
+export { openRun, RunFolder } from './training/run-folder.ts';
+export type { Shard, ShardResult, TrainingTask } from './training/task.ts';
+export { TrainingError, type TrainingErrorCode } from './training/training-error.ts';
