@@ -48,7 +48,7 @@ function collect(place: string, got: Output, want: GoldenValue, pairs: Pair[], p
       collectJson(place, got, want.json, pairs, problems);
       return;
     default:
-      return want satisfies never;
+      want satisfies never;
   }
 }
 
@@ -70,7 +70,7 @@ function collectJson(place: string, got: Output, want: Json, pairs: Pair[], prob
       problems.push(
         `${place}: expected ${want.length} entries, got ${Array.isArray(plain) ? plain.length : 'no list'}`,
       );
-    } else want.forEach((item, i) => collectJson(`${place}[${i}]`, plain[i]!, item, pairs, problems));
+    } else for (const [i, item] of want.entries()) collectJson(`${place}[${i}]`, plain[i]!, item, pairs, problems);
   } else if (typeof want === 'object' && want !== null) {
     for (const [key, item] of Object.entries(want)) {
       const inner = plain instanceof Map ? plain.get(key) : (plain as Record<string, Json>)[key];

@@ -75,9 +75,9 @@ const FORMAT_VERSION = 1;
 
 /** The folders of the set, or undefined (with one line printed) when there is none and none is required. */
 export function openGoldenSet(): GoldenFolder[] | undefined {
-  const root = resolve(process.env['GOLDEN_DIR'] ?? join(import.meta.dirname, '../../../shared/golden'));
+  const root = resolve(process.env.GOLDEN_DIR ?? join(import.meta.dirname, '../../../shared/golden'));
   if (!existsSync(root)) {
-    if (process.env['REQUIRE_SHARED'] === '1' || process.env['GOLDEN_DIR'] !== undefined) {
+    if (process.env.REQUIRE_SHARED === '1' || process.env.GOLDEN_DIR !== undefined) {
       throw new Error(`expected reference values at ${root}, found nothing (GOLDEN_DIR names their folder)`);
     }
     console.log('parity: no reference values at hand (GOLDEN_DIR names their folder); nothing compared');

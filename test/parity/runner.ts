@@ -7,7 +7,7 @@ import type { GoldenReader, GoldenValue } from './golden-value.ts';
 import { hashImage } from './hash-image.ts';
 
 /** Outputs by role; undefined when this variant of the kind is not covered yet. */
-export type Runner = (context: CaseContext) => Record<string, Output> | undefined;
+export type Runner = (context: CaseContext) => Record<string, Output | undefined> | undefined;
 
 export class CaseContext {
   readonly golden: GoldenCase;

@@ -33,6 +33,6 @@ export function runnerOf(kind: string): Runner | undefined {
 export function isCovered(golden: GoldenCase, folder: GoldenFolder): boolean {
   const entry = RUNNERS[golden.kind];
   if (entry === undefined) return false;
-  const network = String((golden.config ?? folder.config)['network']);
+  const network = String((golden.config ?? folder.config).network);
   return entry.networks === undefined || entry.networks.includes(network);
 }

@@ -34,15 +34,24 @@ export {
 } from './models/enat.ts';
 export { type EnatLossInput, type EnatLossOutput, enatLoss } from './models/enat-loss.ts';
 export { EnatSession } from './models/enat-session.ts';
+export { type EnatPreset, enatPreset, enatPresetNames } from './models/presets.ts';
 export { type Initialisation, initialTensor } from './nn/initialisation.ts';
 export { initialise, Module, ParameterBuilder, type ParameterSource } from './nn/module.ts';
 export { loadModule, StateDictError } from './nn/state-dict.ts';
+export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
 export {
   type GenerationOptions,
   generateTokens,
   MaskedGeneration,
   type StepRecord,
 } from './pipelines/masked-generation.ts';
+export {
+  type ModelFolder,
+  type ModelToWrite,
+  openModelFolder,
+  openTokenizer,
+  writeModelFolder,
+} from './pipelines/model-folder.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
 export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';
 export {

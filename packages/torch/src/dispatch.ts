@@ -2,7 +2,6 @@
 // the native operation, wraps what comes back, and tells listeners: profilers, counters and exporters see every
 // operation with its arguments and need no hook in model code.
 
-import type { DType } from './dtype.ts';
 import { TensorError } from './errors.ts';
 import { addon } from './native/addon.ts';
 import type { Tensor } from './tensor.ts';
@@ -48,8 +47,8 @@ export function listen(listener: Listener): () => void {
 let TensorClass: (new (handle: number) => Tensor) | undefined;
 
 /** Called once by tensor.ts, which dispatch cannot import: Tensor's methods are operations. */
-export function registerTensorClass(constructor: new (handle: number) => Tensor): void {
-  TensorClass = constructor;
+export function registerTensorClass(tensorClass: new (handle: number) => Tensor): void {
+  TensorClass = tensorClass;
 }
 
 /** Makes a Tensor of a native handle. */
@@ -110,5 +109,3 @@ function describe(value: Argument): string | undefined {
   }
   return String(value);
 }
-
-export type { DType };

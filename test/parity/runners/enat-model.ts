@@ -7,15 +7,15 @@ import type { CaseContext } from '../runner.ts';
 
 export function enatConfig(config: Record<string, Json>): EnatConfig {
   return {
-    gridSize: Number(config['gridSize']),
-    codebookSize: Number(config['codebookSize']),
-    numClasses: Number(config['numClasses']),
-    embedDim: Number(config['dim']),
-    encoderDepth: Number(config['encoderDepth']),
-    decoderDepth: Number(config['decoderDepth']),
-    numHeads: Number(config['numHeads']),
-    mlpRatio: Number(config['mlpRatio']),
-    tokenDropout: Number(config['tokenDropout']),
+    gridSize: Number(config.gridSize),
+    codebookSize: Number(config.codebookSize),
+    numClasses: Number(config.numClasses),
+    embedDim: Number(config.dim),
+    encoderDepth: Number(config.encoderDepth),
+    decoderDepth: Number(config.decoderDepth),
+    numHeads: Number(config.numHeads),
+    mlpRatio: Number(config.mlpRatio),
+    tokenDropout: Number(config.tokenDropout),
   };
 }
 

@@ -69,8 +69,8 @@ export const enatTrainLoss: Runner = (context) => {
     const { masked, visible } = before;
     // Training needs only the visible features of the step before; the reference recorded all of them.
     const full = noGrad(() => ema.forward({ tokens, masked, fresh: visible, conditioning: ema.condition(labels) }));
-    outputs['prevMasked'] = ones(tokens, masked);
-    outputs['prevFeat'] = scatterFeatures(model.seqLen, [masked, full.masked], [visible, before.state?.features]);
+    outputs.prevMasked = ones(tokens, masked);
+    outputs.prevFeat = scatterFeatures(model.seqLen, [masked, full.masked], [visible, before.state?.features]);
   }
   return outputs;
 };

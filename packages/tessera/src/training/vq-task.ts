@@ -183,9 +183,9 @@ function drawInProportion(weights: readonly number[], count: number, draws: Draw
   });
 }
 
-/** The images of these indices: [N, 3, Y, X] float32 in [0, 1], channels last in memory, as convolutions like it. */
+/** The images of these indices: [N, 3, Y, X] float32 in [0, 1]. */
 function pick(images: Tensor, indices: readonly number[]): Tensor {
-  return images.indexSelect(0, int64(indices)).permute([0, 3, 1, 2]).to('float32').div(255);
+  return images.indexSelect(0, int64(indices)).permute([0, 3, 1, 2]).contiguous().to('float32').div(255);
 }
 
 function flipSome(images: Tensor, draws: Draws): Tensor {

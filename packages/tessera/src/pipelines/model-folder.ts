@@ -1,0 +1,196 @@
+/**
+ * The model folder (docs/architecture.md, "On disk"): everything that sampling needs, by Hugging Face's conventions.
+ *
+ *   config.json              formatVersion, family, the family's configuration
+ *   model.safetensors        tensors by their official names
+ *   tokenizer/config.json    the tokenizer's configuration
+ *   tokenizer/model.safetensors
+ *   strategy.yaml            how to sample it by default
+ *   classes.json             class names by label
+ *   README.md                the model card
+ *
+ * Written whole into a temporary folder and renamed. Files are read as hostile: schemas are strict, shapes are checked,
+ * a newer format version is refused.
+ */
+
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseConfig, parseStrategy, type Strategy, strictConfig } from '@tessera/schedule';
+import { loadSafetensors, saveSafetensors, scope, type Tensor } from '@tessera/torch';
+import { parse as parseYaml, stringify as stringifyYaml } from 'yaml';
+import { z } from 'zod';
+import type { Enat } from '../models/enat.ts';
+import { FAMILIES, type Family } from '../models/registry.ts';
+import type { Module, ParameterBuilder } from '../nn/module.ts';
+import { loadModule } from '../nn/state-dict.ts';
+import { LlamaGenVq } from '../tokenizers/llamagen-vq.ts';
+import { vqConfigSchema } from '../tokenizers/vq-config.ts';
+import { PipelineError } from './events.ts';
+
+const FORMAT_VERSION = 1;
+
+const modelConfigSchema = strictConfig({
+  formatVersion: z.int(),
+  family: z.enum(Object.keys(FAMILIES) as [Family, ...Family[]]),
+  /** Pixels of an image's side. */
+  imageSize: z.int().min(1).max(65536),
+  model: z.record(z.string(), z.unknown()),
+});
+
+const tokenizerConfigSchema = strictConfig({
+  formatVersion: z.int(),
+  family: z.literal('llamagen-vq'),
+  tokenizer: z.record(z.string(), z.unknown()),
+});
+
+export interface ModelFolder {
+  path: string;
+  imageSize: number;
+  model: Enat;
+  tokenizer: LlamaGenVq;
+  strategy: Strategy;
+  /** Class names by label. */
+  classes: string[];
+  dispose(): void;
+}
+
+/** What a model folder is written from. */
+export interface ModelToWrite {
+  imageSize: number;
+  model: Enat;
+  tokenizer: LlamaGenVq;
+  strategy: Strategy;
+  classes: readonly string[];
+  /** Markdown of the model card. */
+  card: string;
+  /** Storage type of the network's weights; half precision halves the file and is widened on reading. */
+  dtype?: 'float32' | 'float16' | 'bfloat16';
+}
+
+export function openModelFolder(path: string): ModelFolder {
+  if (!existsSync(join(path, 'config.json'))) {
+    throw new PipelineError('MODEL_FOLDER', `${path} is no model folder: expected a config.json in it.`);
+  }
+  const config = parseConfig(modelConfigSchema, readJson(path, 'config.json'), join(path, 'config.json'));
+  checkVersion(config.formatVersion, join(path, 'config.json'));
+  const classes = parseConfig(z.array(z.string()), readJson(path, 'classes.json'), join(path, 'classes.json'));
+  const strategy = parseStrategy(readYaml(path, 'strategy.yaml'), join(path, 'strategy.yaml'));
+  const family = FAMILIES[config.family];
+  const modelConfig = parseConfig(family.schema, config.model, join(path, 'config.json'));
+  const tokenizer = openTokenizer(join(path, 'tokenizer'));
+  const model = loadFrom(join(path, 'model.safetensors'), (p) => family.construct(modelConfig, p));
+  const problem = mismatch(model, tokenizer, classes, config.imageSize);
+  if (problem !== undefined) {
+    model.dispose();
+    tokenizer.dispose();
+    throw new PipelineError('MODEL_FOLDER', `${path}: ${problem}`);
+  }
+  const dispose = (): void => {
+    model.dispose();
+    tokenizer.dispose();
+  };
+  return { path, imageSize: config.imageSize, model, tokenizer, strategy, classes, dispose };
+}
+
+/** The tokenizer folder alone. */
+export function openTokenizer(path: string): LlamaGenVq {
+  const config = parseConfig(tokenizerConfigSchema, readJson(path, 'config.json'), join(path, 'config.json'));
+  checkVersion(config.formatVersion, join(path, 'config.json'));
+  const vqConfig = parseConfig(vqConfigSchema, config.tokenizer, join(path, 'config.json'));
+  return loadFrom(join(path, 'model.safetensors'), (p) => new LlamaGenVq(vqConfig, p));
+}
+
+/** Writes a whole folder or nothing; an older one at `path` is replaced. */
+export function writeModelFolder(path: string, content: ModelToWrite): void {
+  const { imageSize, model, tokenizer, strategy, classes, card, dtype = 'float32' } = content;
+  const temporary = `${path}.writing`;
+  rmSync(temporary, { recursive: true, force: true });
+  mkdirSync(join(temporary, 'tokenizer'), { recursive: true });
+  writeJson(temporary, 'config.json', {
+    formatVersion: FORMAT_VERSION,
+    family: 'enat' satisfies Family,
+    imageSize,
+    model: model.config,
+  });
+  writeJson(temporary, 'classes.json', classes);
+  writeFileSync(join(temporary, 'strategy.yaml'), stringifyYaml(strategy));
+  writeFileSync(join(temporary, 'README.md'), card);
+  saveModule(join(temporary, 'model.safetensors'), model, dtype);
+  writeTokenizer(join(temporary, 'tokenizer'), tokenizer, dtype);
+  rmSync(path, { recursive: true, force: true });
+  renameSync(temporary, path);
+}
+
+function writeTokenizer(path: string, tokenizer: LlamaGenVq, dtype: 'float32' | 'float16' | 'bfloat16'): void {
+  writeJson(path, 'config.json', {
+    formatVersion: FORMAT_VERSION,
+    family: 'llamagen-vq',
+    tokenizer: tokenizer.config,
+  });
+  saveModule(join(path, 'model.safetensors'), tokenizer, dtype);
+}
+
+/** Saves all tensors of a module under their official names. */
+function saveModule(path: string, module: Module, dtype: 'float32' | 'float16' | 'bfloat16'): void {
+  scope(() => {
+    const entries = [...module.state].map(([name, tensor]): [string, Tensor] => [name, tensor.detach().to(dtype)]);
+    saveSafetensors(path, entries, { format: 'pt' });
+  });
+}
+
+function loadFrom<M extends Module>(path: string, construct: (p: ParameterBuilder) => M): M {
+  return scope(() => loadModule(construct, loadSafetensors(path).tensors, path));
+}
+
+function mismatch(
+  model: Enat,
+  tokenizer: LlamaGenVq,
+  classes: readonly string[],
+  imageSize: number,
+): string | undefined {
+  const { gridSize, codebookSize, numClasses } = model.config;
+  if (codebookSize !== tokenizer.codebookSize) {
+    return `the model has a codebook of ${codebookSize}, the tokenizer of ${tokenizer.codebookSize}`;
+  }
+  if (gridSize * tokenizer.downsampleFactor !== imageSize) {
+    return `a grid of ${gridSize} tokens of ${tokenizer.downsampleFactor} px is not ${imageSize} px`;
+  }
+  return classes.length === numClasses ? undefined : `${numClasses} classes in config.json, ${classes.length} names`;
+}
+
+function checkVersion(version: number, where: string): void {
+  if (version === FORMAT_VERSION) return;
+  throw new PipelineError(
+    'FORMAT_VERSION',
+    `${where} has format version ${version}, this program reads ${FORMAT_VERSION}: update Tessera.`,
+  );
+}
+
+function readJson(folder: string, file: string): unknown {
+  return parsed(folder, file, JSON.parse);
+}
+
+function readYaml(folder: string, file: string): unknown {
+  return parsed(folder, file, (text) => parseYaml(text, { maxAliasCount: 0 }));
+}
+
+function parsed(folder: string, file: string, parse: (text: string) => unknown): unknown {
+  const path = join(folder, file);
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new PipelineError('MODEL_FOLDER', `${path} cannot be read: it belongs to a model folder.`, { cause: error });
+  }
+  try {
+    return parse(text);
+  } catch (error) {
+    throw new PipelineError('MODEL_FOLDER', `${path} is broken: ${(error as Error).message.split('\n')[0]}`, {
+      cause: error,
+    });
+  }
+}
+
+function writeJson(folder: string, file: string, value: unknown): void {
+  writeFileSync(join(folder, file), `${JSON.stringify(value, undefined, 2)}\n`);
+}
