@@ -88,7 +88,9 @@ export class VectorQuantizer {
 
   /** tokens — [B, y·x] int64; the codes as the decoder sees them, [B, d, y, x]. */
   lookUp(tokens: Tensor, y: number, x: number): Tensor {
-    return embedding(this.codes(), tokens.reshape([tokens.size(0), y, x])).permute([0, 3, 1, 2]).contiguous();
+    return embedding(this.codes(), tokens.reshape([tokens.size(0), y, x]))
+      .permute([0, 3, 1, 2])
+      .contiguous();
   }
 
   /** Latents as they are compared with the codes: [B, d, y, x] to rows [n, d], of length 1 with l2Norm. */
