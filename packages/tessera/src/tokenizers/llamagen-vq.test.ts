@@ -1,9 +1,11 @@
-import { manualSeed, memoryStats, noGrad, rand, scope, tensor } from '@tessera/torch';
+import { manualSeed, memoryStats, noGrad, rand, scope, setNumThreads, tensor } from '@tessera/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { initialise } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
 import { LlamaGenVq } from './llamagen-vq.ts';
 import { type VqConfigInput, vqPreset } from './vq-config.ts';
+
+setNumThreads(1); // Tiny pictures: a second thread only waits.
 
 const TINY: Partial<VqConfigInput> = { channels: 4, channelMultipliers: [1, 2], latentChannels: 6, codebookSize: 11, codeDim: 3, encoderResBlocks: 1, decoderResBlocks: 2, groupNormGroups: 2 }; // biome-ignore format: one row
 

@@ -1,9 +1,11 @@
 import { DrawPurpose, Draws } from '@tessera/schedule';
-import { fromTypedArray, memoryStats, noGrad, scope, type Tensor } from '@tessera/torch';
+import { fromTypedArray, memoryStats, noGrad, scope, setNumThreads, type Tensor } from '@tessera/torch';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type VqConfigInput, vqPreset } from '../tokenizers/vq-config.ts';
 import type { Shard } from './task.ts';
 import { createVqTask, type TrainingImages, type VqTask, type VqTaskOptions } from './vq-task.ts';
+
+setNumThreads(1); // Tiny pictures: a second thread only waits.
 
 const TINY: Partial<VqConfigInput> = { channels: 8, channelMultipliers: [1, 2], latentChannels: 8, codebookSize: 16, codeDim: 4, encoderResBlocks: 1, decoderResBlocks: 1, groupNormGroups: 2 }; // biome-ignore format: one row
 const config = vqPreset('vq-small', TINY);
