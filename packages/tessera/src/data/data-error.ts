@@ -15,7 +15,10 @@ export type DataErrorCode =
   | 'FOLDER_BAD_SPLIT'
   | 'EMOJI_PACKAGE_MISSING'
   | 'EMOJI_OUTPUT_TAKEN'
-  | 'SHEET_BAD_IMAGES';
+  | 'SHEET_BAD_IMAGES'
+  | 'TOKENS_MISSING'
+  | 'TOKENS_BROKEN'
+  | 'TOKENS_RANGE';
 
 export class DataError extends Error {
   readonly code: DataErrorCode;

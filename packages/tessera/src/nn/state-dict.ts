@@ -39,6 +39,26 @@ export function loadModule<M extends Module>(
   return module;
 }
 
+/**
+ * Copies named tensors into a module that exists, as strictly as loadModule.
+ *
+ * @param where names the source in errors, such as a file name
+ */
+export function loadInto(module: Module, tensors: ReadonlyMap<string, Tensor>, where: string): void {
+  const missing: string[] = [];
+  const misshapen: string[] = [];
+  for (const [name, tensor] of module.state) {
+    const found = tensors.get(name);
+    if (found === undefined) missing.push(name);
+    else if (!sameShape(found.shape, tensor.shape)) misshapen.push(shapeProblem(name, tensor.shape, found.shape));
+  }
+  const unexpected = [...tensors.keys()].filter((name) => !module.state.has(name));
+  refuse(where, missing, unexpected, misshapen);
+  noGrad(() => {
+    for (const [name, tensor] of module.state) tensor.copy_(tensors.get(name)!);
+  });
+}
+
 class StateDictSource implements ParameterSource {
   private readonly tensors: ReadonlyMap<string, Tensor>;
   private readonly taken = new Set<string>();
@@ -57,8 +77,8 @@ class StateDictSource implements ParameterSource {
     }
     this.taken.add(name);
     const got = found.shape;
-    if (got.length !== shape.length || got.some((side, i) => side !== shape[i])) {
-      this.misshapen.push(`${name}: expected [${shape.join(', ')}], got [${got.join(', ')}]`);
+    if (!sameShape(got, shape)) {
+      this.misshapen.push(shapeProblem(name, shape, got));
       return placeholder(shape);
     }
     return noGrad(() => keep(found.detach().to('float32').clone()));
@@ -66,18 +86,29 @@ class StateDictSource implements ParameterSource {
 
   finish(where: string): void {
     const unexpected = [...this.tensors.keys()].filter((name) => !this.taken.has(name));
-    const parts = [
-      list('missing', this.missing),
-      list('unexpected', unexpected),
-      list('of another shape', this.misshapen),
-    ].filter((part) => part !== '');
-    if (parts.length > 0) throw new StateDictError(`${where} does not fit this model: ${parts.join('; ')}`);
+    refuse(where, this.missing, unexpected, this.misshapen);
   }
 }
 
 /** Stands in for a tensor that could not be loaded, so that construction can go on and report everything. */
 function placeholder(shape: readonly number[]): Tensor {
   return noGrad(() => keep(empty(shape)));
+}
+
+function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((side, i) => side === b[i]);
+}
+
+function shapeProblem(name: string, expected: readonly number[], got: readonly number[]): string {
+  return `${name}: expected [${expected.join(', ')}], got [${got.join(', ')}]`;
+}
+
+/** Throws when any list has an entry. */
+function refuse(where: string, missing: string[], unexpected: string[], misshapen: string[]): void {
+  const parts = [list('missing', missing), list('unexpected', unexpected), list('of another shape', misshapen)].filter(
+    (part) => part !== '',
+  );
+  if (parts.length > 0) throw new StateDictError(`${where} does not fit this model: ${parts.join('; ')}`);
 }
 
 function list(what: string, names: readonly string[]): string {

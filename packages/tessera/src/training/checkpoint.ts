@@ -1,0 +1,163 @@
+/**
+ * Checkpoint folders that are whole or absent, whenever the process dies: `checkpoints/step-NNNNNNN/`. Files are
+ * written into a temporary folder and flushed, a manifest of their sizes and SHA-256 last, then the folder is renamed.
+ * Reading trusts a folder only when every file agrees with its manifest; all others are removed with a warning. Old
+ * checkpoints go only after a new one is in place.
+ *
+ * What the files hold is saved-state.ts's business.
+ */
+
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { replaceFile, syncPath } from './durable-file.ts';
+import { TrainingError } from './training-error.ts';
+
+const MANIFEST = 'manifest.json';
+const TEMPORARY = '.writing-';
+
+const manifestSchema = z.object({
+  formatVersion: z.literal(1),
+  files: z.record(z.string(), z.object({ bytes: z.int().min(0), sha256: z.string().length(64) })),
+});
+
+/** A checkpoint known to be whole. */
+export interface Checkpoint {
+  /** Optimizer steps done. */
+  readonly step: number;
+  readonly path: string;
+}
+
+/** Such as `step-0000500`. */
+export function checkpointName(step: number): string {
+  return `step-${String(step).padStart(7, '0')}`;
+}
+
+/**
+ * Writes one checkpoint. On any failure nothing of it stays and earlier ones are untouched.
+ *
+ * @param folder holds all checkpoints; made when missing
+ * @param files by name: a function that writes the file at the path given
+ */
+export function writeCheckpoint(
+  folder: string,
+  step: number,
+  files: ReadonlyMap<string, (path: string) => void>,
+): Checkpoint {
+  const path = join(folder, checkpointName(step));
+  const temporary = join(folder, `${TEMPORARY}${checkpointName(step)}`);
+  try {
+    rmSync(temporary, { recursive: true, force: true });
+    mkdirSync(temporary, { recursive: true });
+    const rows: Record<string, { bytes: number; sha256: string }> = {};
+    for (const [name, write] of files) {
+      const file = join(temporary, name);
+      write(file);
+      syncPath(file);
+      rows[name] = { bytes: statSync(file).size, sha256: sha256Of(file) };
+    }
+    replaceFile(join(temporary, MANIFEST), `${JSON.stringify({ formatVersion: 1, files: rows }, undefined, 2)}\n`);
+    // Left over only if the same step is saved twice; a rename cannot replace a folder with files in it.
+    rmSync(path, { recursive: true, force: true });
+    renameSync(temporary, path);
+    syncPath(folder, 'folder');
+  } catch (error) {
+    removeQuietly(temporary);
+    throw new TrainingError(
+      'CHECKPOINT_WRITE',
+      `Could not write the checkpoint ${path} (${(error as Error).message}): free some space or fix the folder, then run ` +
+        'the same command again; it goes on from the checkpoint before.',
+      { cause: error },
+    );
+  }
+  return { step, path };
+}
+
+/** Whole checkpoints, oldest first. Anything else that looks like one is removed and named in `warnings`. */
+export function findCheckpoints(folder: string): { checkpoints: Checkpoint[]; warnings: string[] } {
+  const checkpoints: Checkpoint[] = [];
+  const warnings: string[] = [];
+  if (!existsSync(folder)) return { checkpoints, warnings };
+  for (const name of readdirSync(folder)) {
+    const path = join(folder, name);
+    if (name.startsWith(TEMPORARY)) {
+      // The ordinary trace of a kill: nothing to warn about.
+      rmSync(path, { recursive: true, force: true });
+      continue;
+    }
+    const step = /^step-(\d{7,})$/.exec(name)?.[1];
+    if (step === undefined) continue;
+    const problem = problemOf(path);
+    if (problem === undefined) {
+      checkpoints.push({ step: Number(step), path });
+    } else {
+      warnings.push(`The checkpoint ${path} is not whole (${problem}); it was removed.`);
+      rmSync(path, { recursive: true, force: true });
+    }
+  }
+  checkpoints.sort((a, b) => a.step - b.step);
+  return { checkpoints, warnings };
+}
+
+/** Removes all but the newest `keep` checkpoints. */
+export function pruneCheckpoints(folder: string, keep: number): void {
+  const names = readdirSync(folder).filter((name) => /^step-\d{7,}$/.test(name));
+  names.sort((a, b) => Number(a.slice(5)) - Number(b.slice(5)));
+  for (const name of names.slice(0, -keep)) {
+    // The manifest goes first: a removal cut short leaves a folder that nobody trusts.
+    rmSync(join(folder, name, MANIFEST), { force: true });
+    rmSync(join(folder, name), { recursive: true, force: true });
+  }
+}
+
+/** Why a folder is not a whole checkpoint, or undefined when it is. */
+function problemOf(path: string): string | undefined {
+  let manifest: z.output<typeof manifestSchema>;
+  try {
+    manifest = manifestSchema.parse(JSON.parse(readFileSync(join(path, MANIFEST), 'utf8')));
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? `no ${MANIFEST}` : `${MANIFEST} cannot be read`;
+  }
+  for (const [name, { bytes, sha256 }] of Object.entries(manifest.files)) {
+    const file = join(path, name);
+    const found = statSync(file, { throwIfNoEntry: false });
+    if (found === undefined) return `no ${name}`;
+    if (found.size !== bytes) return `${name}: expected ${bytes} bytes, got ${found.size}`;
+    if (sha256Of(file) !== sha256) return `${name}: its SHA-256 differs from the manifest's`;
+  }
+  return undefined;
+}
+
+function sha256Of(path: string): string {
+  const hash = createHash('sha256');
+  const chunk = Buffer.allocUnsafe(1 << 20);
+  const descriptor = openSync(path, 'r');
+  try {
+    for (let read = readSync(descriptor, chunk); read > 0; read = readSync(descriptor, chunk)) {
+      hash.update(chunk.subarray(0, read));
+    }
+  } finally {
+    closeSync(descriptor);
+  }
+  return hash.digest('hex');
+}
+
+function removeQuietly(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch {
+    // The error that led here is the one to report; findCheckpoints removes what is left.
+  }
+}

@@ -1,0 +1,23 @@
+/** What can go wrong with a training run, as the person who started it should read it. */
+
+export type TrainingErrorCode =
+  /** The loss or a gradient is NaN or infinite. */
+  | 'NOT_FINITE'
+  /** The folder holds a run with other settings. */
+  | 'RUN_CONFIG_DIFFERS'
+  /** Another process writes this run. */
+  | 'RUN_BUSY'
+  /** The folder holds something that is not a run of this program. */
+  | 'RUN_FOLDER'
+  /** A checkpoint could not be written; earlier ones are whole. */
+  | 'CHECKPOINT_WRITE';
+
+export class TrainingError extends Error {
+  readonly code: TrainingErrorCode;
+
+  constructor(code: TrainingErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'TrainingError';
+    this.code = code;
+  }
+}
