@@ -25,7 +25,7 @@ function pictures(count: number, side = 8): TrainingImages {
 
 const made: VqTask[] = [];
 function make(options: Partial<VqTaskOptions> = {}): VqTask {
-  const task = createVqTask({ config, images: pictures(12), heldOut: pictures(5), ...options });
+  const task = createVqTask({ config, images: pictures(12), heldOut: pictures(5), seed: 0, ...options });
   made.push(task);
   task.model.trainable();
   return task;

@@ -54,7 +54,7 @@ export interface VqTaskOptions {
   heldOut?: TrainingImages;
   /** Starts from these weights, by official name; `where` names them in errors. */
   init?: { tensors: ReadonlyMap<string, Tensor>; where: string };
-  /** Of the first weights where `init` is not given: seeds libtorch's generator. Default 0. */
+  /** Seeds libtorch's generator before the first weights are drawn. Without it, call manualSeed before. */
   seed?: number;
 }
 
@@ -69,12 +69,12 @@ export interface VqTask extends TrainingTask {
 const BATCH = 128;
 
 export function createVqTask(options: VqTaskOptions): VqTask {
-  const { config, init, seed = 0 } = options;
+  const { config, init, seed } = options;
   const recipe = vqRecipeSchema.parse(options.recipe ?? {});
   const images = imageTensor(config, options.images, 'images');
   const heldOut = options.heldOut === undefined ? undefined : imageTensor(config, options.heldOut, 'heldOut');
   const construct = (p: ParameterBuilder): LlamaGenVq => new LlamaGenVq(config, p);
-  if (init === undefined) manualSeed(seed);
+  if (seed !== undefined) manualSeed(seed);
   const model = init === undefined ? initialise(construct) : loadModule(construct, init.tensors, init.where);
   const ema = loadModule(construct, model.state, 'the trained tokenizer');
 
