@@ -20,12 +20,14 @@ export interface ByteReader {
 
 /** A reader over bytes in memory; `read` returns views without copying. */
 export function bytesReader(bytes: Uint8Array, name = 'bytes'): ByteReader {
+  // Node's Buffer is a Uint8Array whose slice() is a view; behind a reader all bytes are plain.
+  const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return {
     name,
-    byteLength: bytes.byteLength,
+    byteLength: plain.byteLength,
     read(offset, length) {
       checkRange(this, offset, length);
-      return bytes.subarray(offset, offset + length);
+      return plain.subarray(offset, offset + length);
     },
   };
 }

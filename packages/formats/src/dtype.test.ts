@@ -30,6 +30,7 @@ test('element counts are exact or null', () => {
 test('typed arrays at any alignment', () => {
   const bytes = new Uint8Array([9, 0, 0, 128, 63, 0, 0, 0, 64]);
   expect([...typedArrayOf('float32', bytes.subarray(1))]).toEqual([1, 2]);
+  expect([...typedArrayOf('float32', Buffer.from(bytes.buffer, 1))]).toEqual([1, 2]);
   expect(typedArrayOf('complex128', new Uint8Array(32))).toHaveLength(4);
 });
 

@@ -84,7 +84,8 @@ export function byteLengthOf(dtype: DType, shape: readonly number[]): number | n
 /** Bytes seen as the typed array of `dtype`: a view where alignment allows, else a copy. */
 export function typedArrayOf(dtype: DType, bytes: Uint8Array): NumericArray {
   const unit = byteSwapUnit(dtype);
-  const aligned = bytes.byteOffset % unit === 0 ? bytes : bytes.slice();
+  // Not slice(): on Node's Buffer that is a view and stays misaligned.
+  const aligned = bytes.byteOffset % unit === 0 ? bytes : new Uint8Array(bytes);
   const { buffer, byteOffset } = aligned;
   const length = aligned.byteLength / unit;
   switch (dtype) {

@@ -54,3 +54,5 @@ export {
 } from './pipelines/model-folder.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
 export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';
+export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
+export { type FitOptions, fit } from './pipelines/fit.ts';

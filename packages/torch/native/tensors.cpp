@@ -40,10 +40,16 @@ napi_value fromBytes(Arguments& a) {
 }
 
 /** A private mapping of a whole file, alive as long as a tensor in it. */
-struct Mapping {
-  void* base;
-  size_t length;
-  ~Mapping() { munmap(base, length); }
+class Mapping {
+ public:
+  Mapping(void* base, size_t length) : base_(base), length_(length) {}
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping() { munmap(base_, length_); }
+
+ private:
+  void* base_;
+  size_t length_;
 };
 
 /** mapFile(path, [[offset, shape, dtype], …] flattened as three arrays): tensors over one private mapping. */
@@ -62,7 +68,7 @@ napi_value mapFile(Arguments& a) {
   void* base = known && length > 0 ? mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0) : MAP_FAILED;
   close(file);
   if (base == MAP_FAILED) throw std::runtime_error("cannot map " + path);
-  const auto mapping = std::make_shared<Mapping>(Mapping{base, length});
+  const auto mapping = std::make_shared<Mapping>(base, length);
 
   std::vector<at::Tensor> tensors;
   for (uint32_t k = 0; k < count; ++k) {

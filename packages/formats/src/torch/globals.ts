@@ -155,7 +155,8 @@ function makeBytes(args: Args, context: CallContext): Uint8Array {
   if (typeof text !== 'string' || (encoding !== 'latin1' && encoding !== 'latin-1')) {
     return context.fail('bytes', `expected Latin-1 text, got ${describe(text)} in ${describe(encoding)}`);
   }
-  context.charge(text.length / 16);
+  // Four times its memory: this walk is slow, and the same text may be encoded again and again.
+  context.charge(text.length / 4);
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
@@ -183,7 +184,7 @@ function makeNumpyScalar(args: Args, context: CallContext): PickleValue {
   if (dtype === 'float16' || dtype === 'complex64' || dtype === 'complex128' || bytes.byteLength !== unit) {
     return context.fail('numpy', `a scalar of dtype ${code} in ${bytes.byteLength} bytes is not supported`);
   }
-  const value = typedArrayOf(dtype, bigEndian ? swapBytes(bytes, unit) : bytes.slice())[0]!;
+  const value = typedArrayOf(dtype, bigEndian ? swapBytes(bytes, unit) : bytes)[0]!;
   if (dtype === 'bool') return value !== 0;
   return typeof value === 'bigint' ? narrow(value) : value;
 }

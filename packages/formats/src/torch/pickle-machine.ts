@@ -81,21 +81,23 @@ class PickleMachine {
       case 0x4d: // M BININT2
         return this.push(source.u16());
       case 0x8a: // LONG1
-        return this.push(readTwosComplement(source.bytes(source.byte())));
+        return this.pushInteger(source.byte());
       case 0x8b: {
         // LONG4
         const length = source.i32();
         if (length < 0 || length > LONGEST_INTEGER) this.fail('integer', `a whole number of ${length} bytes`);
-        return this.push(readTwosComplement(source.bytes(length)));
+        return this.pushInteger(length);
       }
       case 0x49: // I INT, where 00 and 01 are False and True
       case 0x4c: {
         // L LONG
         const text = source.line();
         if (opcode === 0x49 && (text === '00' || text === '01')) return this.push(text === '01');
+        this.charge(4 + text.length);
         return this.push(parseDecimal(text) ?? this.fail('integer', `"${text.slice(0, 40)}" is not a whole number`));
       }
       case 0x47: // G BINFLOAT
+        this.charge(1);
         return this.push(source.f64());
       case 0x46: {
         // F FLOAT
@@ -308,10 +310,16 @@ class PickleMachine {
     return this.fail('unknown-global', `the file names ${shown}, which is not plain data; it is not loaded or called`);
   }
 
+  private pushInteger(length: number): boolean {
+    this.charge(4 + length / 4);
+    return this.push(readTwosComplement(this.source.bytes(length)));
+  }
+
   private pushText(length: number): boolean {
     if (length < 0) this.fail('text', 'a text of negative length');
+    const text = this.source.text(length);
     this.charge(2 + length / 16);
-    return this.push(this.source.text(length));
+    return this.push(text);
   }
 
   private pushLine(text: string): boolean {
@@ -320,8 +328,9 @@ class PickleMachine {
   }
 
   private pushBytes(length: number): boolean {
+    const bytes = this.source.bytes(length);
     this.charge(CONTAINER + length / 16);
-    return this.push(this.source.bytes(length).slice());
+    return this.push(new Uint8Array(bytes));
   }
 
   private pushContainer(value: PickleValue): boolean {

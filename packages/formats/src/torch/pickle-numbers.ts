@@ -2,8 +2,9 @@
 
 /** Little-endian two's complement of any length; no bytes are 0. */
 export function readTwosComplement(bytes: Uint8Array): number | bigint {
-  let value = 0n;
-  for (let i = bytes.byteLength - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i]!);
+  let digits = '';
+  for (let i = bytes.byteLength - 1; i >= 0; i--) digits += bytes[i]!.toString(16).padStart(2, '0');
+  let value = BigInt(`0x${digits || '0'}`);
   if (bytes.byteLength > 0 && bytes.at(-1)! & 0x80) value -= 1n << BigInt(8 * bytes.byteLength);
   return narrow(value);
 }

@@ -170,7 +170,7 @@ export function tensorProblem(fields: TensorFields): string | null {
 type Words = Uint8Array | Uint16Array | Uint32Array | BigUint64Array;
 
 function wordsOf(bytes: Uint8Array, size: number): Words {
-  const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+  const aligned = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
   const { buffer, byteOffset } = aligned;
   const length = aligned.byteLength / size;
   if (size === 8) return new BigUint64Array(buffer, byteOffset, length);

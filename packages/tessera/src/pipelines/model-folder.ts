@@ -121,6 +121,16 @@ export function writeModelFolder(path: string, content: ModelToWrite): void {
   renameSync(temporary, path);
 }
 
+/** Writes a tokenizer folder of its own, whole or not at all. */
+export function writeTokenizerFolder(path: string, tokenizer: LlamaGenVq): void {
+  const temporary = `${path}.writing`;
+  rmSync(temporary, { recursive: true, force: true });
+  mkdirSync(temporary, { recursive: true });
+  writeTokenizer(temporary, tokenizer, 'float32');
+  rmSync(path, { recursive: true, force: true });
+  renameSync(temporary, path);
+}
+
 function writeTokenizer(path: string, tokenizer: LlamaGenVq, dtype: 'float32' | 'float16' | 'bfloat16'): void {
   writeJson(path, 'config.json', {
     formatVersion: FORMAT_VERSION,

@@ -1,0 +1,177 @@
+/**
+ * Turns images and minutes into a plan: which tokenizer, how many steps of each training. The tokenizer that is shipped
+ * is kept, fine-tuned or replaced by how well it reconstructs the user's held-out images.
+ */
+
+import { parseConfig } from '@tessera/schedule';
+import { getNumThreads, manualSeed, randint, torchVersion } from '@tessera/torch';
+import type { TokenRows } from '../../data/token-dataset.ts';
+import { Enat, type EnatConfig } from '../../models/enat.ts';
+import { enatPreset } from '../../models/presets.ts';
+import { initialise } from '../../nn/module.ts';
+import type { LlamaGenVq } from '../../tokenizers/llamagen-vq.ts';
+import { tokenGrid, type VqConfig, vqPreset } from '../../tokenizers/vq-config.ts';
+import { createEnatTask, enatTaskSchema } from '../../training/enat-task.ts';
+import { createVqTask } from '../../training/vq-task.ts';
+import { reconstructionPsnr } from '../decode-tokens.ts';
+import type { FitImages } from './images.ts';
+import { secondsPerStep } from './measure.ts';
+import { type FitPlan, fitPlanSchema } from './plan.ts';
+
+export type TokenizerChoice = 'auto' | 'keep' | 'fine-tune' | 'train';
+
+export interface PlanOptions {
+  /** Seconds for all training. */
+  seconds: number;
+  seed: number;
+  tokenizer: TokenizerChoice;
+  /** The shipped tokenizer for this image size, if there is one. */
+  shipped: LlamaGenVq | undefined;
+}
+
+/** Held-out PSNR in dB above which the shipped tokenizer is kept, and above which it is worth fine-tuning. */
+const KEEP_ABOVE = 23;
+const FINE_TUNE_ABOVE = 15;
+/** Share of the training time for a tokenizer. */
+const TOKENIZER_SHARE = { keep: 0, 'fine-tune': 0.3, train: 0.45 } as const;
+/** Part of the budget left for tokens, samples, measurements and the report. */
+const OVERHEAD = 0.12;
+const BATCH = 64;
+const MIN_STEPS = 10;
+
+export function makePlan(images: FitImages, options: PlanOptions): FitPlan {
+  const { seed, shipped } = options;
+  const { size } = images.train;
+  const measured: Record<string, number> = {};
+  const { mode, reason } = chooseTokenizer(images, options, measured);
+  const vqConfig: VqConfig =
+    mode === 'train' || shipped === undefined ? vqPreset(size >= 64 ? 'vq-small-64' : 'vq-small') : shipped.config;
+  const generator = generatorConfig(images, vqConfig);
+  const budget = options.seconds * (1 - OVERHEAD);
+
+  let tokenizerTraining: unknown;
+  if (mode !== 'keep') {
+    const perStep = measureTokenizer(images, vqConfig);
+    measured['secondsPerTokenizerStep'] = perStep;
+    const steps = Math.max(MIN_STEPS, Math.floor((budget * TOKENIZER_SHARE[mode]) / perStep));
+    tokenizerTraining = trainingOf(steps, { base: mode === 'train' ? 1e-3 : 3e-4, betas: [0.9, 0.95], seed });
+  }
+  const perStep = measureGenerator(images, generator);
+  measured['secondsPerGeneratorStep'] = perStep;
+  const steps = Math.max(MIN_STEPS, Math.floor((budget * (1 - TOKENIZER_SHARE[mode])) / perStep));
+  return parseConfig(
+    fitPlanSchema,
+    {
+      formatVersion: 1,
+      imageSize: size,
+      seed,
+      threads: getNumThreads(),
+      torch: torchVersion(),
+      dataFingerprint: images.fingerprint,
+      numTrain: images.train.labels.length,
+      numHeldOut: images.heldOut.labels.length,
+      classes: images.classes,
+      tokenizer: { mode, reason, config: vqConfig, recipe: {}, training: tokenizerTraining },
+      generator: {
+        config: generator,
+        task: {},
+        training: trainingOf(steps, { base: 1e-3, betas: [0.9, 0.99], weightDecay: 0.03, seed }),
+      },
+      measured,
+    },
+    'the plan',
+  );
+}
+
+function chooseTokenizer(
+  images: FitImages,
+  { tokenizer, shipped }: PlanOptions,
+  measured: Record<string, number>,
+): { mode: 'keep' | 'fine-tune' | 'train'; reason: string } {
+  if (shipped === undefined) return { mode: 'train', reason: 'no tokenizer is shipped for this image size' };
+  const psnr = reconstructionPsnr(shipped, images.heldOut.labels.length > 0 ? images.heldOut : images.train);
+  measured['shippedTokenizerPsnr'] = psnr;
+  const found = `the shipped tokenizer reconstructs these images at ${psnr.toFixed(1)} dB`;
+  if (tokenizer !== 'auto') return { mode: tokenizer, reason: `asked for; ${found}` };
+  if (psnr >= KEEP_ABOVE) return { mode: 'keep', reason: found };
+  return psnr >= FINE_TUNE_ABOVE ? { mode: 'fine-tune', reason: found } : { mode: 'train', reason: found };
+}
+
+function generatorConfig(images: FitImages, vqConfig: VqConfig): EnatConfig {
+  const { size } = images.train;
+  const [gridSize] = tokenGrid(vqConfig, size, size);
+  return enatPreset('enat-nano', {
+    gridSize,
+    codebookSize: vqConfig.codebookSize,
+    numClasses: images.classes.length,
+  });
+}
+
+interface TrainingChoice {
+  base: number;
+  betas: [number, number];
+  weightDecay?: number;
+  seed: number;
+}
+
+/** Settings of a training of this many steps: how often something is written follows from its length. */
+function trainingOf(totalSteps: number, { base, betas, weightDecay = 0, seed }: TrainingChoice): unknown {
+  const part = (share: number): number => Math.max(1, Math.round(totalSteps * share));
+  return {
+    seed,
+    globalBatch: BATCH,
+    totalSteps,
+    learningRate: {
+      kind: 'cosine',
+      base,
+      warmupSteps: Math.min(100, part(0.05)),
+      totalSteps,
+      floorFraction: 0.02,
+    },
+    betas,
+    weightDecay,
+    clip: 1,
+    ema: { decay: 0.9995 },
+    logEvery: Math.min(20, part(0.02)),
+    checkpointEvery: Math.min(500, part(0.1)),
+    evaluateEvery: part(0.1),
+    sampleEvery: part(0.125),
+  };
+}
+
+function measureTokenizer(images: FitImages, config: VqConfig): number {
+  manualSeed(0);
+  const { pixels, size } = images.train;
+  const task = createVqTask({ config, images: { pixels, height: size, width: size } });
+  try {
+    return secondsPerStep(task, BATCH);
+  } finally {
+    task.dispose();
+  }
+}
+
+/** Random tokens serve: the time of a step does not depend on their values. */
+function measureGenerator(images: FitImages, config: EnatConfig): number {
+  manualSeed(0);
+  const model = initialise((p) => new Enat(config, p));
+  const data = syntheticRows(config, images.classes);
+  try {
+    return secondsPerStep(createEnatTask({ model, ema: model, data, config: enatTaskSchema.parse({}) }), BATCH);
+  } finally {
+    model.dispose();
+  }
+}
+
+function syntheticRows(config: EnatConfig, classes: readonly string[]): TokenRows {
+  const seqLen = config.gridSize ** 2;
+  return {
+    numRows: BATCH,
+    seqLen,
+    codebookSize: config.codebookSize,
+    classes,
+    rows: (indices) => ({
+      tokens: randint(0, config.codebookSize, [indices.length, seqLen]),
+      labels: randint(0, classes.length, [indices.length]),
+    }),
+  };
+}

@@ -1,0 +1,57 @@
+/** From the training loop's events to a pipeline's: progress with the loss beside it, evaluations as notes. */
+
+import type { TrainingEvent } from '../training/loop.ts';
+import type { PipelineEvent } from './events.ts';
+
+/** Translates the events of one training, remembering the last loss; samples and the end are the caller's. */
+export class TrainingNarrator {
+  private readonly stage: string;
+  private loss: number | undefined;
+
+  constructor(stage: string) {
+    this.stage = stage;
+  }
+
+  *tell(event: TrainingEvent): Generator<PipelineEvent> {
+    switch (event.kind) {
+      case 'start':
+        if (event.resumed) yield this.note(`going on after step ${event.step} of ${event.totalSteps}`);
+        return;
+      case 'warning':
+        yield { kind: 'warning', message: event.message };
+        return;
+      case 'step':
+        this.loss = event.metrics?.['loss'] ?? this.loss;
+        yield {
+          kind: 'progress',
+          stage: this.stage,
+          done: event.step,
+          total: event.totalSteps,
+          unit: 'step',
+          rate: event.itemsPerSecond,
+          secondsLeft: event.secondsLeft,
+          ...(this.loss === undefined ? {} : { detail: `loss ${this.loss.toFixed(3)}` }),
+        };
+        return;
+      case 'evaluation':
+        yield this.note(`step ${event.step}, held-out: ${describeMetrics(event.metrics)}`);
+        return;
+      case 'sample':
+      case 'checkpoint':
+      case 'end':
+        return;
+      default:
+        event satisfies never;
+    }
+  }
+
+  private note(message: string): PipelineEvent {
+    return { kind: 'note', message: `${this.stage}: ${message}` };
+  }
+}
+
+export function describeMetrics(metrics: Readonly<Record<string, number>>): string {
+  return Object.entries(metrics)
+    .map(([name, value]) => `${name} ${Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(3)}`)
+    .join(', ');
+}
