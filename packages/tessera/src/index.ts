@@ -38,7 +38,9 @@ export { type EnatPreset, enatPreset, enatPresetNames } from './models/presets.t
 export { type Initialisation, initialTensor } from './nn/initialisation.ts';
 export { initialise, Module, ParameterBuilder, type ParameterSource } from './nn/module.ts';
 export { loadModule, StateDictError } from './nn/state-dict.ts';
+export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
+export { type FitOptions, fit } from './pipelines/fit.ts';
 export {
   type GenerationOptions,
   generateTokens,
@@ -54,5 +56,3 @@ export {
 } from './pipelines/model-folder.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
 export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';
-export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
-export { type FitOptions, fit } from './pipelines/fit.ts';

@@ -12,10 +12,11 @@ import { animatedGif, animatedWebp, encodePng, gridPng } from '../data/contact-s
 import type { RgbImage } from '../data/image.ts';
 import { chooseStrategy, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
+import { toRgbImages } from './decode-tokens.ts';
 import type { PipelineEvent } from './events.ts';
 import { type GeneratedBatch, generateImages } from './generate-images.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
-import { toPictures } from './pixels.ts';
+
 import { type RevealStep, revealFrames, revealGrid } from './reveal.ts';
 import { writeImagesNpz } from './write-npz.ts';
 
@@ -127,7 +128,7 @@ class PictureWriter {
   async add(batch: GeneratedBatch): Promise<void> {
     const { out, numRevealed, folder } = this.settings;
     const decode = (tokens: GeneratedBatch['tokens']): RgbImage[] =>
-      noGrad(() => scope(() => toPictures(folder.tokenizer.decode(tokens))));
+      noGrad(() => scope(() => toRgbImages(folder.tokenizer.decode(tokens))));
     // Before anything is awaited: the tensors live during this call only.
     const pictures = decode(batch.tokens);
     const decodedSteps = batch.steps.map(({ sampled }) => decode(sampled));

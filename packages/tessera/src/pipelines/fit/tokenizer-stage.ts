@@ -37,7 +37,8 @@ export async function* tokenizerStage(
   const { mode, reason } = plan.tokenizer;
   yield { kind: 'stage', stage: STAGE, message: `${SAID[mode]}: ${reason}` };
   if (mode === 'keep') {
-    if (shipped === undefined) throw new PipelineError('NO_TOKENIZER', 'The plan keeps the shipped tokenizer, which is not installed.');
+    if (shipped === undefined)
+      throw new PipelineError('NO_TOKENIZER', 'The plan keeps the shipped tokenizer, which is not installed.');
     writeTokenizerFolder(folder, shipped);
     return openTokenizer(folder);
   }
