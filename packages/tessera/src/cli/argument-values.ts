@@ -1,0 +1,36 @@
+/** Texts of the command line as numbers and lists, with errors that say what was expected and what came. */
+
+import { z } from 'zod';
+
+/** A whole number in [min, max]. */
+export function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER) {
+  const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
+  return numberWhere(`a whole number ${range}`, (x) => Number.isSafeInteger(x) && x >= min && x <= max);
+}
+
+/** A number in [min, max]; scientific notation is fine. */
+export function realNumber(min: number, max: number) {
+  return numberWhere(`a number from ${min} to ${max}`, (x) => x >= min && x <= max);
+}
+
+/** One of some words. */
+export function oneOf<const Words extends readonly [string, ...string[]]>(words: Words) {
+  return z.enum(words, { error: ({ input }) => `expected ${words.join(', ')}, got "${String(input)}"` });
+}
+
+/** A text that is not empty, such as a path. */
+export function text(what: string) {
+  return z.string().min(1, { error: `expected ${what}, got an empty text` });
+}
+
+/** Digits only: Number() alone would take '' and ' 0x10 ' too. */
+const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
+function numberWhere(what: string, accept: (value: number) => boolean) {
+  return z.string().transform((input, context) => {
+    const value = DECIMAL.test(input) ? Number(input) : Number.NaN;
+    if (accept(value)) return value;
+    context.addIssue({ code: 'custom', message: `expected ${what}, got "${input}"` });
+    return z.NEVER;
+  });
+}

@@ -1,0 +1,7 @@
+/** The commands, in the order in which help lists them. */
+
+import type { Command } from './command.ts';
+import { sampleCommand } from './commands/sample.ts';
+import { setupCommand } from './commands/setup.ts';
+
+export const COMMANDS: readonly Command[] = [sampleCommand, setupCommand];

@@ -1,0 +1,120 @@
+/** `tessera sample`: images from a model folder, or token ids from an ENAT checkpoint. */
+
+import { strictConfig } from '@tessera/schedule';
+import { z } from 'zod';
+import { type EnatPreset, enatPresetNames } from '../../models/presets.ts';
+import { sample } from '../../pipelines/sample.ts';
+import { sampleTokens } from '../../pipelines/sample-tokens.ts';
+import { oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
+import { CliError } from '../cli-error.ts';
+import { defineCommand } from '../command.ts';
+
+const schema = strictConfig({
+  modelFolder: text('a model folder').optional(),
+  class: z.array(z.string()).optional(),
+  numImages: wholeNumber(1, 10_000_000).optional(),
+  perClass: wholeNumber(1, 1_000_000).optional(),
+  seed: wholeNumber(0).optional(),
+  strategy: text('enat, cosine or a strategy file').optional(),
+  numSteps: wholeNumber(1, 65536).optional(),
+  guidanceScale: realNumber(-1000, 1000).optional(),
+  choiceTemperature: realNumber(0, 1e6).optional(),
+  sampleTemperature: realNumber(0, 1e6).optional(),
+  batch: wholeNumber(1, 65536).optional(),
+  out: text('a folder').optional(),
+  reveal: z.boolean().optional(),
+  revealGif: z.boolean().optional(),
+  npz: text('a file').optional(),
+  weights: text('a weights file').optional(),
+  tokens: text('a file to write').optional(),
+  model: oneOf(enatPresetNames as [EnatPreset, ...EnatPreset[]]).optional(),
+  encoderDepth: wholeNumber(1, 256).optional(),
+  decoderDepth: wholeNumber(1, 256).optional(),
+  numHeads: wholeNumber(1, 256).optional(),
+});
+
+type Options = z.output<typeof schema>;
+
+const FOLDER_ONLY = ['out', 'reveal', 'revealGif', 'npz'] as const;
+const WEIGHTS_ONLY = ['tokens', 'model', 'encoderDepth', 'decoderDepth', 'numHeads'] as const;
+
+export const sampleCommand = defineCommand({
+  name: 'sample',
+  summary: 'make images with a model',
+  details:
+    'Writes a PNG an image, and grid.png with one row a class. Image i of a seed is the same image for any --batch and any ' +
+    'number of images. With --weights instead of a folder: token ids of an ENAT checkpoint, without decoding them.',
+  args: {
+    'model-folder': { type: 'positional', required: false, description: 'folder with config.json, weights, tokenizer' },
+    class: {
+      type: 'string',
+      multiple: true,
+      valueHint: 'NAMES',
+      description: 'class names or numbers, separated by commas or given repeatedly (default: all)',
+    },
+    'num-images': { type: 'string', valueHint: 'N', description: 'images in all (default: about 64)' },
+    'per-class': { type: 'string', valueHint: 'N', description: 'images of each class, instead of --num-images' },
+    seed: { type: 'string', valueHint: 'N', description: 'what the noise follows from (default 0)' },
+    strategy: {
+      type: 'string',
+      valueHint: 'NAME|FILE',
+      description: "enat, cosine, or a YAML file, AutoNAT's included (default: the model's own)",
+    },
+    'num-steps': { type: 'string', valueHint: 'N', description: 'steps of the strategies enat and cosine (default 8)' },
+    'guidance-scale': {
+      type: 'string',
+      valueHint: 'S',
+      description:
+        's in uncond + s (cond - uncond), 1 = off, at the most guided step; papers that write cond + w (cond - uncond) mean w = s - 1',
+    },
+    'choice-temperature': { type: 'string', valueHint: 'T', description: 'noise on the choice of tokens to keep' },
+    'sample-temperature': { type: 'string', valueHint: 'T', description: 'divides the logits' },
+    batch: { type: 'string', valueHint: 'N', description: 'images at a time (default: by their size)' },
+    out: { type: 'string', valueHint: 'FOLDER', description: 'where to write (default: a new folder in samples/)' },
+    reveal: { type: 'boolean', description: 'also an animated WebP of the steps' },
+    'reveal-gif': { type: 'boolean', description: 'the same as GIF' },
+    npz: { type: 'string', valueHint: 'FILE', description: 'also all pixels: arr_0, uint8 [N, Y, X, 3]' },
+    weights: { type: 'string', valueHint: 'FILE', description: 'an ENAT checkpoint, .pth or .safetensors' },
+    tokens: { type: 'string', valueHint: 'FILE', description: 'with --weights: npy file for the ids, int64 [N, L]' },
+    model: {
+      type: 'string',
+      valueHint: 'PRESET',
+      description: `with --weights: what its shapes do not tell, ${enatPresetNames.join(', ')}`,
+    },
+    'encoder-depth': { type: 'string', valueHint: 'N', description: 'with --weights: blocks of the encoder' },
+    'decoder-depth': { type: 'string', valueHint: 'N', description: 'with --weights: blocks of the decoder' },
+    'num-heads': { type: 'string', valueHint: 'N', description: 'with --weights: attention heads' },
+  },
+  examples: [
+    { command: 'sample runs/demo-001/model', what: 'about 64 images, some of each class' },
+    { command: 'sample MODEL --class food,animals --per-class 16 --reveal', what: 'two classes, step by step' },
+    { command: 'sample MODEL --strategy enat --num-steps 12 --guidance-scale 3', what: 'another schedule' },
+    {
+      command: 'sample --weights nnet_ema.pth --model enat-l --num-images 8 --tokens ids.npy',
+      what: "ids of the published ENAT-L's file",
+    },
+  ],
+  schema,
+  run: (options, { signal }) => {
+    const { modelFolder, weights, tokens, class: classes, model, ...rest } = options;
+    if ((modelFolder === undefined) === (weights === undefined)) {
+      throw new CliError('ARGUMENT', 'expected a model folder ("tessera sample FOLDER") or --weights FILE.');
+    }
+    if (modelFolder !== undefined) {
+      refuse(options, WEIGHTS_ONLY, '--weights');
+      return sample({ ...rest, model: modelFolder, classes, signal });
+    }
+    refuse(options, FOLDER_ONLY, 'a model folder');
+    if (tokens === undefined)
+      throw new CliError('ARGUMENT', '--weights makes token ids: expected --tokens FILE as well.');
+    return sampleTokens({ ...rest, weights: weights!, tokens, preset: model, classes, signal });
+  },
+  print: (result) => ('out' in result ? `Pictures are in ${String(result.out)}\n` : ''),
+});
+
+function refuse(options: Options, names: readonly (keyof Options)[], needed: string): void {
+  const given = names.find((name) => options[name] !== undefined);
+  if (given === undefined) return;
+  const flag = given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  throw new CliError('ARGUMENT', `--${flag} belongs to ${needed}, which was not given.`);
+}

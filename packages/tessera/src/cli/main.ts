@@ -1,0 +1,179 @@
+/**
+ * The command line: finds the command, checks its arguments, runs its pipeline, shows its events. Exit code 0 only on
+ * success, 1 on errors, 130 after Ctrl-C (143 after SIGTERM). The first signal asks the pipeline to finish its step and
+ * save; the second ends the process at once.
+ */
+
+import { readFileSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
+import { nearest } from '@tessera/schedule';
+import { setNumThreads } from '@tessera/torch';
+import type { PipelineEvent } from '../pipelines/events.ts';
+import { wholeNumber } from './argument-values.ts';
+import { CliError, describeError } from './cli-error.ts';
+import type { Command } from './command.ts';
+import { COMMANDS } from './commands.ts';
+import { renderCommandHelp, renderOverview } from './help.ts';
+import { type EventRenderer, jsonRenderer, type OutputStream, textRenderer } from './render-events.ts';
+import { GLOBAL_ARGUMENTS, parseStrictly } from './strict-arguments.ts';
+
+/** Where a command writes; a test gives its own. */
+export interface Terminal {
+  stdout: OutputStream;
+  stderr: OutputStream;
+}
+
+/** Long synchronous steps starve signals and timers: let them in this often. */
+const BREATH_MS = 25;
+
+/** Runs a command line on this process's streams and sets its exit code. */
+export async function main(words: readonly string[]): Promise<void> {
+  // Pipes that close early (`| head`) end the output, not the work.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+  process.exitCode = await run(words, process);
+}
+
+/** Runs a command line; returns its exit code. */
+export async function run(
+  words: readonly string[],
+  terminal: Terminal,
+  commands: readonly Command[] = COMMANDS,
+): Promise<number> {
+  const debug = words.includes('--debug');
+  try {
+    const help = helpFor(words, commands, terminal.stdout.columns ?? 100);
+    if (help !== undefined) {
+      terminal.stdout.write(help);
+      return 0;
+    }
+    return await runCommand(words, terminal, commands);
+  } catch (error) {
+    terminal.stderr.write(`${describeError(error, debug)}\n`);
+    return 1;
+  }
+}
+
+/** The text that was asked for instead of a command, if one was. */
+function helpFor(words: readonly string[], commands: readonly Command[], width: number): string | undefined {
+  const [first, second] = words;
+  if (first === '--version' || first === '-v') return `${version()}\n`;
+  const overview = (): string => renderOverview(commands, version(), Math.min(width, 120));
+  if (first === undefined || first === '--help' || first === '-h') return overview();
+  const name = first === 'help' ? second : first;
+  if (name === undefined) return overview();
+  const flags = words.slice(1, words.includes('--') ? words.indexOf('--') : undefined);
+  if (first !== 'help' && !flags.includes('--help') && !flags.includes('-h')) return undefined;
+  return renderCommandHelp(findCommand(name, commands), Math.min(width, 120));
+}
+
+function findCommand(name: string, commands: readonly Command[]): Command {
+  const found = commands.find((command) => command.name === name);
+  if (found !== undefined) return found;
+  const names = commands.map((command) => command.name);
+  const near = nearest(name, names);
+  const advice = near === undefined ? `there are ${names.join(', ')}` : `did you mean "tessera ${near}"?`;
+  const what = name.startsWith('-') ? `expected a command before ${name}` : `unknown command "${name}"`;
+  throw new CliError('UNKNOWN_COMMAND', `${what}: ${advice}`);
+}
+
+async function runCommand(
+  [name, ...words]: readonly string[],
+  terminal: Terminal,
+  commands: readonly Command[],
+): Promise<number> {
+  const command = findCommand(name!, commands);
+  const {
+    json,
+    threads,
+    debug: _debug,
+    ...texts
+  } = parseStrictly(words, { ...command.args, ...GLOBAL_ARGUMENTS }, command.name);
+  const interrupt = new Interrupt();
+  const renderer = json === true ? jsonRenderer(terminal.stdout) : textRenderer(terminal.stderr);
+  interrupt.onFirst = () => {
+    renderer.clear();
+    terminal.stderr.write('Stopping after this step; once more stops at once.\n');
+  };
+  try {
+    const events = command.start(texts, { signal: interrupt.signal });
+    if (threads !== undefined) setNumThreads(parseThreads(String(threads)));
+    const result = await showAll(events, renderer);
+    if (interrupt.signal.aborted) return sayHowToGoOn(command, interrupt, terminal);
+    if (result !== undefined && json !== true && command.print) terminal.stdout.write(command.print(result));
+    return 0;
+  } catch (error) {
+    renderer.clear();
+    if (interrupt.signal.aborted && isAbort(error, interrupt.signal)) return sayHowToGoOn(command, interrupt, terminal);
+    throw error;
+  } finally {
+    interrupt.release();
+  }
+}
+
+async function showAll(
+  events: AsyncIterable<PipelineEvent>,
+  renderer: EventRenderer,
+): Promise<Record<string, unknown> | undefined> {
+  let result: Record<string, unknown> | undefined;
+  let breath = Date.now();
+  for await (const event of events) {
+    renderer.show(event);
+    if (event.kind === 'result') result = event.result;
+    if (Date.now() - breath >= BREATH_MS) {
+      await setImmediate();
+      breath = Date.now();
+    }
+  }
+  renderer.clear();
+  return result;
+}
+
+function sayHowToGoOn(command: Command, interrupt: Interrupt, { stderr }: Terminal): number {
+  const goOn = command.resumable ? 'Stopped; what was done is saved. The same command goes on from here.' : 'Stopped.';
+  stderr.write(`${goOn}\n`);
+  return interrupt.exitCode;
+}
+
+function isAbort(error: unknown, signal: AbortSignal): boolean {
+  return error === signal.reason || (error instanceof Error && error.name === 'AbortError');
+}
+
+function parseThreads(text: string): number {
+  const parsed = wholeNumber(1, 1024).safeParse(text);
+  if (parsed.success) return parsed.data;
+  throw new CliError('ARGUMENT', `--threads: ${parsed.error.issues[0]!.message}`);
+}
+
+/** The first signal aborts; then the system's own handling is back, which ends the process. */
+class Interrupt {
+  onFirst: () => void = () => {};
+  exitCode = 130;
+  private readonly controller = new AbortController();
+  private readonly stop = (signal: NodeJS.Signals): void => {
+    this.release();
+    this.exitCode = signal === 'SIGTERM' ? 143 : 130;
+    this.onFirst();
+    this.controller.abort();
+  };
+
+  constructor() {
+    process.on('SIGINT', this.stop);
+    process.on('SIGTERM', this.stop);
+  }
+
+  get signal(): AbortSignal {
+    return this.controller.signal;
+  }
+
+  release(): void {
+    process.off('SIGINT', this.stop);
+    process.off('SIGTERM', this.stop);
+  }
+}
+
+function version(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}

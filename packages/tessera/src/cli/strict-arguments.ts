@@ -1,0 +1,114 @@
+/**
+ * Arguments, strictly. citty (0.2.2) describes and coerces arguments, but it swallows unknown flags, drops any word
+ * that starts with `--no-`, keeps only the last of repeated flags, takes a missing value for an empty one and surplus
+ * words for nothing. So the words are checked here first, and citty gets them as `--name=value` alone.
+ */
+
+import { parseArgs as tokenize } from 'node:util';
+import { nearest } from '@tessera/schedule';
+import { parseArgs } from 'citty';
+import { CliError } from './cli-error.ts';
+import { type Arguments, camelCase } from './command.ts';
+
+/** Flags of every command. */
+export const GLOBAL_ARGUMENTS: Arguments = {
+  json: { type: 'boolean', description: 'print events as JSON, one object a line, and nothing else' },
+  threads: { type: 'string', valueHint: 'N', description: 'CPU threads (default: one a core)' },
+  debug: { type: 'boolean', description: 'show where an error came from' },
+  help: { type: 'boolean', alias: 'h', description: 'show this' },
+};
+
+/**
+ * The values by argument name in camelCase: texts, booleans, lists of texts where `multiple`. Absent ones are left out.
+ *
+ * @param command named in errors, such as `sample`
+ */
+export function parseStrictly(words: readonly string[], args: Arguments, command: string): Record<string, unknown> {
+  const flags = new Map(Object.entries(args).filter(([, arg]) => arg.type !== 'positional'));
+  const positionals = Object.keys(args).filter((name) => args[name]!.type === 'positional');
+  const given = new Map<string, string[]>();
+  const loose: string[] = [];
+  const add = (name: string, value: string): void => {
+    const values = given.get(name);
+    if (values !== undefined && args[name]!.multiple !== true) {
+      throw new CliError('ARGUMENT', `--${name} was given twice: expected one value.`);
+    }
+    given.set(name, [...(values ?? []), value]);
+  };
+
+  const { tokens } = tokenize({
+    args: [...words],
+    options: Object.fromEntries([...flags].map(([name, arg]) => [name, optionOf(arg)])),
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
+  for (const token of tokens) {
+    if (token.kind === 'positional') loose.push(token.value);
+    if (token.kind !== 'option') continue;
+    const arg = flags.get(token.name);
+    if (arg === undefined) throw unknownFlag(token.rawName, [...flags.keys()], command);
+    add(token.name, checkedValue(token, arg));
+  }
+  placePositionals(loose, positionals, args, command, add);
+
+  // Only names that were given: absent ones must not come back as defaults or empty texts.
+  const known = Object.fromEntries([...given.keys()].map((name) => [name, { ...args[name]!, required: false }]));
+  const single = [...given].filter(([name]) => args[name]!.type !== 'positional' && args[name]!.multiple !== true);
+  const parsed = parseArgs(
+    single.map(([name, values]) => `--${name}=${values[0]}`),
+    Object.fromEntries(single.map(([name]) => [name, known[name]!])),
+  );
+  return Object.fromEntries(
+    [...given].map(([name, values]) => [
+      camelCase(name),
+      args[name]!.multiple === true ? values : args[name]!.type === 'positional' ? values[0] : parsed[name],
+    ]),
+  );
+}
+
+function optionOf(arg: Arguments[string]): { type: 'string' | 'boolean'; short?: string } {
+  const type = arg.type === 'boolean' ? 'boolean' : 'string';
+  const aliases = 'alias' in arg ? [arg.alias].flat() : [];
+  const short = aliases.find((alias) => alias?.length === 1);
+  return short === undefined ? { type } : { type, short };
+}
+
+function checkedValue(token: { rawName: string; value?: string | undefined }, arg: Arguments[string]): string {
+  const { rawName, value } = token;
+  if (arg.type === 'boolean') {
+    if (value === undefined || value === 'true' || value === 'false') return value ?? 'true';
+    throw new CliError('ARGUMENT', `${rawName}: expected no value (or true, false), got "${value}".`);
+  }
+  const hint = arg.valueHint ?? 'a value';
+  if (value === undefined) throw new CliError('ARGUMENT', `${rawName}: expected ${hint} after it.`);
+  return value;
+}
+
+function placePositionals(
+  loose: readonly string[],
+  names: readonly string[],
+  args: Arguments,
+  command: string,
+  add: (name: string, value: string) => void,
+): void {
+  const surplus = loose[names.length];
+  if (surplus !== undefined) {
+    const expected = names.length === 0 ? 'no argument' : names.map((name) => name.toUpperCase()).join(' ');
+    throw new CliError('ARGUMENT', `tessera ${command}: expected ${expected}, got also "${surplus}".`);
+  }
+  names.forEach((name, i) => {
+    const value = loose[i];
+    if (value !== undefined) add(name, value);
+    else if (args[name]!.required !== false) {
+      const usage = `tessera ${command} ${names.map((other) => other.toUpperCase()).join(' ')}`;
+      throw new CliError('ARGUMENT', `tessera ${command}: expected ${name.toUpperCase()}: ${usage}.`);
+    }
+  });
+}
+
+function unknownFlag(rawName: string, names: readonly string[], command: string): CliError {
+  const near = nearest(rawName.replace(/^-+/, ''), names);
+  const advice = near === undefined ? `"tessera ${command} --help" lists what there is` : `did you mean --${near}?`;
+  return new CliError('UNKNOWN_FLAG', `unknown flag ${rawName}: ${advice}`);
+}

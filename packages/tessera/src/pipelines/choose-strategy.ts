@@ -1,0 +1,99 @@
+/**
+ * The strategy of a generation: the model's own, a named one, or a file's (ours, or AutoNAT's yaml as it is), with
+ * single settings changed.
+ *
+ * A named strategy takes settings as its parameters. A list of steps is changed in proportion: the step with the
+ * largest value gets the one asked for, the others keep their share of it; guidance counts from 1, where it is off.
+ */
+
+import { readFileSync } from 'node:fs';
+import {
+  cosineStrategy,
+  enatStrategy,
+  fromAutonatYaml,
+  nearest,
+  parseStrategy,
+  type Strategy,
+  type StrategyStep,
+} from '@tessera/schedule';
+import { parse as parseYaml } from 'yaml';
+import { PipelineError } from './events.ts';
+
+export interface StrategyChoice {
+  /** `enat`, `cosine` or a file; undefined: the model's own. */
+  strategy?: string | undefined;
+  numSteps?: number | undefined;
+  /** s in uncond + s · (cond − uncond); 1 = off. */
+  guidanceScale?: number | undefined;
+  choiceTemperature?: number | undefined;
+  sampleTemperature?: number | undefined;
+}
+
+const NAMED = { enat: enatStrategy, cosine: cosineStrategy };
+const DEFAULT_STEPS = 8;
+const SETTINGS = ['numSteps', 'guidanceScale', 'choiceTemperature', 'sampleTemperature'] as const;
+
+/** @param own the model's strategy; undefined where it brings none: then the default is `enat` */
+export function chooseStrategy(choice: StrategyChoice, own: Strategy | undefined): Strategy {
+  const name = choice.strategy ?? (own === undefined ? 'enat' : undefined);
+  if (name === 'enat' || name === 'cosine') {
+    const given = Object.fromEntries(
+      SETTINGS.filter((key) => choice[key] !== undefined).map((key) => [key, choice[key]]),
+    );
+    return NAMED[name]({ numSteps: DEFAULT_STEPS, ...given });
+  }
+  const base = name === undefined ? own! : readStrategy(name);
+  if (choice.numSteps !== undefined && choice.numSteps !== base.numSteps) {
+    const whose = name === undefined ? "The model's strategy" : name;
+    throw new PipelineError(
+      'OPTIONS',
+      `${whose} is a list of ${base.numSteps} steps, so the number of steps cannot be ${choice.numSteps}: choose the strategy "enat" or "cosine", which work for any number.`,
+    );
+  }
+  return parseStrategy({ ...base, steps: adjusted(base.steps, choice) });
+}
+
+function readStrategy(path: string): Strategy {
+  let content: unknown;
+  try {
+    content = parseYaml(readFileSync(path, 'utf8'), { maxAliasCount: 0 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
+      const near = nearest(path, Object.keys(NAMED));
+      const advice = near === undefined ? '' : `; did you mean "${near}"?`;
+      throw new PipelineError('OPTIONS', `Expected "enat", "cosine" or a strategy file, got "${path}"${advice}`);
+    }
+    const reason = (error as Error).message.split('\n')[0];
+    throw new PipelineError('OPTIONS', `The strategy ${path} cannot be read: ${reason}`, { cause: error });
+  }
+  const isAutonat = typeof content === 'object' && content !== null && 'manual_samp_temp' in content;
+  return isAutonat ? fromAutonatYaml(content, path) : parseStrategy(content, path);
+}
+
+function adjusted(steps: readonly StrategyStep[], choice: StrategyChoice): StrategyStep[] {
+  const guidance = rescale(
+    steps.map((step) => step.guidanceScale - 1),
+    choice.guidanceScale === undefined ? undefined : choice.guidanceScale - 1,
+  );
+  const choiceTemperature = rescale(
+    steps.map((step) => step.choiceTemperature),
+    choice.choiceTemperature,
+  );
+  const sampleTemperature = rescale(
+    steps.map((step) => step.sampleTemperature),
+    choice.sampleTemperature,
+  );
+  return steps.map((step, i) => ({
+    ...step,
+    guidanceScale: guidance[i]! + 1,
+    choiceTemperature: choiceTemperature[i]!,
+    sampleTemperature: sampleTemperature[i]!,
+  }));
+}
+
+function rescale(values: readonly number[], largest: number | undefined): number[] {
+  if (largest === undefined) return [...values];
+  const before = Math.max(...values);
+  // Nothing to keep the proportions of: all the same.
+  return before > 0 ? values.map((value) => (value / before) * largest) : values.map(() => largest);
+}

@@ -1,0 +1,201 @@
+/**
+ * Images from a model folder: a PNG an image with what made it in its texts, a grid with one row a class, and on demand
+ * the step-by-step reveal and an `arr_0` archive as the reference evaluators read it.
+ */
+
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import { withPngText } from '@tessera/formats';
+import type { Strategy } from '@tessera/schedule';
+import { noGrad, scope } from '@tessera/torch';
+import { animatedGif, animatedWebp, encodePng, gridPng } from '../data/contact-sheet.ts';
+import type { RgbImage } from '../data/image.ts';
+import { chooseStrategy, type StrategyChoice } from './choose-strategy.ts';
+import { planImages } from './class-choice.ts';
+import { toRgbImages } from './decode-tokens.ts';
+import type { PipelineEvent } from './events.ts';
+import { type GeneratedBatch, generateImages } from './generate-images.ts';
+import { type ModelFolder, openModelFolder } from './model-folder.ts';
+
+import { type RevealStep, revealFrames, revealGrid } from './reveal.ts';
+import { writeImagesNpz } from './write-npz.ts';
+
+export interface SampleOptions extends StrategyChoice {
+  /** Model folder. */
+  model: string;
+  /** Names or labels; default: all. */
+  classes?: readonly string[] | undefined;
+  /** Default: about 64. */
+  numImages?: number | undefined;
+  perClass?: number | undefined;
+  /** Default 0. */
+  seed?: number | undefined;
+  batch?: number | undefined;
+  /** Default: a new folder under `samples/`. */
+  out?: string | undefined;
+  /** Also write an animated WebP of the steps. */
+  reveal?: boolean | undefined;
+  /** Also write it as GIF. */
+  revealGif?: boolean | undefined;
+  /** Also write all pixels as `arr_0`, uint8 [N, Y, X, 3]. */
+  npz?: string | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** Columns of the grid; with more images a class the first ones are shown. */
+const WIDEST_GRID = 32;
+
+export async function* sample(options: SampleOptions): AsyncGenerator<PipelineEvent> {
+  const model = openModelFolder(options.model);
+  try {
+    yield* sampleModel(model, options);
+  } finally {
+    model.dispose();
+  }
+}
+
+/** The same from a model that is open already; `options.model` names it. */
+export async function* sampleModel(folder: ModelFolder, options: SampleOptions): AsyncGenerator<PipelineEvent> {
+  const { seed = 0, signal, npz, reveal = false, revealGif = false } = options;
+  const { model, imageSize, classes } = folder;
+  const { labels, chosen } = planImages(options.classes ?? [], model.config.numClasses, classes, options);
+  const strategy = chooseStrategy(options, folder.strategy);
+  const name = basename(resolve(options.model));
+  const out = options.out ?? freshFolder('samples', name);
+  const message = `Sampling ${labels.length} images of ${chosen.length} classes, ${imageSize} px, ${strategy.numSteps} steps, seed ${seed}`;
+  yield { kind: 'stage', stage: 'sample', message };
+  mkdirSync(out, { recursive: true });
+
+  const numRevealed = reveal || revealGif ? Math.min(labels.length, revealLimit(imageSize)) : 0;
+  const writer = new PictureWriter({ out, folder, name, seed, strategy, labels, numRevealed });
+  yield* generateImages(
+    model,
+    { strategy, labels, seed, batch: options.batch, signal },
+    (batch) => writer.add(batch),
+    numRevealed,
+  );
+
+  const scale = Math.max(1, Math.round(96 / imageSize));
+  const shown = gridOrder(writer.pictures, chosen.length);
+  const grid = join(out, 'grid.png');
+  writeFileSync(grid, await gridPng(shown.pictures, { columns: shown.columns, scale }));
+  yield { kind: 'file', path: grid, what: chosen.length > 1 ? 'one row a class' : 'all in one picture' };
+  const files: Record<string, string> = { grid };
+  if (numRevealed > 0) {
+    const order = gridOrder(writer.revealed, chosen.length);
+    const frames = revealGrid(order.pictures, { columns: order.columns, scale });
+    const timing = { delayMs: 350, lastDelayMs: 2500 };
+    const kinds = [...(reveal ? (['webp'] as const) : []), ...(revealGif ? (['gif'] as const) : [])];
+    for (const kind of kinds) {
+      const path = join(out, `reveal.${kind}`);
+      writeFileSync(path, await (kind === 'webp' ? animatedWebp(frames, timing) : animatedGif(frames, timing)));
+      files[`reveal-${kind}`] = path;
+      yield { kind: 'file', path, what: 'step by step' };
+    }
+  }
+  if (npz !== undefined) {
+    writeImagesNpz(npz, writer.pictures, imageSize);
+    files.npz = npz;
+    yield { kind: 'file', path: npz, what: 'all pixels as arr_0' };
+  }
+  yield {
+    kind: 'result',
+    result: { out, numImages: labels.length, classes: chosen.map((label) => classes[label]), seed, strategy, files },
+  };
+}
+
+interface WriterSettings {
+  out: string;
+  folder: ModelFolder;
+  name: string;
+  seed: number;
+  strategy: Strategy;
+  labels: readonly number[];
+  numRevealed: number;
+}
+
+/** Decodes batches and writes each picture as it comes. */
+class PictureWriter {
+  readonly pictures: RgbImage[] = [];
+  /** Frames of the first pictures: [numRevealed][steps + 1]. */
+  readonly revealed: RgbImage[][] = [];
+  private readonly settings: WriterSettings;
+
+  constructor(settings: WriterSettings) {
+    this.settings = settings;
+  }
+
+  async add(batch: GeneratedBatch): Promise<void> {
+    const { out, numRevealed, folder } = this.settings;
+    const decode = (tokens: GeneratedBatch['tokens']): RgbImage[] =>
+      noGrad(() => scope(() => toRgbImages(folder.tokenizer.decode(tokens))));
+    // Before anything is awaited: the tensors live during this call only.
+    const pictures = decode(batch.tokens);
+    const decodedSteps = batch.steps.map(({ sampled }) => decode(sampled));
+    for (const [i, picture] of pictures.entries()) {
+      const index = batch.first + i;
+      const png = withPngText(await encodePng(picture), this.texts(index));
+      writeFileSync(join(out, this.fileName(index)), png);
+      this.pictures.push(picture);
+      if (index >= numRevealed) continue;
+      const steps = batch.steps.map(
+        ({ maskedBefore }, step): RevealStep => ({
+          decoded: decodedSteps[step]![i]!,
+          maskedBefore: maskedBefore[i]!,
+        }),
+      );
+      this.revealed.push(revealFrames(steps, folder.model.config.gridSize));
+    }
+  }
+
+  /** Such as `00012-food-s0.png`. */
+  private fileName(index: number): string {
+    const { labels, folder, seed } = this.settings;
+    const plain = className(folder, labels[index]!).replace(/[^\p{L}\p{N}]+/gu, '-');
+    return `${String(index).padStart(5, '0')}-${plain.replace(/^-|-$/g, '').slice(0, 60)}-s${seed}.png`;
+  }
+
+  private texts(index: number): Record<string, string> {
+    const { name, seed, strategy, labels, folder } = this.settings;
+    return {
+      Software: 'Tessera',
+      Model: name.replaceAll('\0', ''),
+      Class: className(folder, labels[index]!).replaceAll('\0', ''),
+      Seed: String(seed),
+      Image: String(index),
+      Strategy: JSON.stringify(strategy),
+    };
+  }
+}
+
+function className(folder: ModelFolder, label: number): string {
+  return folder.classes[label]!;
+}
+
+/** Images lie round and round by class; a grid has a class a row, cut to the widest grid. */
+function gridOrder<T>(images: readonly T[], numClasses: number): { pictures: T[]; columns: number } {
+  const rows = Math.min(numClasses, images.length);
+  if (rows === 1) {
+    const pictures = images.slice(0, WIDEST_GRID * WIDEST_GRID);
+    return { pictures, columns: Math.ceil(Math.sqrt(pictures.length)) };
+  }
+  // Whole columns only, but for one that is all there is: a hole would shift the rows.
+  const columns = Math.min(WIDEST_GRID, Math.floor(images.length / rows));
+  const pictures = Array.from({ length: rows }, (_, row) =>
+    Array.from({ length: columns }, (_, column) => images[column * numClasses + row]!),
+  );
+  return { pictures: pictures.flat(), columns };
+}
+
+/** A reveal of a megapixel at most. */
+function revealLimit(imageSize: number): number {
+  return Math.max(1, Math.min(64, Math.floor(2 ** 20 / imageSize ** 2)));
+}
+
+/** `parent/name-001`, or the next number that is free. */
+function freshFolder(parent: string, name: string): string {
+  const taken = existsSync(parent) ? readdirSync(parent) : [];
+  const numbers = taken.map((entry) => (entry.startsWith(`${name}-`) ? Number(entry.slice(name.length + 1)) : 0));
+  const next = Math.max(0, ...numbers.filter(Number.isSafeInteger)) + 1;
+  return join(parent, `${name}-${String(next).padStart(3, '0')}`);
+}
