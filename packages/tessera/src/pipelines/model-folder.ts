@@ -100,6 +100,14 @@ export function openTokenizer(path: string): LlamaGenVq {
   return loadFrom(join(path, 'model.safetensors'), (p) => new LlamaGenVq(vqConfig, p));
 }
 
+/** A tokenizer from a tokenizer folder, or from a model folder with the model's image size. */
+export function openAnyTokenizer(path: string): { tokenizer: LlamaGenVq; imageSize: number | undefined } {
+  const inner = join(path, 'tokenizer');
+  if (!existsSync(join(inner, 'config.json'))) return { tokenizer: openTokenizer(path), imageSize: undefined };
+  const config = parseConfig(modelConfigSchema, readJson(path, 'config.json'), join(path, 'config.json'));
+  return { tokenizer: openTokenizer(inner), imageSize: config.imageSize };
+}
+
 /** Writes a whole folder or nothing; an older one at `path` is replaced. */
 export function writeModelFolder(path: string, content: ModelToWrite): void {
   const { imageSize, model, tokenizer, strategy, classes, card, dtype = 'float32' } = content;
