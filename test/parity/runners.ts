@@ -5,6 +5,7 @@ import type { Runner } from './runner.ts';
 import { enatReuseChain, enatReuseSameMask, natForward } from './runners/enat-forward.ts';
 import { enatTrainLoss, natMaskCount } from './runners/enat-train.ts';
 import { centerCropRunner } from './runners/images.ts';
+import { vqCodec, vqQuantizer, vqStateDictShapes } from './runners/llamagen-vq.ts';
 import { natGenerate, natScheduleTable } from './runners/nat-generate.ts';
 import { natInitStatistics } from './runners/nat-init.ts';
 
@@ -23,6 +24,9 @@ const RUNNERS: Record<string, Entry> = {
   'nat-generate': { run: natGenerate, networks: ['enat'] },
   'nat-schedule-table': { run: natScheduleTable },
   'nat-init-statistics': { run: natInitStatistics, networks: ['enat'] },
+  'vq-codec': { run: vqCodec },
+  'vq-quantizer': { run: vqQuantizer },
+  'state-dict-shapes': { run: vqStateDictShapes, networks: ['llamagen-vq'] },
   'center-crop': { run: centerCropRunner },
 };
 

@@ -56,3 +56,35 @@ export {
 } from './pipelines/model-folder.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
 export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';
+export { LlamaGenVq } from './tokenizers/llamagen-vq.ts';
+export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
+export { TokenizerError, type TokenizerErrorCode } from './tokenizers/tokenizer-error.ts';
+export type { Probe } from './tokenizers/vq-blocks.ts';
+export {
+  downsampleFactor,
+  tokenGrid,
+  type VqConfig,
+  type VqConfigInput,
+  type VqPreset,
+  vqConfigSchema,
+  vqPreset,
+  vqPresetNames,
+} from './tokenizers/vq-config.ts';
+export {
+  resolveTrainingConfig,
+  type TrainingConfig,
+  type TrainingConfigInput,
+  trainingConfigSchema,
+} from './training/config.ts';
+export { type TrainingEvent, type TrainLoopOptions, trainLoop } from './training/loop.ts';
+export { openRun, RunFolder } from './training/run-folder.ts';
+export type { Shard, ShardResult, TrainingTask } from './training/task.ts';
+export { TrainingError, type TrainingErrorCode } from './training/training-error.ts';
+export {
+  createVqTask,
+  type TrainingImages,
+  type VqRecipe,
+  type VqTask,
+  type VqTaskOptions,
+  vqRecipeSchema,
+} from './training/vq-task.ts';

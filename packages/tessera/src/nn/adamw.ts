@@ -7,7 +7,7 @@
  * the index order of an official optimizer.pth: entry i of its `state` belongs to parameter i.
  */
 
-import { foreachAdd_, full, fusedAdamw_, keep, noGrad, type Tensor, zeros } from '@tessera/torch';
+import { foreachAdd_, full, fusedAdamw_, keep, noGrad, scope, type Tensor, zeros } from '@tessera/torch';
 import { StateDictError } from './state-dict.ts';
 
 export interface AdamWOptions {
@@ -74,9 +74,11 @@ export class AdamW {
 
   /** Updates every parameter that has a gradient. The gradients stay. */
   step(learningRate: number): void {
-    noGrad(() => {
-      for (const group of this.groups) this.stepGroup(group, learningRate * group.learningRateScale);
-    });
+    noGrad(() =>
+      scope(() => {
+        for (const group of this.groups) this.stepGroup(group, learningRate * group.learningRateScale);
+      }),
+    );
   }
 
   /** The moments that exist so far, by name; borrowed. */
@@ -117,17 +119,19 @@ export class AdamW {
     if (problems.length > 0) {
       throw new StateDictError(`${where} does not fit this optimizer: ${problems.slice(0, 6).join('; ')}`);
     }
-    noGrad(() => {
-      for (const { slot, found } of loads) {
-        this.forget(slot);
-        if (found.length === 0) continue;
-        const moments = freshMoments(slot.parameter);
-        slot.moments = moments;
-        moments.expAvg.copy_(found[0]!);
-        moments.expAvgSq.copy_(found[1]!);
-        moments.step.copy_(found[2]!.reshape([]));
-      }
-    });
+    noGrad(() =>
+      scope(() => {
+        for (const { slot, found } of loads) {
+          this.forget(slot);
+          if (found.length === 0) continue;
+          const moments = freshMoments(slot.parameter);
+          slot.moments = moments;
+          moments.expAvg.copy_(found[0]!);
+          moments.expAvgSq.copy_(found[1]!);
+          moments.step.copy_(found[2]!.reshape([]));
+        }
+      }),
+    );
   }
 
   dispose(): void {

@@ -99,7 +99,9 @@ export abstract class Module {
 
 /** Random initialisation from libtorch's generator (seed it first with manualSeed). */
 export function freshParameters(): ParameterSource {
-  return { take: (_name, shape, initialisation) => keep(noGrad(() => initialTensor(shape, initialisation))) };
+  return {
+    take: (_name, shape, initialisation) => scope(() => keep(noGrad(() => initialTensor(shape, initialisation)))),
+  };
 }
 
 /** Constructs a module with random values. */

@@ -3,7 +3,7 @@
  * once, instead of the first.
  */
 
-import { empty, keep, noGrad, type Tensor } from '@tessera/torch';
+import { empty, keep, noGrad, scope, type Tensor } from '@tessera/torch';
 import { type Module, ParameterBuilder, type ParameterSource } from './module.ts';
 
 export class StateDictError extends Error {
@@ -54,9 +54,11 @@ export function loadInto(module: Module, tensors: ReadonlyMap<string, Tensor>, w
   }
   const unexpected = [...tensors.keys()].filter((name) => !module.state.has(name));
   refuse(where, missing, unexpected, misshapen);
-  noGrad(() => {
-    for (const [name, tensor] of module.state) tensor.copy_(tensors.get(name)!);
-  });
+  noGrad(() =>
+    scope(() => {
+      for (const [name, tensor] of module.state) tensor.copy_(tensors.get(name)!);
+    }),
+  );
 }
 
 class StateDictSource implements ParameterSource {
@@ -81,7 +83,7 @@ class StateDictSource implements ParameterSource {
       this.misshapen.push(shapeProblem(name, shape, got));
       return placeholder(shape);
     }
-    return noGrad(() => keep(found.detach().to('float32').clone()));
+    return noGrad(() => scope(() => keep(found.detach().to('float32').clone())));
   }
 
   finish(where: string): void {

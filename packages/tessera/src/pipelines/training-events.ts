@@ -21,7 +21,7 @@ export class TrainingNarrator {
         yield { kind: 'warning', message: event.message };
         return;
       case 'step':
-        this.loss = event.metrics?.['loss'] ?? this.loss;
+        this.loss = event.metrics?.loss ?? this.loss;
         yield {
           kind: 'progress',
           stage: this.stage,

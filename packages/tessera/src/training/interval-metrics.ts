@@ -4,7 +4,7 @@
  * same mean, bit for bit.
  */
 
-import { full, keep, noGrad, type Tensor } from '@tessera/torch';
+import { full, keep, noGrad, scope, type Tensor } from '@tessera/torch';
 
 /** [how many values, sum of those given as numbers, sum of those given as tensors]. */
 export type IntervalState = Record<string, [count: number, numbers: number, tensors: number]>;
@@ -38,10 +38,13 @@ export class IntervalMetrics {
       sum.numbers += value;
       return;
     }
-    const detached = value.detach();
     sum.tensors ??= keep(full([], sum.carried, { dtype: 'float64', device: value.device }));
     const { tensors } = sum;
-    noGrad(() => tensors.add_(detached));
+    noGrad(() =>
+      scope(() => {
+        tensors.add_(value.detach());
+      }),
+    );
   }
 
   state(): IntervalState {

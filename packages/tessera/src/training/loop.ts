@@ -55,7 +55,7 @@ export interface TrainLoopOptions {
 
 /**
  * Trains a task to the end, from the newest checkpoint of the run or from the weights that the task comes with.
- * Parameters that want gradients (Module.trainable) are trained. The task and the run stay open.
+ * Parameters that want gradients are trained; when none does, all are (Module.trainable). The task and the run stay open.
  */
 export async function* trainLoop(
   task: TrainingTask,
@@ -137,6 +137,8 @@ class Training {
   constructor(task: TrainingTask, config: TrainingConfig) {
     this.task = task;
     this.config = config;
+    const parameters = [...task.model.parameters.values()];
+    if (!parameters.some((parameter) => parameter.requiresGrad)) task.model.trainable();
     this.plan = { ...config, numItems: task.numItems };
     this.ema = new Ema(task.ema, task.model);
     this.optimizer = new AdamW(task.model.parameters, {
@@ -218,7 +220,9 @@ class Training {
         const { loss, metrics } = this.task.shardLoss(shard);
         (numShards === 1 ? loss : loss.div(numShards)).backward();
         this.interval.add('loss', loss);
-        for (const [name, value] of Object.entries(metrics)) this.interval.add(name, value);
+        for (const [name, value] of Object.entries(metrics)) {
+          if (name !== 'loss') this.interval.add(name, value);
+        }
       });
     }
   }

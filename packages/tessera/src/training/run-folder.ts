@@ -7,13 +7,13 @@
 
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { encodeFileVersionEvent, encodeScalarEvent } from '@tessera/formats';
 import { parse, stringify } from 'yaml';
 import { type Checkpoint, findCheckpoints } from './checkpoint.ts';
 import { configDifferences, hashConfig } from './config-difference.ts';
 import { AppendFile, replaceFile } from './durable-file.ts';
 import { describeEnvironment, type Environment } from './environment.ts';
 import { lockRun } from './run-lock.ts';
-import { encodeFileVersionEvent, encodeScalarEvent } from './stand-in.ts';
 import { TrainingError } from './training-error.ts';
 
 export type MetricsKind = 'train' | 'evaluation';
@@ -77,7 +77,7 @@ export class RunFolder {
     const { events } = this.logs();
     const time = now();
     for (const [name, value] of Object.entries(values)) {
-      events.append(encodeScalarEvent(time, step, `${group}/${name}`, value));
+      events.append(encodeScalarEvent(step, time, `${group}/${name}`, value));
     }
   }
 

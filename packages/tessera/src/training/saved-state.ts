@@ -5,11 +5,12 @@
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { scope } from '@tessera/torch';
+import { readSafetensorsHeader, readTensorBytes } from '@tessera/formats';
+import { withFile } from '@tessera/formats/node';
+import { fromBytes, isDType, saveSafetensors, scope, type Tensor } from '@tessera/torch';
 import { z } from 'zod';
 import type { AdamW } from '../nn/adamw.ts';
 import { loadInto } from '../nn/state-dict.ts';
-import { loadSafetensors, saveSafetensors } from './stand-in.ts';
 import type { TrainingTask } from './task.ts';
 import { TrainingError } from './training-error.ts';
 
@@ -68,7 +69,24 @@ export function restoreTensors(checkpoint: string, task: TrainingTask, optimizer
   const model = join(checkpoint, 'model.safetensors');
   const ema = join(checkpoint, 'ema.safetensors');
   const moments = join(checkpoint, 'optimizer.safetensors');
-  scope(() => loadInto(task.model, loadSafetensors(model).tensors, model));
-  scope(() => loadInto(task.ema, loadSafetensors(ema).tensors, ema));
-  scope(() => optimizer.load(loadSafetensors(moments).tensors, moments));
+  scope(() => loadInto(task.model, readTensors(model), model));
+  scope(() => loadInto(task.ema, readTensors(ema), ema));
+  scope(() => optimizer.load(readTensors(moments), moments));
+}
+
+/** The tensors of a safetensors file, copied: a mapping must not outlive a file that is removed when it gets old. */
+export function readTensors(path: string): Map<string, Tensor> {
+  return withFile(path, (reader) => {
+    const tensors = new Map<string, Tensor>();
+    for (const [name, entry] of readSafetensorsHeader(reader).tensors) {
+      if (!isDType(entry.dtype)) {
+        throw new TrainingError(
+          'RUN_FOLDER',
+          `${path}: "${name}" is ${entry.dtype}, which no checkpoint of ours holds.`,
+        );
+      }
+      tensors.set(name, fromBytes(Uint8Array.from(readTensorBytes(reader, entry)), entry.shape, entry.dtype));
+    }
+    return tensors;
+  });
 }

@@ -27,22 +27,25 @@ export interface Shard {
 export interface ShardResult {
   /** Scalar, with a graph behind it. */
   loss: Tensor;
-  /** Scalars, averaged over the shards of a step; detached tensors are read once a logging interval. */
+  /**
+   * Scalars beside `loss`, averaged over the shards that gave them in a logging interval. Tensors are summed in place
+   * and read once an interval: keep them tensors.
+   */
   metrics: Record<string, Tensor | number>;
 }
 
 export interface TrainingTask {
   /** Such as `enat` or `vq`; names the run's curves. */
   readonly name: string;
-  /** Trained in place. */
+  /** Trained in place: the parameters that want gradients, or all when none does. */
   readonly model: Module;
   /** Its moving average, of the same architecture; updated by the loop after every step. */
   readonly ema: Module;
   readonly numItems: number;
-  /** Runs inside a scope with gradients on. */
+  /** Runs inside a scope of its own with gradients on, with libtorch's generator seeded for the shard. */
   shardLoss(shard: Shard): ShardResult;
   /** After the optimizer and the EMA of a step, such as reviving dead codes. A function of the step and the state alone. */
   afterStep?(step: number, draws: (purpose: number) => Draws): void;
-  /** Held-out measurements with the EMA weights. */
+  /** Held-out measurements with the EMA weights, a function of them alone. Runs inside a scope without gradients. */
   evaluate?(): Record<string, number>;
 }

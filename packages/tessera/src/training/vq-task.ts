@@ -9,9 +9,9 @@
  */
 
 import { DrawPurpose, type Draws, strictConfig } from '@tessera/schedule';
-import { fromTypedArray, keep, l1Loss, mseLoss, noGrad, scope, type Tensor, where } from '@tessera/torch';
+import { fromTypedArray, keep, l1Loss, manualSeed, mseLoss, noGrad, scope, type Tensor, where } from '@tessera/torch';
 import { z } from 'zod';
-import { initialise } from '../nn/module.ts';
+import { initialise, type ParameterBuilder } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
 import { fromNetworkRange, LlamaGenVq, toNetworkRange } from '../tokenizers/llamagen-vq.ts';
 import { TokenizerError } from '../tokenizers/tokenizer-error.ts';
@@ -52,8 +52,10 @@ export interface VqTaskOptions {
   images: TrainingImages;
   /** Without any, the task has no evaluate(). */
   heldOut?: TrainingImages;
-  /** Starts from these weights, by official name; else from libtorch's generator (manualSeed first). */
+  /** Starts from these weights, by official name; `where` names them in errors. */
   init?: { tensors: ReadonlyMap<string, Tensor>; where: string };
+  /** Seeds libtorch's generator before the first weights are drawn. Without it, call manualSeed before. */
+  seed?: number;
 }
 
 export interface VqTask extends TrainingTask {
@@ -67,11 +69,12 @@ export interface VqTask extends TrainingTask {
 const BATCH = 128;
 
 export function createVqTask(options: VqTaskOptions): VqTask {
-  const { config, init } = options;
+  const { config, init, seed } = options;
   const recipe = vqRecipeSchema.parse(options.recipe ?? {});
   const images = imageTensor(config, options.images, 'images');
   const heldOut = options.heldOut === undefined ? undefined : imageTensor(config, options.heldOut, 'heldOut');
-  const construct = (p: ConstructorParameters<typeof LlamaGenVq>[1]): LlamaGenVq => new LlamaGenVq(config, p);
+  const construct = (p: ParameterBuilder): LlamaGenVq => new LlamaGenVq(config, p);
+  if (seed !== undefined) manualSeed(seed);
   const model = init === undefined ? initialise(construct) : loadModule(construct, init.tensors, init.where);
   const ema = loadModule(construct, model.state, 'the trained tokenizer');
 
@@ -109,8 +112,10 @@ function reconstructionLoss(model: LlamaGenVq, images: Tensor, recipe: VqRecipe)
 
 function reviveDeadCodes(model: LlamaGenVq, ema: LlamaGenVq, images: Tensor, recipe: VqRecipe, draws: Draws): void {
   const { codebookSize } = model;
-  const count = Math.min(recipe.reviveImages, images.size(0));
-  const order = Array.from({ length: count }, () => draws.integer(images.size(0)));
+  const all = images.size(0);
+  const count = Math.min(recipe.reviveImages, all);
+  // With replacement where there are many images: a repetition is rare then, and a permutation of all would be slow.
+  const order = Array.from({ length: count }, (_, i) => (count === all ? i : draws.integer(all)));
   const latents: Tensor[] = [];
   for (let i = 0; i < count; i += BATCH) {
     latents.push(scope(() => model.encodeToLatent(toNetworkRange(pick(images, order.slice(i, i + BATCH))))));

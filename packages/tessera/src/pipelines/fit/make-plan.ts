@@ -5,6 +5,7 @@
 
 import { parseConfig } from '@tessera/schedule';
 import { getNumThreads, manualSeed, randint, torchVersion } from '@tessera/torch';
+import type { z } from 'zod';
 import type { TokenRows } from '../../data/token-dataset.ts';
 import { Enat, type EnatConfig } from '../../models/enat.ts';
 import { enatPreset } from '../../models/presets.ts';
@@ -12,7 +13,7 @@ import { initialise } from '../../nn/module.ts';
 import type { LlamaGenVq } from '../../tokenizers/llamagen-vq.ts';
 import { tokenGrid, type VqConfig, vqPreset } from '../../tokenizers/vq-config.ts';
 import { createEnatTask, enatTaskSchema } from '../../training/enat-task.ts';
-import { createVqTask } from '../../training/vq-task.ts';
+import { createVqTask, type vqRecipeSchema } from '../../training/vq-task.ts';
 import { reconstructionPsnr } from '../decode-tokens.ts';
 import type { FitImages } from './images.ts';
 import { secondsPerStep } from './measure.ts';
@@ -37,6 +38,8 @@ const TOKENIZER_SHARE = { keep: 0, 'fine-tune': 0.3, train: 0.45 } as const;
 /** Part of the budget left for tokens, samples, measurements and the report. */
 const OVERHEAD = 0.12;
 const BATCH = 64;
+/** Training longer than this, in seconds, gives the tokenizer larger batches. */
+const LONG_SECONDS = 1200;
 const MIN_STEPS = 10;
 
 export function makePlan(images: FitImages, options: PlanOptions): FitPlan {
@@ -50,14 +53,24 @@ export function makePlan(images: FitImages, options: PlanOptions): FitPlan {
   const budget = options.seconds * (1 - OVERHEAD);
 
   let tokenizerTraining: unknown;
+  let recipe: z.input<typeof vqRecipeSchema> = {};
   if (mode !== 'keep') {
-    const perStep = measureTokenizer(images, vqConfig);
-    measured['secondsPerTokenizerStep'] = perStep;
+    const globalBatch = budget > LONG_SECONDS ? 32 : 16;
+    const perStep = measureTokenizer(images, vqConfig, globalBatch);
+    measured.secondsPerTokenizerStep = perStep;
     const steps = Math.max(MIN_STEPS, Math.floor((budget * TOKENIZER_SHARE[mode]) / perStep));
-    tokenizerTraining = trainingOf(steps, { base: mode === 'train' ? 1e-3 : 3e-4, betas: [0.9, 0.95], seed });
+    // Mirroring is safe here whatever the classes mean: a tokenizer learns what patches look like, not labels.
+    recipe = { horizontalFlip: true, reviveUntil: Math.floor(steps * 0.8) };
+    tokenizerTraining = trainingOf(steps, {
+      base: mode === 'train' ? 1e-3 : 3e-4,
+      betas: [0.9, 0.99],
+      emaDecay: 0.998,
+      globalBatch,
+      seed,
+    });
   }
   const perStep = measureGenerator(images, generator);
-  measured['secondsPerGeneratorStep'] = perStep;
+  measured.secondsPerGeneratorStep = perStep;
   const steps = Math.max(MIN_STEPS, Math.floor((budget * (1 - TOKENIZER_SHARE[mode])) / perStep));
   return parseConfig(
     fitPlanSchema,
@@ -71,11 +84,18 @@ export function makePlan(images: FitImages, options: PlanOptions): FitPlan {
       numTrain: images.train.labels.length,
       numHeldOut: images.heldOut.labels.length,
       classes: images.classes,
-      tokenizer: { mode, reason, config: vqConfig, recipe: {}, training: tokenizerTraining },
+      tokenizer: { mode, reason, config: vqConfig, recipe, training: tokenizerTraining },
       generator: {
         config: generator,
-        task: {},
-        training: trainingOf(steps, { base: 1e-3, betas: [0.9, 0.99], weightDecay: 0.03, seed }),
+        task: { labelDrop: 0.1 },
+        training: trainingOf(steps, {
+          base: 1e-3,
+          betas: [0.9, 0.99],
+          weightDecay: 0.03,
+          emaDecay: 0.9995,
+          globalBatch: BATCH,
+          seed,
+        }),
       },
       measured,
     },
@@ -90,7 +110,7 @@ function chooseTokenizer(
 ): { mode: 'keep' | 'fine-tune' | 'train'; reason: string } {
   if (shipped === undefined) return { mode: 'train', reason: 'no tokenizer is shipped for this image size' };
   const psnr = reconstructionPsnr(shipped, images.heldOut.labels.length > 0 ? images.heldOut : images.train);
-  measured['shippedTokenizerPsnr'] = psnr;
+  measured.shippedTokenizerPsnr = psnr;
   const found = `the shipped tokenizer reconstructs these images at ${psnr.toFixed(1)} dB`;
   if (tokenizer !== 'auto') return { mode: tokenizer, reason: `asked for; ${found}` };
   if (psnr >= KEEP_ABOVE) return { mode: 'keep', reason: found };
@@ -111,15 +131,18 @@ interface TrainingChoice {
   base: number;
   betas: [number, number];
   weightDecay?: number;
+  emaDecay: number;
+  globalBatch: number;
   seed: number;
 }
 
 /** Settings of a training of this many steps: how often something is written follows from its length. */
-function trainingOf(totalSteps: number, { base, betas, weightDecay = 0, seed }: TrainingChoice): unknown {
+function trainingOf(totalSteps: number, choice: TrainingChoice): unknown {
+  const { base, betas, weightDecay = 0, emaDecay, globalBatch, seed } = choice;
   const part = (share: number): number => Math.max(1, Math.round(totalSteps * share));
   return {
     seed,
-    globalBatch: BATCH,
+    globalBatch,
     totalSteps,
     learningRate: {
       kind: 'cosine',
@@ -131,7 +154,7 @@ function trainingOf(totalSteps: number, { base, betas, weightDecay = 0, seed }: 
     betas,
     weightDecay,
     clip: 1,
-    ema: { decay: 0.9995 },
+    ema: { decay: emaDecay },
     logEvery: Math.min(20, part(0.02)),
     checkpointEvery: Math.min(500, part(0.1)),
     evaluateEvery: part(0.1),
@@ -139,12 +162,12 @@ function trainingOf(totalSteps: number, { base, betas, weightDecay = 0, seed }: 
   };
 }
 
-function measureTokenizer(images: FitImages, config: VqConfig): number {
+function measureTokenizer(images: FitImages, config: VqConfig, globalBatch: number): number {
   manualSeed(0);
   const { pixels, size } = images.train;
   const task = createVqTask({ config, images: { pixels, height: size, width: size } });
   try {
-    return secondsPerStep(task, BATCH);
+    return secondsPerStep(task, globalBatch);
   } finally {
     task.dispose();
   }

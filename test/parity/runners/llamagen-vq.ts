@@ -1,0 +1,106 @@
+/** The LlamaGen tokenizer and its quantizer from a manifest's configuration and weights. */
+
+import { empty, linspace, noGrad, type Tensor } from '@tessera/torch';
+import {
+  LlamaGenVq,
+  loadModule,
+  ParameterBuilder,
+  VectorQuantizer,
+  type VqConfig,
+  type VqConfigInput,
+  vqConfigSchema,
+} from 'tessera';
+import type { Output } from '../compare.ts';
+import type { Json } from '../golden-set.ts';
+import type { CaseContext, Runner } from '../runner.ts';
+
+export function vqConfig(config: Record<string, Json>): VqConfig {
+  const fields = Object.keys(vqConfigSchema.shape).filter((name) => config[name] !== undefined);
+  return vqConfigSchema.parse(Object.fromEntries(fields.map((name) => [name, config[name]])) as VqConfigInput);
+}
+
+/** Input `image` is in the network's own range. */
+export const vqCodec: Runner = (context) =>
+  noGrad(() => {
+    const model = loadModule((p) => new LlamaGenVq(vqConfig(context.config), p), context.weights(), context.golden.id);
+    const activations = new Map<string, Output>();
+    const probe = (place: string, value: Tensor): void => void activations.set(place, value);
+    const latent = model.encodeToLatent(context.tensor('image'), probe);
+    const { tokens, quantized } = model.quantize(latent);
+    const decoded = model.decodeLatent(quantized, probe);
+    const [, , y, x] = latent.shape as [number, number, number, number];
+    const decodedFromIds = model.decodeLatent(model.quantizer.lookUp(tokens, y, x));
+    const tokensAlone = model.quantizer.tokens(latent);
+    model.dispose();
+    if (!tokens.equal(tokensAlone)) throw new Error('tokens() and quantize() disagree');
+    return { quantized, ids: tokens, decoded, decodedFromIds, activations };
+  });
+
+export const vqQuantizer: Runner = (context) => {
+  const codebook = context.tensor('codebook');
+  const { usageFifo, totalForGrad } = context.golden.params as { usageFifo: number; totalForGrad?: string };
+  const quantizer = quantizerWith(codebook, context, usageFifo);
+  const latent = context.tensor('latent').requiresGrad_();
+  quantizer.table.requiresGrad_();
+  const { tokens, quantized, losses } = quantizer.quantize(latent);
+  const outputs: Record<string, Output | undefined> = {
+    ids: tokens,
+    quantized: quantized.detach(),
+    vqLoss: losses.codebook.detach(),
+    commitLoss: losses.commitment.detach(),
+    entropyLoss: losses.entropy?.detach(),
+    usage: noGrad(() => quantizer.recordUsage(tokens)),
+  };
+  if (context.wants('gradLatent')) {
+    if (totalForGrad !== TOTAL) throw new Error(`expected totalForGrad ${TOTAL}, got ${totalForGrad}`);
+    const { numel } = quantized;
+    const weighted = quantized
+      .contiguous()
+      .view([numel])
+      .mul(linspace(0, 1, numel))
+      .sum();
+    let total = losses.codebook.add(losses.commitment).add(weighted);
+    if (losses.entropy !== undefined) total = total.add(losses.entropy);
+    total.backward();
+    outputs.gradLatent = latent.grad!;
+    outputs.gradCodebook = quantizer.table.grad!;
+  }
+  return outputs;
+};
+
+const TOTAL = 'vqLoss+commitLoss+entropyLoss+sum(quantized*linspace(0,1,numel))';
+
+function quantizerWith(codebook: Tensor, context: CaseContext, usageFifo: number): VectorQuantizer {
+  const config = {
+    codebookSize: codebook.size(0),
+    codeDim: codebook.size(1),
+    l2Norm: context.param<boolean>('l2Norm'),
+    commitBeta: context.param<number>('commitBeta'),
+    entropyRatio: context.param<number>('entropyRatio'),
+    usageFifo,
+  };
+  const source = {
+    take: (name: string, shape: readonly number[]): Tensor =>
+      name === 'embedding.weight'
+        ? codebook.clone()
+        : empty(shape).fill_(context.optional<number>('usageFifoInit') ?? 0),
+  };
+  return new VectorQuantizer(new ParameterBuilder(source), config);
+}
+
+/** Names and shapes of the whole state; nothing is initialised. */
+export const vqStateDictShapes: Runner = (context) => {
+  const shapes: Record<string, number[]> = {};
+  const placeholder = empty([0]);
+  const source = {
+    take: (name: string, shape: readonly number[]): Tensor => {
+      shapes[name] = [...shape];
+      return placeholder;
+    },
+  };
+  new LlamaGenVq(vqConfig(context.config), new ParameterBuilder(source));
+  const known = context.reader.json(context.golden.file!, []) as Record<string, Json>;
+  const extra = Object.keys(shapes).filter((name) => known[name] === undefined);
+  if (extra.length > 0) throw new Error(`names that the reference does not have: ${extra.slice(0, 6).join(', ')}`);
+  return { shapes };
+};
