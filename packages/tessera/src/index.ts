@@ -88,3 +88,4 @@ export {
   type VqTaskOptions,
   vqRecipeSchema,
 } from './training/vq-task.ts';
+export { type FitImages, loadFitImages } from './pipelines/fit/images.ts';

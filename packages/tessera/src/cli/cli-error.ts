@@ -1,5 +1,7 @@
 /** Wrong arguments, as the person who typed them should read it. */
 
+import { printable } from './printable.ts';
+
 export type CliErrorCode = 'UNKNOWN_COMMAND' | 'UNKNOWN_FLAG' | 'ARGUMENT';
 
 export class CliError extends Error {
@@ -34,5 +36,5 @@ function withCauses(error: Error): string {
 }
 
 function oneLine(text: string): string {
-  return text.replace(/\s*\n\s*/g, ' ').trim();
+  return printable(text.replace(/\s*\n\s*/g, ' ').trim());
 }

@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { nearest } from '@tessera/schedule';
 import { setNumThreads } from '@tessera/torch';
-import type { PipelineEvent } from '../pipelines/events.ts';
+import { PipelineError, type PipelineEvent } from '../pipelines/events.ts';
 import { wholeNumber } from './argument-values.ts';
 import { CliError, describeError } from './cli-error.ts';
 import type { Command } from './command.ts';
@@ -100,12 +100,14 @@ async function runCommand(
     const events = command.start(texts, { signal: interrupt.signal });
     if (threads !== undefined) setNumThreads(parseThreads(String(threads)));
     const result = await showAll(events, renderer);
-    if (interrupt.signal.aborted) return sayHowToGoOn(command, interrupt, terminal);
+    if (interrupt.signal.aborted && result === undefined) return sayHowToGoOn(command, interrupt, terminal);
     if (result !== undefined && json !== true && command.print) terminal.stdout.write(command.print(result));
     return 0;
   } catch (error) {
     renderer.clear();
-    if (interrupt.signal.aborted && isAbort(error, interrupt.signal)) return sayHowToGoOn(command, interrupt, terminal);
+    if (interrupt.signal.aborted && isStop(error, interrupt.signal)) {
+      return sayHowToGoOn(command, interrupt, terminal, error);
+    }
     throw error;
   } finally {
     interrupt.release();
@@ -130,13 +132,18 @@ async function showAll(
   return result;
 }
 
-function sayHowToGoOn(command: Command, interrupt: Interrupt, { stderr }: Terminal): number {
-  const goOn = command.resumable ? 'Stopped; what was done is saved. The same command goes on from here.' : 'Stopped.';
-  stderr.write(`${goOn}\n`);
+/** In the pipeline's own words, where it has some. */
+function sayHowToGoOn(command: Command, interrupt: Interrupt, { stderr }: Terminal, error?: unknown): number {
+  const resumed = command.resumable
+    ? 'Stopped; what was done is saved. The same command goes on from here.'
+    : 'Stopped.';
+  stderr.write(`${error instanceof PipelineError ? error.message : resumed}\n`);
   return interrupt.exitCode;
 }
 
-function isAbort(error: unknown, signal: AbortSignal): boolean {
+/** Whether a pipeline ended because it was asked to, and not because something broke meanwhile. */
+function isStop(error: unknown, signal: AbortSignal): boolean {
+  if (error instanceof PipelineError) return error.code === 'STOPPED';
   return error === signal.reason || (error instanceof Error && error.name === 'AbortError');
 }
 

@@ -5,6 +5,7 @@
  */
 
 import type { PipelineEvent } from '../pipelines/events.ts';
+import { printable } from './printable.ts';
 
 export interface OutputStream {
   write(text: string): unknown;
@@ -100,7 +101,7 @@ class TextRenderer implements EventRenderer {
 
   private line(message: string): void {
     this.clear();
-    this.out.write(`${message}\n`);
+    this.out.write(`${printable(message)}\n`);
     if (this.last !== undefined && this.out.isTTY === true) this.draw(this.last);
   }
 
@@ -140,7 +141,7 @@ function progressText({ done, total, unit, rate, secondsLeft, detail }: Progress
   const parts = [`${grouped(done)}/${grouped(total)} ${unit}`];
   if (rate !== undefined) parts.push(rateText(rate, unit));
   if (secondsLeft !== undefined && Number.isFinite(secondsLeft)) parts.push(`${formatDuration(secondsLeft)} left`);
-  if (detail !== undefined) parts.push(detail);
+  if (detail !== undefined) parts.push(printable(detail));
   return parts.join(', ');
 }
 

@@ -19,12 +19,12 @@ import { parseConfig, parseStrategy, type Strategy, strictConfig } from '@tesser
 import { loadSafetensors, saveSafetensors, scope, type Tensor } from '@tessera/torch';
 import { parse as parseYaml, stringify as stringifyYaml } from 'yaml';
 import { z } from 'zod';
-import type { Enat } from '../models/enat.ts';
+import type { Enat, EnatConfig } from '../models/enat.ts';
 import { FAMILIES, type Family } from '../models/registry.ts';
 import type { Module, ParameterBuilder } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
 import { LlamaGenVq } from '../tokenizers/llamagen-vq.ts';
-import { vqConfigSchema } from '../tokenizers/vq-config.ts';
+import { downsampleFactor, type VqConfig, vqConfigSchema } from '../tokenizers/vq-config.ts';
 import { PipelineError } from './events.ts';
 
 const FORMAT_VERSION = 1;
@@ -67,37 +67,63 @@ export interface ModelToWrite {
   dtype?: 'float32' | 'float16' | 'bfloat16';
 }
 
-export function openModelFolder(path: string): ModelFolder {
+/** What a model folder says of itself, without its weights. */
+export interface ModelDescription {
+  family: Family;
+  imageSize: number;
+  config: EnatConfig;
+  tokenizerConfig: VqConfig;
+  strategy: Strategy;
+  classes: string[];
+}
+
+/** Reads and checks everything but the weights; needs no engine. */
+export function readModelFolder(path: string): ModelDescription {
   if (!existsSync(join(path, 'config.json'))) {
     throw new PipelineError('MODEL_FOLDER', `${path} is no model folder: expected a config.json in it.`);
   }
-  const config = parseConfig(modelConfigSchema, readJson(path, 'config.json'), join(path, 'config.json'));
-  checkVersion(config.formatVersion, join(path, 'config.json'));
+  const { formatVersion, family, imageSize, model } = parseConfig(
+    modelConfigSchema,
+    readJson(path, 'config.json'),
+    join(path, 'config.json'),
+  );
+  checkVersion(formatVersion, join(path, 'config.json'));
   const classes = parseConfig(z.array(z.string()), readJson(path, 'classes.json'), join(path, 'classes.json'));
   const strategy = parseStrategy(readYaml(path, 'strategy.yaml'), join(path, 'strategy.yaml'));
-  const family = FAMILIES[config.family];
-  const modelConfig = parseConfig(family.schema, config.model, join(path, 'config.json'));
+  const config = parseConfig(FAMILIES[family].schema, model, join(path, 'config.json'));
+  const tokenizerConfig = readTokenizerConfig(join(path, 'tokenizer'));
+  const problem = mismatch(config, tokenizerConfig, classes, imageSize);
+  if (problem !== undefined) throw new PipelineError('MODEL_FOLDER', `${path}: ${problem}`);
+  return { family, imageSize, config, tokenizerConfig, strategy, classes };
+}
+
+export function openModelFolder(path: string): ModelFolder {
+  const { family, imageSize, config, strategy, classes } = readModelFolder(path);
   const tokenizer = openTokenizer(join(path, 'tokenizer'));
-  const model = loadFrom(join(path, 'model.safetensors'), (p) => family.construct(modelConfig, p));
-  const problem = mismatch(model, tokenizer, classes, config.imageSize);
-  if (problem !== undefined) {
-    model.dispose();
+  let model: Enat;
+  try {
+    model = loadFrom(join(path, 'model.safetensors'), (p) => FAMILIES[family].construct(config, p));
+  } catch (error) {
     tokenizer.dispose();
-    throw new PipelineError('MODEL_FOLDER', `${path}: ${problem}`);
+    throw error;
   }
   const dispose = (): void => {
     model.dispose();
     tokenizer.dispose();
   };
-  return { path, imageSize: config.imageSize, model, tokenizer, strategy, classes, dispose };
+  return { path, imageSize, model, tokenizer, strategy, classes, dispose };
 }
 
 /** The tokenizer folder alone. */
 export function openTokenizer(path: string): LlamaGenVq {
+  const config = readTokenizerConfig(path);
+  return loadFrom(join(path, 'model.safetensors'), (p) => new LlamaGenVq(config, p));
+}
+
+function readTokenizerConfig(path: string): VqConfig {
   const config = parseConfig(tokenizerConfigSchema, readJson(path, 'config.json'), join(path, 'config.json'));
   checkVersion(config.formatVersion, join(path, 'config.json'));
-  const vqConfig = parseConfig(vqConfigSchema, config.tokenizer, join(path, 'config.json'));
-  return loadFrom(join(path, 'model.safetensors'), (p) => new LlamaGenVq(vqConfig, p));
+  return parseConfig(vqConfigSchema, config.tokenizer, join(path, 'config.json'));
 }
 
 /** A tokenizer from a tokenizer folder, or from a model folder with the model's image size. */
@@ -161,17 +187,18 @@ function loadFrom<M extends Module>(path: string, construct: (p: ParameterBuilde
 }
 
 function mismatch(
-  model: Enat,
-  tokenizer: LlamaGenVq,
+  model: EnatConfig,
+  tokenizer: VqConfig,
   classes: readonly string[],
   imageSize: number,
 ): string | undefined {
-  const { gridSize, codebookSize, numClasses } = model.config;
+  const { gridSize, codebookSize, numClasses } = model;
   if (codebookSize !== tokenizer.codebookSize) {
     return `the model has a codebook of ${codebookSize}, the tokenizer of ${tokenizer.codebookSize}`;
   }
-  if (gridSize * tokenizer.downsampleFactor !== imageSize) {
-    return `a grid of ${gridSize} tokens of ${tokenizer.downsampleFactor} px is not ${imageSize} px`;
+  const factor = downsampleFactor(tokenizer);
+  if (gridSize * factor !== imageSize) {
+    return `a grid of ${gridSize} tokens of ${factor} px is not ${imageSize} px`;
   }
   return classes.length === numClasses ? undefined : `${numClasses} classes in config.json, ${classes.length} names`;
 }

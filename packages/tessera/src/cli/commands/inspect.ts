@@ -1,0 +1,47 @@
+/** `tessera inspect`: what is in a file or folder, as a table. */
+
+import { strictConfig } from '@tessera/schedule';
+import type { Inspection } from '../../pipelines/inspect/inspection.ts';
+import { inspect } from '../../pipelines/inspect.ts';
+import { text, wholeNumber } from '../argument-values.ts';
+import { CliError } from '../cli-error.ts';
+import { defineCommand } from '../command.ts';
+import { printInspection } from '../print-inspection.ts';
+
+export const inspectCommand = defineCommand({
+  name: 'inspect',
+  summary: 'show what is in a file or folder',
+  details:
+    'Reads safetensors, npy, npz and PyTorch files by their content and never executes any of it; model folders, run ' +
+    'folders and token data sets.',
+  args: {
+    path: { type: 'positional', description: 'file or folder' },
+    filter: { type: 'string', valueHint: 'TEXT', description: 'only names that hold this text' },
+    images: { type: 'string', valueHint: 'N', description: 'of a token data set: decode N rows to one picture' },
+    out: { type: 'string', valueHint: 'PNG', description: 'that picture (default: beside the data set)' },
+    tokenizer: {
+      type: 'string',
+      valueHint: 'FOLDER',
+      description: 'tokenizer or model folder that decodes them (default: the one beside the data set)',
+    },
+  },
+  examples: [
+    { command: 'inspect model.safetensors --filter blocks.0', what: 'the first block of a model' },
+    { command: 'inspect checkpoint.pt --json', what: 'a PyTorch checkpoint, for a program' },
+    { command: 'inspect runs/demo-001/tokens/train --images 64 --out rows.png', what: 'tokens, decoded' },
+  ],
+  schema: strictConfig({
+    path: text('a file or folder'),
+    filter: text('a part of a name').optional(),
+    images: wholeNumber(1, 100_000).optional(),
+    out: text('a file').optional(),
+    tokenizer: text('a folder').optional(),
+  }),
+  run: (options) => {
+    if (options.images === undefined && (options.out !== undefined || options.tokenizer !== undefined)) {
+      throw new CliError('ARGUMENT', '--out and --tokenizer belong to --images N, which was not given.');
+    }
+    return inspect(options);
+  },
+  print: (result) => printInspection(result as unknown as Inspection),
+});

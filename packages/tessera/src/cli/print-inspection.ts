@@ -1,0 +1,154 @@
+/** Inspections as text for people: tables whose columns line up. Names from files are made harmless for a terminal. */
+
+import type {
+  FileInspection,
+  Inspection,
+  ModelInspection,
+  RunInspection,
+  TokensInspection,
+} from '../pipelines/inspect/inspection.ts';
+import { printable } from './printable.ts';
+
+const LONGEST_NAME = 120;
+
+export function printInspection(found: Inspection): string {
+  const lines = linesOf(found);
+  return `${lines.join('\n')}\n`;
+}
+
+function linesOf(found: Inspection): string[] {
+  switch (found.kind) {
+    case 'file':
+      return fileLines(found);
+    case 'model':
+      return modelLines(found);
+    case 'run':
+      return runLines(found);
+    case 'tokens':
+      return tokenLines(found);
+    default:
+      return found satisfies never;
+  }
+}
+
+function fileLines({
+  path,
+  format,
+  byteLength,
+  tensors,
+  values,
+  moreValues,
+  metadata,
+  totals,
+}: FileInspection): string[] {
+  const lines = [`${safe(path)}: ${format}, ${bytes(byteLength)}`];
+  const texts = Object.entries(metadata);
+  if (texts.length > 0) lines.push('', 'metadata', ...table(texts.map(([key, value]) => [safe(key), safe(value)])));
+  if (tensors.length > 0) {
+    const rows = tensors.map((row) => [safe(row.name), row.dtype, `[${row.shape.join(', ')}]`, bytes(row.byteLength)]);
+    lines.push('', ...table(rows, [false, false, false, true]));
+  }
+  if (values.length > 0) {
+    lines.push('', 'values', ...table(values.map(({ name, value }) => [safe(name), safe(value)])));
+    if (moreValues > 0) lines.push(`  … and ${count(moreValues)} more`);
+  }
+  const shown = tensors.length === totals.tensors ? '' : ` (${count(tensors.length)} shown)`;
+  const what = totals.tensors === 1 ? 'tensor' : 'tensors';
+  lines.push(
+    '',
+    `${count(totals.tensors)} ${what}${shown}, ${count(totals.elements)} numbers, ${bytes(totals.byteLength)}`,
+  );
+  return lines;
+}
+
+function modelLines(model: ModelInspection): string[] {
+  const { numParameters, strategy, classes } = model;
+  const config = (entries: Record<string, unknown>): string[] =>
+    table(Object.entries(entries).map(([key, value]) => [key, JSON.stringify(value)]));
+  const steps = strategy.steps.map((step, i) => [
+    String(i + 1),
+    String(step.maskedIn),
+    String(step.newlyFixed),
+    ...[step.sampleTemperature, step.choiceTemperature, step.guidanceScale].map((value) => value.toFixed(3)),
+  ]);
+  const heads = ['step', 'masked', 'fixed', 'sampleTemperature', 'choiceTemperature', 'guidanceScale'];
+  return [
+    `${safe(model.path)}: model folder, ${model.family}, ${model.imageSize} px, ${bytes(model.byteLength)} of weights`,
+    '',
+    `model: ${count(numParameters.model)} numbers`,
+    ...config(model.config),
+    '',
+    `tokenizer: ${count(numParameters.tokenizer)} numbers`,
+    ...config(model.tokenizer),
+    '',
+    `strategy: ${strategy.steps.length} steps, remasking by ${strategy.remask}`,
+    ...table(
+      [heads, ...steps],
+      heads.map(() => true),
+    ),
+    '',
+    `classes (${classes.length}): ${classes.map(safe).join(', ')}`,
+  ];
+}
+
+function runLines({ path, checkpoints, lastMetrics, parts }: RunInspection): string[] {
+  const lines = [`${safe(path)}: run folder`];
+  if (parts.length > 0) lines.push(`parts: ${parts.map(safe).join(', ')}`);
+  if (checkpoints.length > 0) lines.push(`checkpoints at steps ${checkpoints.join(', ')}`);
+  for (const { step, kind, ...values } of lastMetrics) {
+    lines.push('', `${safe(String(kind))}, step ${safe(String(step))}`);
+    lines.push(...table(Object.entries(values).map(([name, value]) => [safe(name), number(value)])));
+  }
+  return lines;
+}
+
+function tokenLines(data: TokensInspection): string[] {
+  const { gridSize, numRows, codebookSize, codesUsed } = data;
+  return [
+    `${safe(data.path)}: token data set, ${bytes(data.byteLength)}`,
+    `${count(numRows)} rows of ${gridSize}×${gridSize} tokens; ${count(codesUsed)} of ${count(codebookSize)} codes occur`,
+    '',
+    ...table(
+      data.classes.map(({ name, rows }, label) => [String(label), safe(name), count(rows)]),
+      [true, false, true],
+    ),
+  ];
+}
+
+/** @param right which columns are aligned to the right; default: none */
+function table(rows: readonly (readonly string[])[], right: readonly boolean[] = []): string[] {
+  const widths = (rows[0] ?? []).map((_, column) => rows.reduce((most, row) => Math.max(most, row[column]!.length), 0));
+  return rows.map((row) => {
+    const cells = row.map((cell, column) =>
+      right[column] === true ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!),
+    );
+    return `  ${cells.join('  ')}`.trimEnd();
+  });
+}
+
+/** The ends of very long texts tell nobody anything. */
+function safe(text: string): string {
+  return printable(text.length > LONGEST_NAME ? `${text.slice(0, LONGEST_NAME)}…` : text);
+}
+
+function number(value: unknown): string {
+  return typeof value === 'number' ? String(Number(value.toPrecision(5))) : safe(JSON.stringify(value) ?? '');
+}
+
+function count(value: number): string {
+  return value.toLocaleString('en-US');
+}
+
+/** In decimal units, as disks and downloads count. */
+function bytes(value: number): string {
+  const units = ['bytes', 'kB', 'MB', 'GB', 'TB'];
+  let unit = 0;
+  let amount = value;
+  while (amount >= 1000 && unit < units.length - 1) {
+    amount /= 1000;
+    unit++;
+  }
+  return unit === 0
+    ? `${value} ${value === 1 ? 'byte' : 'bytes'}`
+    : `${amount.toFixed(amount < 10 ? 2 : 1)} ${units[unit]}`;
+}

@@ -1,0 +1,81 @@
+/**
+ * Looks into files and folders: tensor files by content, model folders, run folders, token data sets. The result is
+ * plain data. A token data set can be decoded back to pictures, with the tokenizer that made it.
+ */
+
+import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { noGrad, scope } from '@tessera/torch';
+import { TokenDataset } from '../data/token-dataset.ts';
+import { decodeTokens } from './decode-tokens.ts';
+import { PipelineError, type PipelineEvent } from './events.ts';
+import { inspectFile } from './inspect/inspect-file.ts';
+import { inspectFolder } from './inspect/inspect-folder.ts';
+import { openTokenizer } from './model-folder.ts';
+import { savePicture } from './pictures.ts';
+
+export interface InspectOptions {
+  /** File or folder. */
+  path: string;
+  /** Only tensors and values whose name holds this. */
+  filter?: string | undefined;
+  /** Of a token data set: decode this many rows, spread evenly. */
+  images?: number | undefined;
+  /** The picture for them. */
+  out?: string | undefined;
+  /** Tokenizer folder or model folder; default: the one beside the data set. */
+  tokenizer?: string | undefined;
+}
+
+/** The result is an `Inspection`. */
+export async function* inspect(options: InspectOptions): AsyncGenerator<PipelineEvent> {
+  const { path, filter, images } = options;
+  if (!existsSync(path)) throw new PipelineError('NOT_FOUND', `${path}: no such file or folder.`);
+  const found = statSync(path).isDirectory() ? await inspectFolder(path) : inspectFile(path, filter);
+  if (images !== undefined) {
+    if (found.kind !== 'tokens') {
+      throw new PipelineError('OPTIONS', `${path} is no token data set, so it holds no images to decode.`);
+    }
+    const out = options.out ?? `${path.replace(/\/+$/, '')}.png`;
+    await writeRows(path, images, out, options.tokenizer);
+    yield { kind: 'file', path: out, what: 'decoded rows' };
+  }
+  yield { kind: 'result', result: { ...found } };
+}
+
+async function writeRows(path: string, count: number, out: string, tokenizerPath: string | undefined): Promise<void> {
+  const dataset = TokenDataset.open(path);
+  const tokenizer = openTokenizer(findTokenizer(path, tokenizerPath));
+  try {
+    if (tokenizer.codebookSize !== dataset.codebookSize) {
+      throw new PipelineError(
+        'TOKENIZER',
+        `The data set's codebook has ${dataset.codebookSize} codes, the tokenizer's ${tokenizer.codebookSize}: name the tokenizer that made it.`,
+      );
+    }
+    const total = Math.min(count, dataset.numRows);
+    const rows = Array.from({ length: total }, (_, i) => Math.floor((i * dataset.numRows) / total));
+    const pictures = noGrad(() => scope(() => decodeTokens(tokenizer, dataset.rows(rows).tokens)));
+    mkdirSync(dirname(out), { recursive: true });
+    await savePicture(out, pictures, { scale: Math.max(1, Math.round(64 / pictures[0]!.width)) });
+  } finally {
+    dataset.dispose();
+    tokenizer.dispose();
+  }
+}
+
+/** A tokenizer folder as given or inside a model folder; else `tokenizer/` in or beside the data set. */
+function findTokenizer(dataset: string, given: string | undefined): string {
+  const places =
+    given === undefined
+      ? [join(dataset, 'tokenizer'), join(dataset, '..', 'tokenizer'), join(dataset, '..', '..', 'tokenizer')]
+      : [join(given, 'tokenizer'), given];
+  const found = places.find((place) => existsSync(join(place, 'config.json')));
+  if (found !== undefined) return found;
+  throw new PipelineError(
+    'TOKENIZER',
+    given === undefined
+      ? `There is no tokenizer beside ${dataset}: name the tokenizer folder or model folder that made it.`
+      : `${given}: expected a tokenizer folder or a model folder.`,
+  );
+}

@@ -1,0 +1,131 @@
+/** Model folders, run folders and token data sets at a glance. Weights stay on disk: headers tell what is counted. */
+
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { maskCounts } from '@tessera/schedule';
+import { scope } from '@tessera/torch';
+import { TokenDataset } from '../../data/token-dataset.ts';
+import { PipelineError } from '../events.ts';
+import { readModelFolder } from '../model-folder.ts';
+import { inspectFile } from './inspect-file.ts';
+import type { Inspection, ModelInspection, RunInspection, TokensInspection } from './inspection.ts';
+
+/** More than the longest line of metrics. */
+const TAIL_BYTES = 1 << 16;
+const ROWS_AT_A_TIME = 4096;
+
+export async function inspectFolder(path: string): Promise<Inspection> {
+  if (existsSync(join(path, 'dataset.json'))) return inspectTokens(path);
+  if (existsSync(join(path, 'config.json'))) return inspectModel(path);
+  if (['metrics.jsonl', 'plan.json'].some((file) => existsSync(join(path, file)))) return inspectRun(path);
+  throw new PipelineError(
+    'INSPECT_FOLDER',
+    `${path}: expected a model folder (config.json), a run folder (metrics.jsonl or plan.json) or a token data set (dataset.json).`,
+  );
+}
+
+function inspectModel(path: string): ModelInspection {
+  const { family, imageSize, config, tokenizerConfig, classes, strategy } = readModelFolder(path);
+  const weights = [join(path, 'model.safetensors'), join(path, 'tokenizer', 'model.safetensors')].map(
+    (file) => inspectFile(file).totals,
+  );
+  const counts = maskCounts(strategy, config.gridSize ** 2);
+  return {
+    kind: 'model',
+    path,
+    family,
+    imageSize,
+    config,
+    tokenizer: tokenizerConfig,
+    numParameters: { model: weights[0]!.elements, tokenizer: weights[1]!.elements },
+    byteLength: weights[0]!.byteLength + weights[1]!.byteLength,
+    classes,
+    strategy: {
+      remask: strategy.remask,
+      steps: strategy.steps.map((step, i) => ({
+        ...step,
+        maskedIn: counts.maskedIn[i]!,
+        newlyFixed: counts.newlyFixed[i]!,
+      })),
+    },
+  };
+}
+
+async function inspectRun(path: string): Promise<RunInspection> {
+  const folder = join(path, 'checkpoints');
+  const names = existsSync(folder) ? readdirSync(folder) : [];
+  const checkpoints = names.flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? []).map(Number);
+  return {
+    kind: 'run',
+    path,
+    checkpoints: checkpoints.sort((a, b) => a - b),
+    lastMetrics: await lastMetrics(join(path, 'metrics.jsonl')),
+    parts: runParts(path),
+  };
+}
+
+/** The runs and the model inside the run of a `fit`. */
+function runParts(path: string): string[] {
+  return readdirSync(path, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name)
+    .filter((name) =>
+      ['metrics.jsonl', 'config.json', 'dataset.json'].some((file) => existsSync(join(path, name, file))),
+    )
+    .sort();
+}
+
+/** The last whole line of each kind; a line that is still being written, or broken, is passed over. */
+async function lastMetrics(path: string): Promise<Record<string, unknown>[]> {
+  if (!existsSync(path)) return [];
+  const file = await open(path);
+  let text: string;
+  try {
+    const { size } = await file.stat();
+    const length = Math.min(TAIL_BYTES, size);
+    const { buffer } = await file.read(Buffer.alloc(length), 0, length, size - length);
+    text = buffer.toString('utf8');
+  } finally {
+    await file.close();
+  }
+  const last = new Map<unknown, Record<string, unknown>>();
+  for (const line of text.split('\n')) {
+    try {
+      const record = JSON.parse(line) as Record<string, unknown>;
+      last.set(record.kind, record);
+    } catch {
+      // The first line of the tail is cut, the last one may be.
+    }
+  }
+  return [...last.values()];
+}
+
+function inspectTokens(path: string): TokensInspection {
+  const dataset = TokenDataset.open(path);
+  try {
+    const rowsByClass = new Array<number>(dataset.classes.length).fill(0);
+    const seen = new Uint8Array(dataset.codebookSize);
+    for (let start = 0; start < dataset.numRows; start += ROWS_AT_A_TIME) {
+      const count = Math.min(ROWS_AT_A_TIME, dataset.numRows - start);
+      scope(() => {
+        const { tokens, labels } = dataset.rows(Array.from({ length: count }, (_, i) => start + i));
+        for (const label of labels.toTypedArray()) rowsByClass[Number(label)]! += 1;
+        for (const token of tokens.toTypedArray()) seen[Number(token)] = 1;
+      });
+    }
+    const { gridSize, shards } = dataset.description;
+    return {
+      kind: 'tokens',
+      path,
+      numRows: dataset.numRows,
+      gridSize,
+      codebookSize: dataset.codebookSize,
+      byteLength: shards.reduce((total, { file }) => total + statSync(join(path, file)).size, 0),
+      classes: dataset.classes.map((name, label) => ({ name, rows: rowsByClass[label]! })),
+      codesUsed: seen.reduce((total, flag) => total + flag, 0),
+    };
+  } finally {
+    dataset.dispose();
+  }
+}
