@@ -6,6 +6,7 @@ import { enatReuseChain, enatReuseSameMask, natForward } from './runners/enat-fo
 import { enatTrainLoss, natMaskCount } from './runners/enat-train.ts';
 import { centerCropRunner } from './runners/images.ts';
 import { vqCodec, vqQuantizer, vqStateDictShapes } from './runners/llamagen-vq.ts';
+import { natCheckpointResume } from './runners/nat-checkpoint.ts';
 import { natGenerate, natScheduleTable } from './runners/nat-generate.ts';
 import { natInitStatistics } from './runners/nat-init.ts';
 
@@ -27,6 +28,7 @@ const RUNNERS: Record<string, Entry> = {
   'vq-codec': { run: vqCodec },
   'vq-quantizer': { run: vqQuantizer },
   'state-dict-shapes': { run: vqStateDictShapes, networks: ['llamagen-vq'] },
+  'nat-checkpoint-resume': { run: natCheckpointResume, networks: ['enat'] },
   'center-crop': { run: centerCropRunner },
 };
 

@@ -89,3 +89,4 @@ export {
   vqRecipeSchema,
 } from './training/vq-task.ts';
 export { type FitImages, loadFitImages } from './pipelines/fit/images.ts';
+export { AdamW, type AdamWOptions } from './nn/adamw.ts';
