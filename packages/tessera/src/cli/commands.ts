@@ -1,9 +1,18 @@
 /** The commands, in the order in which help lists them. */
 
 import type { Command } from './command.ts';
+import { demoCommand } from './commands/demo.ts';
 import { fitCommand } from './commands/fit.ts';
-import { inspectCommand } from './commands/inspect.ts';
 import { sampleCommand } from './commands/sample.ts';
 import { setupCommand } from './commands/setup.ts';
+import { tokenizeCommand } from './commands/tokenize.ts';
+import { trainCommand } from './commands/train.ts';
 
-export const COMMANDS: readonly Command[] = [fitCommand, sampleCommand, inspectCommand, setupCommand];
+export const COMMANDS: readonly Command[] = [
+  demoCommand,
+  fitCommand,
+  sampleCommand,
+  tokenizeCommand,
+  trainCommand,
+  setupCommand,
+];

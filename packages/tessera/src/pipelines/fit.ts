@@ -31,6 +31,8 @@ export interface FitOptions {
   plan?: string;
   seed: number;
   tokenizer: TokenizerChoice;
+  /** A folder with `grid.png` and `reveal.webp` of the shipped model, shown in the report. */
+  shippedSamples?: string;
   signal?: AbortSignal;
 }
 
@@ -57,7 +59,7 @@ export async function* fit(options: FitOptions): AsyncGenerator<PipelineEvent> {
     if (!hasPlan(planFile)) writePlan(planFile, plan);
     yield* say(plan);
     setNumThreads(plan.threads);
-    const context = { out, plan, images, signal: options.signal };
+    const context = { out, plan, images, shippedSamples: options.shippedSamples, signal: options.signal };
     const tokenizer = yield* tokenizerStage(context, shipped);
     const tokens = yield* tokensStage(context, tokenizer);
     const model = yield* generatorStage(context, tokenizer, tokens);

@@ -126,6 +126,14 @@ function readTokenizerConfig(path: string): VqConfig {
   return parseConfig(vqConfigSchema, config.tokenizer, join(path, 'config.json'));
 }
 
+/** A tokenizer from a tokenizer folder, or from a model folder with the model's image size. */
+export function openAnyTokenizer(path: string): { tokenizer: LlamaGenVq; imageSize: number | undefined } {
+  const inner = join(path, 'tokenizer');
+  if (!existsSync(join(inner, 'config.json'))) return { tokenizer: openTokenizer(path), imageSize: undefined };
+  const config = parseConfig(modelConfigSchema, readJson(path, 'config.json'), join(path, 'config.json'));
+  return { tokenizer: openTokenizer(inner), imageSize: config.imageSize };
+}
+
 /** Writes a whole folder or nothing; an older one at `path` is replaced. */
 export function writeModelFolder(path: string, content: ModelToWrite): void {
   const { imageSize, model, tokenizer, strategy, classes, card, dtype = 'float32' } = content;

@@ -2,54 +2,68 @@
 
 import { basename, join, resolve } from 'node:path';
 import { strictConfig } from '@tessera/schedule';
-import { fit } from '../../pipelines/fit.ts';
+import { type FitOptions, fit } from '../../pipelines/fit.ts';
 import { oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
 import { defineCommand } from '../command.ts';
 
+const schema = strictConfig({
+  images: text('a folder of images'),
+  out: text('a run folder').optional(),
+  minutes: realNumber(0.1, 1e6).optional(),
+  size: wholeNumber(8, 1024).optional(),
+  plan: text('a plan file').optional(),
+  seed: wholeNumber(0).optional(),
+  tokenizer: oneOf(['auto', 'keep', 'fine-tune', 'train']).optional(),
+});
+
 export const fitCommand = defineCommand({
   name: 'fit',
-  summary: 'train a generator on a folder of images',
+  summary: 'make a generator of a folder of images',
   details:
-    'Tokenizer, tokens, generator, samples and report in one go, in about the minutes given. Images may be of any size ' +
-    'and format; sub-folders are classes. Stop it whenever you like: the same command goes on.',
+    'One folder a class, or one folder of images. Measures the machine, plans the steps for the minutes given, chooses a ' +
+    'tokenizer, trains, and leaves a model folder, samples and report.html in the run folder. Stopped or killed, the ' +
+    'same command goes on where it was and ends in the same model.',
   args: {
-    images: { type: 'positional', description: 'folder of images, a sub-folder a class' },
-    minutes: { type: 'string', valueHint: 'M', description: 'minutes for everything (default 10)' },
-    out: { type: 'string', valueHint: 'FOLDER', description: 'run folder (default: runs/ and the name of IMAGES)' },
-    size: { type: 'string', valueHint: '32|64', description: 'pixels of a side (default 32; 64 from 30 minutes on)' },
+    images: {
+      type: 'positional',
+      required: true,
+      description: 'folder of images; train/ and held-out/ in it are kept apart',
+    },
+    out: { type: 'string', valueHint: 'RUN', description: 'run folder (default: runs/fit-NAME)' },
+    minutes: {
+      type: 'string',
+      valueHint: 'M',
+      description: 'time for everything (default 10); the plan then decides, not the clock',
+    },
+    size: { type: 'string', valueHint: 'PX', description: 'pixels of a side (default 32; 64 from 30 minutes on)' },
+    plan: { type: 'string', valueHint: 'FILE', description: 'repeat the plan.json of another run' },
+    seed: { type: 'string', valueHint: 'N', description: 'of every draw (default 0)' },
     tokenizer: {
       type: 'string',
       valueHint: 'HOW',
-      description: 'auto, or keep, fine-tune or replace the shipped one: auto, keep, fine-tune, train (default auto)',
+      description: 'auto, keep, fine-tune or train (default auto: by held-out PSNR)',
     },
-    seed: { type: 'string', valueHint: 'N', description: 'what all randomness follows from (default 0)' },
-    plan: { type: 'string', valueHint: 'FILE', description: 'replay the plan.json of another run' },
   },
   examples: [
-    { command: 'fit photos', what: 'ten minutes on the folder photos' },
-    { command: 'fit photos --minutes 60 --out runs/hour', what: 'an hour, at 64 px' },
-    { command: 'fit photos --plan runs/photos/plan.json --out runs/again', what: 'the same training once more' },
+    { command: 'fit photos', what: 'ten minutes, the folder photos/' },
+    { command: 'fit photos --minutes 60 --out runs/photos', what: 'an hour at 64 px, in a folder of your choice' },
+    { command: 'fit photos --plan runs/photos/plan.json --out runs/again', what: 'the same run once more' },
   ],
   resumable: true,
-  schema: strictConfig({
-    images: text('a folder of images'),
-    minutes: realNumber(0.1, 100_000).default(10),
-    out: text('a folder').optional(),
-    size: oneOf(['32', '64']).transform(Number).optional(),
-    tokenizer: oneOf(['auto', 'keep', 'fine-tune', 'train']).default('auto'),
-    seed: wholeNumber(0).default(0),
-    plan: text('a file').optional(),
-  }),
-  run: ({ images, minutes, out, size, tokenizer, seed, plan }, { signal }) =>
-    fit({
+  schema,
+  run: ({ images, out, minutes = 10, seed = 0, tokenizer = 'auto', ...rest }, { signal }) => {
+    const options: FitOptions = {
       images,
+      out: out ?? join('runs', `fit-${basename(resolve(images))}`),
       minutes,
-      tokenizer,
       seed,
+      tokenizer,
       signal,
-      out: out ?? join('runs', basename(resolve(images))),
-      ...(size === undefined ? {} : { size }),
-      ...(plan === undefined ? {} : { plan }),
-    }),
-  print: ({ model }) => `Make images with it:\n  npx tessera sample ${String(model)}\n`,
+      ...(rest.size === undefined ? {} : { size: rest.size }),
+      ...(rest.plan === undefined ? {} : { plan: rest.plan }),
+    };
+    return fit(options);
+  },
+  print: ({ model, report }) =>
+    `The model is ${String(model)}, the report ${String(report)}\nNext: tessera sample ${String(model)}\n`,
 });

@@ -23,6 +23,8 @@ export interface StageContext {
   out: string;
   plan: FitPlan;
   images: FitImages;
+  /** Samples of the shipped model for the report. */
+  shippedSamples: string | undefined;
   signal: AbortSignal | undefined;
 }
 
