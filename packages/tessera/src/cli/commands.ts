@@ -3,6 +3,7 @@
 import type { Command } from './command.ts';
 import { demoCommand } from './commands/demo.ts';
 import { fitCommand } from './commands/fit.ts';
+import { inspectCommand } from './commands/inspect.ts';
 import { sampleCommand } from './commands/sample.ts';
 import { setupCommand } from './commands/setup.ts';
 import { tokenizeCommand } from './commands/tokenize.ts';
@@ -12,6 +13,7 @@ export const COMMANDS: readonly Command[] = [
   demoCommand,
   fitCommand,
   sampleCommand,
+  inspectCommand,
   tokenizeCommand,
   trainCommand,
   setupCommand,

@@ -36,7 +36,7 @@ export async function* demo(options: DemoOptions): AsyncGenerator<PipelineEvent>
   yield* withoutResult(sample({ model: shipped, out: shippedSamples, perClass: 8, seed: 1, reveal: true, signal }));
   signal?.throwIfAborted();
 
-  const images = join(runs, 'emoji-32');
+  const images = join(runs, 'emoji-32-images');
   yield* emoji(images, signal);
 
   yield {
