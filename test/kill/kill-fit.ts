@@ -115,7 +115,15 @@ async function writeFixedPlan(root: string, path: string): Promise<void> {
       training: training(48),
     },
     generator: {
-      config: { gridSize: 4, codebookSize: 32, numClasses: 2, embedDim: 64, encoderDepth: 3, decoderDepth: 2, numHeads: 4 },
+      config: {
+        gridSize: 4,
+        codebookSize: 32,
+        numClasses: 2,
+        embedDim: 64,
+        encoderDepth: 3,
+        decoderDepth: 2,
+        numHeads: 4,
+      },
       task: {},
       training: { ...training(128), shardSize: 64 },
     },
@@ -125,12 +133,7 @@ async function writeFixedPlan(root: string, path: string): Promise<void> {
 }
 
 /** Runs the command to its end, or kills it `delay` ms after a step of either training. Returns the last step told. */
-function runFit(
-  images: string,
-  plan: string,
-  out: string,
-  kill?: { atStep: number; delay: number },
-): Promise<number> {
+function runFit(images: string, plan: string, out: string, kill?: { atStep: number; delay: number }): Promise<number> {
   const child = spawn(process.execPath, [BIN, 'fit', images, '--plan', plan, '--out', out, '--json']);
   let last = 0;
   let errors = '';

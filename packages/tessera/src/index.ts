@@ -34,13 +34,19 @@ export {
 } from './models/enat.ts';
 export { type EnatLossInput, type EnatLossOutput, enatLoss } from './models/enat-loss.ts';
 export { EnatSession } from './models/enat-session.ts';
+export { type GivenEnatFields, inferEnatConfig } from './models/infer-config.ts';
 export { type EnatPreset, enatPreset, enatPresetNames } from './models/presets.ts';
+export { AdamW, type AdamWOptions } from './nn/adamw.ts';
 export { type Initialisation, initialTensor } from './nn/initialisation.ts';
 export { initialise, Module, ParameterBuilder, type ParameterSource } from './nn/module.ts';
 export { loadModule, StateDictError } from './nn/state-dict.ts';
+export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy.ts';
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
+export { type FitImages, loadFitImages } from './pipelines/fit/images.ts';
 export { type FitOptions, fit } from './pipelines/fit.ts';
+export type { Inspection } from './pipelines/inspect/inspection.ts';
+export { type InspectOptions, inspect } from './pipelines/inspect.ts';
 export {
   type GenerationOptions,
   generateTokens,
@@ -55,6 +61,18 @@ export {
   writeModelFolder,
 } from './pipelines/model-folder.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
+export type { Chart, Series } from './pipelines/report/chart.ts';
+export {
+  type ReportContent,
+  type ReportImage,
+  type ReportSection,
+  type ReportTable,
+  renderReport,
+  writeReport,
+} from './pipelines/report.ts';
+export { type SampleOptions, sample, sampleModel } from './pipelines/sample.ts';
+export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
+export { type SetupOptions, setup } from './pipelines/setup.ts';
 export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';
 export { LlamaGenVq } from './tokenizers/llamagen-vq.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
@@ -88,5 +106,3 @@ export {
   type VqTaskOptions,
   vqRecipeSchema,
 } from './training/vq-task.ts';
-export { type FitImages, loadFitImages } from './pipelines/fit/images.ts';
-export { AdamW, type AdamWOptions } from './nn/adamw.ts';

@@ -1,7 +1,7 @@
 /** Help texts: the list of commands, and each command's arguments with examples, wrapped to the terminal. */
 
 import type { Arguments, Command } from './command.ts';
-import { GLOBAL_ARGUMENTS } from './strict-arguments.ts';
+import { flagUsage, GLOBAL_ARGUMENTS } from './strict-arguments.ts';
 
 export function renderOverview(commands: readonly Command[], version: string, width: number): string {
   return [
@@ -30,9 +30,10 @@ export function renderCommandHelp(command: Command, width: number): string {
   const words = positionals.map(([word, arg]) =>
     arg.required === false ? `[${word.toUpperCase()}]` : word.toUpperCase(),
   );
+  const needed = Object.entries(flags).filter(([, arg]) => arg.required === true);
   const lines = [...wrap(`tessera ${name}: ${summary}`, width, ''), ''];
   if (details !== undefined) lines.push(...details.split('\n').flatMap((line) => wrap(line, width, '')), '');
-  lines.push(`Usage: ${['tessera', name, ...words, '[options]'].join(' ')}`, '');
+  lines.push(`Usage: ${['tessera', name, ...words, ...needed.map(flagUsage), '[options]'].join(' ')}`, '');
   const positionalRows = positionals.map(([word, arg]) => [word.toUpperCase(), arg.description ?? ''] as const);
   if (positionalRows.length > 0) lines.push(...twoColumns(positionalRows, width), '');
   if (Object.keys(flags).length > 0) lines.push('Options:', ...twoColumns(flagRows(flags), width), '');
@@ -44,8 +45,7 @@ export function renderCommandHelp(command: Command, width: number): string {
 function flagRows(args: Arguments): [string, string][] {
   return Object.entries(args).map(([name, arg]) => {
     const aliases = 'alias' in arg ? [arg.alias].flat() : [];
-    const names = [...aliases.map((alias) => `-${alias}`), `--${name}`].join(', ');
-    return [arg.type === 'boolean' ? names : `${names} ${arg.valueHint ?? 'VALUE'}`, arg.description ?? ''];
+    return [[...aliases.map((alias) => `-${alias}`), flagUsage([name, arg])].join(', '), arg.description ?? ''];
   });
 }
 

@@ -35,6 +35,15 @@ describe('parseStrictly', () => {
     expect(() => parse('f', '--num-steps', '1', '--num-steps', '2')).toThrow('--num-steps was given twice');
   });
 
+  it('names all flags that are missing', () => {
+    const needy: Arguments = {
+      data: { type: 'string', required: true, valueHint: 'FOLDER' },
+      out: { type: 'string', required: true },
+    };
+    expect(() => parseStrictly([], needy, 'train')).toThrow('train: expected --data FOLDER and --out VALUE.');
+    expect(parseStrictly(['--data', 'a', '--out', 'b'], needy, 'train')).toEqual({ data: 'a', out: 'b' });
+  });
+
   it.each([
     [['f', '--num-step', '3'], 'unknown flag --num-step: did you mean --num-steps?'],
     [['f', '--numSteps', '3'], 'did you mean --num-steps?'],

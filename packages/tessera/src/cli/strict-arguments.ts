@@ -51,6 +51,8 @@ export function parseStrictly(words: readonly string[], args: Arguments, command
     add(token.name, checkedValue(token, arg));
   }
   placePositionals(loose, positionals, args, command, add);
+  const missing = [...flags].filter(([name, arg]) => arg.required === true && !given.has(name)).map(flagUsage);
+  if (missing.length > 0) throw new CliError('ARGUMENT', `${command}: expected ${missing.join(' and ')}.`);
 
   // Only names that were given: absent ones must not come back as defaults or empty texts.
   const known = Object.fromEntries([...given.keys()].map((name) => [name, { ...args[name]!, required: false }]));
@@ -65,6 +67,11 @@ export function parseStrictly(words: readonly string[], args: Arguments, command
       args[name]!.multiple === true ? values : args[name]!.type === 'positional' ? values[0] : parsed[name],
     ]),
   );
+}
+
+/** Such as `--num-steps N`. */
+export function flagUsage([name, arg]: readonly [string, Arguments[string]]): string {
+  return arg.type === 'boolean' ? `--${name}` : `--${name} ${arg.valueHint ?? 'VALUE'}`;
 }
 
 function optionOf(arg: Arguments[string]): { type: 'string' | 'boolean'; short?: string } {
@@ -95,14 +102,14 @@ function placePositionals(
   const surplus = loose[names.length];
   if (surplus !== undefined) {
     const expected = names.length === 0 ? 'no argument' : names.map((name) => name.toUpperCase()).join(' ');
-    throw new CliError('ARGUMENT', `tessera ${command}: expected ${expected}, got also "${surplus}".`);
+    throw new CliError('ARGUMENT', `${command}: expected ${expected}, got also "${surplus}".`);
   }
   names.forEach((name, i) => {
     const value = loose[i];
     if (value !== undefined) add(name, value);
     else if (args[name]!.required !== false) {
       const usage = `tessera ${command} ${names.map((other) => other.toUpperCase()).join(' ')}`;
-      throw new CliError('ARGUMENT', `tessera ${command}: expected ${name.toUpperCase()}: ${usage}.`);
+      throw new CliError('ARGUMENT', `${command}: expected ${name.toUpperCase()}: ${usage}.`);
     }
   });
 }

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bytesReader, readNpz, readPngText } from '@tessera/formats';
-import { memoryStats } from '@tessera/torch';
+import { memoryStats, setNumThreads } from '@tessera/torch';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { PipelineEvent } from './events.ts';
@@ -13,6 +13,8 @@ let folder: string;
 let model: string;
 
 beforeAll(() => {
+  // Tiny tensors: a second thread only waits, and much longer where cores are shared.
+  setNumThreads(1);
   folder = mkdtempSync(join(tmpdir(), 'tessera sample '));
   model = join(folder, 'tiny');
   writeTinyModel(model);

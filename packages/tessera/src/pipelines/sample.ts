@@ -15,6 +15,7 @@ import { planImages } from './class-choice.ts';
 import { toRgbImages } from './decode-tokens.ts';
 import type { PipelineEvent } from './events.ts';
 import { type GeneratedBatch, generateImages } from './generate-images.ts';
+import { gridOrder } from './grid-order.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
 
 import { type RevealStep, revealFrames, revealGrid } from './reveal.ts';
@@ -42,9 +43,6 @@ export interface SampleOptions extends StrategyChoice {
   signal?: AbortSignal | undefined;
 }
 
-/** Columns of the grid; with more images a class the first ones are shown. */
-const WIDEST_GRID = 32;
-
 export async function* sample(options: SampleOptions): AsyncGenerator<PipelineEvent> {
   const model = openModelFolder(options.model);
   try {
@@ -67,7 +65,10 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
   mkdirSync(out, { recursive: true });
 
   const numRevealed = reveal || revealGif ? Math.min(labels.length, revealLimit(imageSize)) : 0;
-  const writer = new PictureWriter({ out, folder, name, seed, strategy, labels, numRevealed });
+  const scale = Math.max(1, Math.round(96 / imageSize));
+  const shown = gridOrder(labels.length, chosen.length, imageSize * scale);
+  const kept = npz === undefined ? new Set(shown.indices) : undefined;
+  const writer = new PictureWriter({ out, folder, name, seed, strategy, labels, numRevealed, kept });
   yield* generateImages(
     model,
     { strategy, labels, seed, batch: options.batch, signal },
@@ -75,15 +76,15 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
     numRevealed,
   );
 
-  const scale = Math.max(1, Math.round(96 / imageSize));
-  const shown = gridOrder(writer.pictures, chosen.length);
   const grid = join(out, 'grid.png');
-  writeFileSync(grid, await gridPng(shown.pictures, { columns: shown.columns, scale }));
-  yield { kind: 'file', path: grid, what: chosen.length > 1 ? 'one row a class' : 'all in one picture' };
+  const pictures = shown.indices.map((index) => writer.pictures.get(index)!);
+  writeFileSync(grid, await gridPng(pictures, { columns: shown.columns, scale }));
+  yield { kind: 'file', path: grid, what: shown.rowsAreClasses ? 'one row a class' : 'all in one picture' };
   const files: Record<string, string> = { grid };
   if (numRevealed > 0) {
-    const order = gridOrder(writer.revealed, chosen.length);
-    const frames = revealGrid(order.pictures, { columns: order.columns, scale });
+    const order = gridOrder(numRevealed, chosen.length, imageSize * scale);
+    const revealed = order.indices.map((index) => writer.revealed[index]!);
+    const frames = revealGrid(revealed, { columns: order.columns, scale });
     const timing = { delayMs: 350, lastDelayMs: 2500 };
     const kinds = [...(reveal ? (['webp'] as const) : []), ...(revealGif ? (['gif'] as const) : [])];
     for (const kind of kinds) {
@@ -94,7 +95,7 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
     }
   }
   if (npz !== undefined) {
-    writeImagesNpz(npz, writer.pictures, imageSize);
+    writeImagesNpz(npz, [...writer.pictures.values()], imageSize);
     files.npz = npz;
     yield { kind: 'file', path: npz, what: 'all pixels as arr_0' };
   }
@@ -112,11 +113,14 @@ interface WriterSettings {
   strategy: Strategy;
   labels: readonly number[];
   numRevealed: number;
+  /** Indices of the pictures to remember; undefined: all. */
+  kept: ReadonlySet<number> | undefined;
 }
 
 /** Decodes batches and writes each picture as it comes. */
 class PictureWriter {
-  readonly pictures: RgbImage[] = [];
+  /** By index, ascending. */
+  readonly pictures = new Map<number, RgbImage>();
   /** Frames of the first pictures: [numRevealed][steps + 1]. */
   readonly revealed: RgbImage[][] = [];
   private readonly settings: WriterSettings;
@@ -126,7 +130,7 @@ class PictureWriter {
   }
 
   async add(batch: GeneratedBatch): Promise<void> {
-    const { out, numRevealed, folder } = this.settings;
+    const { out, numRevealed, folder, kept } = this.settings;
     const decode = (tokens: GeneratedBatch['tokens']): RgbImage[] =>
       noGrad(() => scope(() => toRgbImages(folder.tokenizer.decode(tokens))));
     // Before anything is awaited: the tensors live during this call only.
@@ -136,7 +140,7 @@ class PictureWriter {
       const index = batch.first + i;
       const png = withPngText(await encodePng(picture), this.texts(index));
       writeFileSync(join(out, this.fileName(index)), png);
-      this.pictures.push(picture);
+      if (kept === undefined || kept.has(index)) this.pictures.set(index, picture);
       if (index >= numRevealed) continue;
       const steps = batch.steps.map(
         ({ maskedBefore }, step): RevealStep => ({
@@ -170,21 +174,6 @@ class PictureWriter {
 
 function className(folder: ModelFolder, label: number): string {
   return folder.classes[label]!;
-}
-
-/** Images lie round and round by class; a grid has a class a row, cut to the widest grid. */
-function gridOrder<T>(images: readonly T[], numClasses: number): { pictures: T[]; columns: number } {
-  const rows = Math.min(numClasses, images.length);
-  if (rows === 1) {
-    const pictures = images.slice(0, WIDEST_GRID * WIDEST_GRID);
-    return { pictures, columns: Math.ceil(Math.sqrt(pictures.length)) };
-  }
-  // Whole columns only, but for one that is all there is: a hole would shift the rows.
-  const columns = Math.min(WIDEST_GRID, Math.floor(images.length / rows));
-  const pictures = Array.from({ length: rows }, (_, row) =>
-    Array.from({ length: columns }, (_, column) => images[column * numClasses + row]!),
-  );
-  return { pictures: pictures.flat(), columns };
 }
 
 /** A reveal of a megapixel at most. */

@@ -1,39 +1,39 @@
-/** The last stage of a fit: the model folder, a grid of samples, a reveal, the report. */
+/** The last stage of a fit: the model folder, samples with a grid and a reveal, the report. */
 
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Enat } from '../../models/enat.ts';
 import type { LlamaGenVq } from '../../tokenizers/llamagen-vq.ts';
-import { classGrid, smallModelStrategy } from '../class-grid.ts';
+import { smallModelStrategy } from '../class-grid.ts';
 import type { PipelineEvent } from '../events.ts';
 import { writeModelFolder } from '../model-folder.ts';
-import { savePicture } from '../pictures.ts';
+import { writeReport } from '../report.ts';
+import { sampleModel } from '../sample.ts';
 import { modelCard } from './model-card.ts';
+import { fitReport } from './report-content.ts';
 import type { StageContext } from './tokenizer-stage.ts';
 
 const SAMPLES_PER_CLASS = 8;
 
 export async function* finishStage(
-  { out, plan }: StageContext,
+  { out, plan, shippedSamples, signal }: StageContext,
   tokenizer: LlamaGenVq,
   model: Enat,
 ): AsyncGenerator<PipelineEvent, Record<string, unknown>> {
   yield { kind: 'stage', stage: 'finish', message: 'writing the model, samples and the report' };
-  const modelPath = join(out, 'model');
-  const strategy = smallModelStrategy();
-  writeModelFolder(modelPath, {
-    imageSize: plan.imageSize,
-    model,
-    tokenizer,
-    strategy,
-    classes: plan.classes,
-    card: modelCard(plan, model, tokenizer),
-  });
-  mkdirSync(join(out, 'samples'), { recursive: true });
-  const grid = join(out, 'samples', 'grid.png');
-  const images = classGrid({ model, tokenizer, perClass: SAMPLES_PER_CLASS, seed: plan.seed, strategy });
-  await savePicture(grid, images, { columns: SAMPLES_PER_CLASS, scale: 2 });
-  yield { kind: 'file', path: grid, what: 'samples, a class a row' };
-  yield { kind: 'file', path: modelPath, what: 'the model' };
-  return { model: modelPath, grid };
+  const path = join(out, 'model');
+  const { imageSize, classes, seed } = plan;
+  const content = { imageSize, model, tokenizer, strategy: smallModelStrategy(), classes };
+  writeModelFolder(path, { ...content, card: modelCard(plan, model, tokenizer) });
+  yield { kind: 'file', path, what: 'the model' };
+
+  const samples = join(out, 'samples');
+  const open = { ...content, path, dispose: () => {} };
+  const options = { model: path, out: samples, perClass: SAMPLES_PER_CLASS, seed, reveal: true, signal };
+  for await (const event of sampleModel(open, options)) if (event.kind !== 'result') yield event;
+
+  const report = join(out, 'report.html');
+  const parameters = { tokenizer: tokenizer.numParameters, generator: model.numParameters };
+  writeReport(report, fitReport({ out, plan, parameters, shippedSamples }));
+  yield { kind: 'file', path: report, what: 'the report' };
+  return { model: path, samples, report };
 }
