@@ -1,5 +1,5 @@
 /**
- * The folder of a run: settings, environment, growing files, samples, checkpoints (design.md, "What is on disk").
+ * The folder of a run: settings, environment, growing files, samples, checkpoints (docs/architecture.md, "On disk").
  * `metrics.jsonl` holds only what follows from the settings, no times, so that an interrupted and resumed run leaves the
  * same bytes; times go to the TensorBoard file. Both are cut back to the length that the resumed checkpoint recorded, so
  * no line is ever there twice.
