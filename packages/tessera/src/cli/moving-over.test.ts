@@ -1,0 +1,24 @@
+/** Every command that docs/moving-over.md tells people to type is one that these commands take. */
+
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { COMMANDS } from './commands.ts';
+import { GLOBAL_ARGUMENTS, parseStrictly } from './strict-arguments.ts';
+
+const page = readFileSync(new URL('../../../../docs/moving-over.md', import.meta.url), 'utf8');
+const lines = [...page.matchAll(/`tessera ([a-z][^`]*)`/g)].map((match) => match[1]!);
+
+describe('docs/moving-over.md', () => {
+  it('has commands of most kinds', () => {
+    const names = new Set(lines.map((line) => line.split(' ')[0]));
+    expect([...names].sort()).toEqual(['fit', 'inspect', 'sample', 'tokenize', 'train']);
+  });
+
+  it.each(lines)('tessera %s', (line) => {
+    const [name, ...words] = line.split(' ');
+    const command = COMMANDS.find((each) => each.name === name)!;
+    const texts = parseStrictly(words, { ...command.args, ...GLOBAL_ARGUMENTS }, command.name);
+    // Arguments are checked here; nothing is done before the first event is asked for.
+    expect(() => command.start(texts, { signal: new AbortController().signal })).not.toThrow();
+  });
+});
