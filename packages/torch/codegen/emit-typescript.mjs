@@ -160,8 +160,6 @@ function byType(group, type) {
 
 function emitMethod(name, group) {
   const { texts, positional, keyword } = signature(group);
-  if (group[0].parameters[0].name !== 'self')
-    throw new Error(`${name}: a method's first parameter must be called self`);
   const names = positional.slice(1).map((parameter) => parameter.name);
   if (keyword.length > 0) names.push('options');
   const self = 'this as unknown as Tensor';

@@ -42,7 +42,8 @@ export class Tensor extends TensorMethods {
     const { shape } = this;
     const size = shape.at(dim);
     if (size === undefined) {
-      throw new TensorError('TORCH', `size: dimension ${dim} is outside the shape [${shape.join(', ')}]`);
+      const problem = `size: dimension ${dim} is outside the shape [${shape.join(', ')}]`;
+      throw new TensorError('TORCH', problem, { operation: 'size' });
     }
     return size;
   }
@@ -128,9 +129,17 @@ export class Tensor extends TensorMethods {
     return handle === undefined ? undefined : wrap(handle);
   }
 
+  /** Replaces the accumulated gradient, or clears it. libtorch does not check what it is given here. */
   set grad(gradient: Tensor | undefined) {
-    if (gradient === undefined) guarded('grad', () => addon().clearGrad(this.handle));
-    else guarded('grad', () => addon().setGrad(this.handle, gradient.handle), this, gradient);
+    if (gradient === undefined) {
+      guarded('grad', () => addon().clearGrad(this.handle));
+      return;
+    }
+    const [own, given] = [this.describe(), gradient instanceof Tensor ? gradient.describe() : String(gradient)];
+    if (own !== given || this.device !== gradient.device) {
+      throw new TensorError('TORCH', `grad: expected a gradient like ${own}, got ${given}`, { operation: 'grad' });
+    }
+    guarded('grad', () => addon().setGrad(this.handle, gradient.handle), this, gradient);
   }
 }
 
@@ -144,9 +153,13 @@ export function guarded<T>(name: string, body: () => T, ...tensors: readonly Ten
     if (error instanceof TensorError || error instanceof AddonError) throw error;
     const { message, code } = error as { message: string; code?: string };
     const given = tensors.length === 0 ? '' : ` (${tensors.map((tensor) => tensor.describe()).join(', ')})`;
-    throw new TensorError(code === 'DISPOSED' ? 'DISPOSED' : 'TORCH', `${name}: ${shortMessage(message, name)}${given}`, {
-      operation: name,
-      cause: error,
-    });
+    throw new TensorError(
+      code === 'DISPOSED' ? 'DISPOSED' : 'TORCH',
+      `${name}: ${shortMessage(message, name)}${given}`,
+      {
+        operation: name,
+        cause: error,
+      },
+    );
   }
 }
