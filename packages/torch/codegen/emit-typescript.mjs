@@ -61,7 +61,14 @@ function descriptor(operation, index) {
   const full = operation.overload ? `${operation.cppName}.${operation.overload}` : operation.cppName;
   return `  { index: ${index}, name: '${operation.cppName}', overload: '${full}', parameters: [${parameters
     .map((name) => `'${name}'`)
-    .join(', ')}] },`;
+    .join(', ')}], kinds: '${operation.parameters.map(kindOf).join('')}' },`;
+}
+
+/** T a tensor, L a list of tensors, - a plain value: dispatch must not take a number for a tensor's handle. */
+function kindOf({ type }) {
+  if (type.endsWith('Options')) return '--';
+  if (!type.startsWith('Tensor')) return '-';
+  return type.endsWith('[]') ? 'L' : 'T';
 }
 
 /** Positional parameters, then one options object for what follows `*`. */
@@ -153,8 +160,6 @@ function byType(group, type) {
 
 function emitMethod(name, group) {
   const { texts, positional, keyword } = signature(group);
-  if (group[0].parameters[0].name !== 'self')
-    throw new Error(`${name}: a method's first parameter must be called self`);
   const names = positional.slice(1).map((parameter) => parameter.name);
   if (keyword.length > 0) names.push('options');
   const self = 'this as unknown as Tensor';

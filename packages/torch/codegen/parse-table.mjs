@@ -31,10 +31,15 @@ const TYPES = new Set([
 /** @param {string} text @returns {Operation[]} */
 export function parseTable(text) {
   const operations = [];
+  const names = new Set();
   text.split('\n').forEach((line, index) => {
     if (line.trim() === '' || line.startsWith('#')) return;
     try {
-      operations.push(parseLine(line));
+      const operation = parseLine(line);
+      const name = operation.overload ? `${operation.cppName}.${operation.overload}` : operation.cppName;
+      if (names.has(name)) throw new Error(`"${name}" is in the table twice`);
+      names.add(name);
+      operations.push(operation);
     } catch (error) {
       throw new Error(`operations.txt:${index + 1}: ${error.message}`);
     }
@@ -47,12 +52,18 @@ function parseLine(line) {
   if (!match) throw new Error(`expected "name.overload(arguments) -> result  flags", got "${line}"`);
   const [, cppName, overload = '', parameterText, resultText, flagText = ''] = match;
   const flags = flagText.split(/\s+/).filter(Boolean);
+  const unknown = flags.find((flag) => !/^(m|M|as=\w+)$/.test(flag));
+  if (unknown !== undefined) throw new Error(`unknown flag "${unknown}"`);
   const alias = flags.find((flag) => flag.startsWith('as='))?.slice(3);
   const parameters = [];
   let keyword = false;
   for (const part of splitTopLevel(parameterText)) {
     if (part === '*') keyword = true;
     else parameters.push({ ...parseParameter(part), keyword });
+  }
+  const method = flags.includes('m') || flags.includes('M');
+  if (method && !(parameters[0]?.name === 'self' && parameters[0].type === 'Tensor')) {
+    throw new Error('a method\'s first parameter must be "Tensor self"');
   }
   return {
     schema: line.trim().replace(/\s{2,}.*/, ''),
@@ -61,7 +72,7 @@ function parseLine(line) {
     tsName: alias ?? camelCase(cppName),
     parameters,
     returns: parseResult(resultText),
-    method: flags.includes('m') || flags.includes('M'),
+    method,
     methodOnly: flags.includes('M'),
   };
 }

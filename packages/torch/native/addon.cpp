@@ -6,6 +6,12 @@
 namespace tessera {
 namespace {
 
+/** A library does not print: libtorch's advice to its callers is dropped. */
+class SilentWarnings : public c10::WarningHandler {
+ public:
+  void process(const c10::Warning&) override {}
+};
+
 void exportTable(napi_env env, Instance& instance, napi_value exports, const CoreEntry* entries) {
   for (const CoreEntry* entry = entries; entry->name != nullptr; ++entry) {
     check(env, napi_set_named_property(env, exports, entry->name, makeFunction(env, instance, entry->name, entry->body)));
@@ -14,6 +20,8 @@ void exportTable(napi_env env, Instance& instance, napi_value exports, const Cor
 
 napi_value initialise(napi_env env, napi_value exports) {
   try {
+    static SilentWarnings silent;
+    c10::WarningUtils::set_warning_handler(&silent);
     auto* instance = new Instance();
     check(env, napi_set_instance_data(
                    env, instance, [](napi_env, void* data, void*) { delete static_cast<Instance*>(data); }, nullptr));

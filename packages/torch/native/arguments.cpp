@@ -9,6 +9,9 @@ namespace {
 
 constexpr size_t kMaxArguments = 20;
 
+/** A double that an int64 holds exactly. */
+bool isSafeInteger(double number) { return number == std::floor(number) && std::abs(number) <= 9007199254740991.0; }
+
 struct DtypeRow {
   const char* name;
   at::ScalarType type;
@@ -109,7 +112,9 @@ bool Arguments::isNothing(size_t i) const {
 
 Handle Arguments::handle(size_t i) const {
   double number;
-  if (i >= count_ || napi_get_value_double(env, values_[i], &number) != napi_ok) reject(i, "a tensor");
+  if (i >= count_ || napi_get_value_double(env, values_[i], &number) != napi_ok || !isSafeInteger(number)) {
+    reject(i, "a tensor");
+  }
   return static_cast<Handle>(number);
 }
 
@@ -126,7 +131,9 @@ std::vector<Handle> Arguments::handles(size_t i) const {
     napi_value item;
     double number;
     check(env, napi_get_element(env, values_[i], k, &item));
-    if (napi_get_value_double(env, item, &number) != napi_ok) reject(i, "an array of tensors");
+    if (napi_get_value_double(env, item, &number) != napi_ok || !isSafeInteger(number)) {
+      reject(i, "an array of tensors");
+    }
     list[k] = static_cast<Handle>(number);
   }
   return list;
@@ -157,8 +164,7 @@ c10::List<std::optional<at::Tensor>> Arguments::optionalTensors(size_t i) const 
 
 int64_t Arguments::integer(size_t i) const {
   double number;
-  if (i >= count_ || napi_get_value_double(env, values_[i], &number) != napi_ok || number != std::floor(number) ||
-      std::abs(number) > 9007199254740991.0) {
+  if (i >= count_ || napi_get_value_double(env, values_[i], &number) != napi_ok || !isSafeInteger(number)) {
     reject(i, "an integer");
   }
   return static_cast<int64_t>(number);
@@ -180,7 +186,7 @@ Integers Arguments::integers(size_t i) const {
     napi_value item;
     double number;
     check(env, napi_get_element(env, values_[i], k, &item));
-    if (napi_get_value_double(env, item, &number) != napi_ok || number != std::floor(number)) {
+    if (napi_get_value_double(env, item, &number) != napi_ok || !isSafeInteger(number)) {
       reject(i, "an array of integers");
     }
     list.values[k] = static_cast<int64_t>(number);
@@ -209,7 +215,7 @@ at::Scalar Arguments::scalar(size_t i) const {
   double number;
   if (i < count_ && napi_get_value_double(env, values_[i], &number) == napi_ok) {
     // Whole numbers stay integers, so that adding 1 to an int64 tensor keeps its dtype.
-    if (number == std::floor(number) && std::abs(number) <= 9007199254740991.0) {
+    if (isSafeInteger(number)) {
       return at::Scalar(static_cast<int64_t>(number));
     }
     return at::Scalar(number);
@@ -262,7 +268,9 @@ std::pair<uint8_t*, size_t> Arguments::bytes(size_t i) const {
         {napi_int8_array, 1},   {napi_uint8_array, 1},   {napi_uint8_clamped_array, 1}, {napi_int16_array, 2},
         {napi_uint16_array, 2}, {napi_int32_array, 4},   {napi_uint32_array, 4},        {napi_float32_array, 4},
         {napi_float64_array, 8}, {napi_bigint64_array, 8}, {napi_biguint64_array, 8}};
-    return {static_cast<uint8_t*>(data), elements * kWidth.at(type)};
+    const auto width = kWidth.find(type);
+    if (width == kWidth.end()) reject(i, "a typed array of 8, 16, 32 or 64 bits");
+    return {static_cast<uint8_t*>(data), elements * width->second};
   }
   if (i < count_ && napi_is_arraybuffer(env, values_[i], &is) == napi_ok && is) {
     check(env, napi_get_arraybuffer_info(env, values_[i], &data, &length));

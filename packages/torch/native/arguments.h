@@ -60,7 +60,7 @@ class Arguments {
   std::optional<at::ScalarType> optionalDtype(size_t i) const;
   /** Two arguments: dtype (required) and device (cpu when absent). */
   at::TensorOptions options(size_t i) const;
-  /** The bytes behind a typed array, DataView or ArrayBuffer. */
+  /** The bytes behind a typed array or an ArrayBuffer. */
   std::pair<uint8_t*, size_t> bytes(size_t i) const;
   std::vector<Handle> handles(size_t i) const;
 

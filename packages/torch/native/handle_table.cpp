@@ -47,7 +47,7 @@ int32_t HandleTable::beginScope() {
 }
 
 void HandleTable::endScope(int32_t depth, const std::vector<Handle>& survivors) {
-  if (depth != static_cast<int32_t>(scopes_.size())) {
+  if (scopes_.empty() || depth != static_cast<int32_t>(scopes_.size())) {
     throw std::runtime_error("scopes must end in the reverse order of their beginning");
   }
   std::vector<Handle> made = std::move(scopes_.back());

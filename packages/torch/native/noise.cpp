@@ -76,6 +76,9 @@ at::Tensor indices(const Arguments& a, size_t i, int64_t dims) {
     throw std::runtime_error("argument " + std::to_string(i) + ": expected an int64 tensor of " + std::to_string(dims) +
                              " dimensions");
   }
+  if (tensor.numel() > 0 && (tensor.min().item<int64_t>() < 0 || tensor.max().item<int64_t>() > 0xFFFFFFFFll)) {
+    throw std::runtime_error("argument " + std::to_string(i) + ": expected values in 0..2^32-1");
+  }
   return tensor;
 }
 

@@ -1,7 +1,7 @@
 // Tensors from JavaScript values.
 
 import { wrap } from './dispatch.ts';
-import { type DType, dtypeOf, type TypedArray } from './dtype.ts';
+import { type DType, dtypeOf, INTEGER_RANGES, isDType, type TypedArray } from './dtype.ts';
 import { TensorError } from './errors.ts';
 import { addon } from './native/addon.ts';
 import { guarded, type Tensor } from './tensor.ts';
@@ -18,28 +18,30 @@ export function fromBytes(data: TypedArray | ArrayBuffer, shape: readonly number
 
 export type NestedNumbers = number | readonly NestedNumbers[];
 
-/** A tensor of nested arrays of numbers: `tensor([[1, 2], [3, 4]])`, float32 unless said otherwise. */
+/**
+ * A tensor of nested arrays of numbers: `tensor([[1, 2], [3, 4]])`, float32 unless said otherwise. Integer types take
+ * whole numbers of their range only.
+ */
 export function tensor(values: NestedNumbers, dtype: DType = 'float32'): Tensor {
+  if (!isDType(dtype)) throw refused(`expected a dtype, got "${String(dtype)}"`);
   const shape: number[] = [];
-  for (let level: NestedNumbers = values; Array.isArray(level); level = level[0] ?? 0) shape.push(level.length);
+  for (let level: NestedNumbers | undefined = values; Array.isArray(level); level = level[0]) shape.push(level.length);
   const flat: number[] = [];
   const visit = (value: NestedNumbers, depth: number): void => {
-    if (typeof value === 'number') {
-      if (depth !== shape.length) throw ragged();
-      flat.push(value);
-    } else {
-      if (value.length !== shape[depth]) throw ragged();
-      for (const item of value) visit(item, depth + 1);
+    if (Array.isArray(value) ? value.length !== shape[depth] : typeof value === 'number' && depth !== shape.length) {
+      throw refused('expected nested arrays of equal lengths, got a ragged array');
     }
+    if (Array.isArray(value)) for (const item of value) visit(item, depth + 1);
+    else if (typeof value === 'number') flat.push(value);
+    else throw refused(`expected numbers, got a value of type ${value === null ? 'null' : typeof value}`);
   };
   visit(values, 0);
-  if (dtype === 'int64')
-    return fromBytes(
-      BigInt64Array.from(flat, (value) => BigInt(value)),
-      shape,
-      'int64',
-    );
-  if (dtype === 'float32') return fromBytes(Float32Array.from(flat), shape, 'float32');
+  const range = INTEGER_RANGES[dtype];
+  const misfit = range && flat.find((value) => !(Number.isInteger(value) && value >= range[0] && value <= range[1]));
+  if (misfit !== undefined) throw refused(`expected ${dtype} values in ${range!.join(' … ')}, got ${misfit}`);
+
+  if (dtype === 'int64') return fromBytes(BigInt64Array.from(flat, BigInt), shape, dtype);
+  if (dtype === 'float32') return fromBytes(Float32Array.from(flat), shape, dtype);
   const wide = fromBytes(Float64Array.from(flat), shape, 'float64');
   if (dtype === 'float64') return wide;
   const cast = wide.to(dtype);
@@ -47,6 +49,6 @@ export function tensor(values: NestedNumbers, dtype: DType = 'float32'): Tensor 
   return cast;
 }
 
-function ragged(): TensorError {
-  return new TensorError('TORCH', 'tensor: expected nested arrays of equal lengths, got a ragged array');
+function refused(problem: string): TensorError {
+  return new TensorError('TORCH', `tensor: ${problem}`, { operation: 'tensor' });
 }

@@ -5,6 +5,7 @@
 import { TensorError } from './errors.ts';
 import { addon } from './native/addon.ts';
 import type { Tensor } from './tensor.ts';
+import { shortMessage } from './torch-message.ts';
 
 /** One row of the operation table. */
 export interface Operation {
@@ -15,6 +16,8 @@ export interface Operation {
   /** With its overload, such as `add.Tensor`. */
   readonly overload: string;
   readonly parameters: readonly string[];
+  /** A letter a parameter: T a tensor (or none), L a list of tensors, - a plain value. */
+  readonly kinds: string;
 }
 
 export type Argument =
@@ -59,13 +62,7 @@ export function wrap(handle: number): Tensor {
 export function dispatch(operation: Operation, args: readonly Argument[]): Result {
   const native = addon();
   const nativeArgs = new Array<unknown>(args.length);
-  for (let i = 0; i < args.length; i++) {
-    const value = args[i];
-    if (value instanceof TensorClass!) nativeArgs[i] = value.handle;
-    else if (Array.isArray(value) && value.some((item) => item instanceof TensorClass!)) {
-      nativeArgs[i] = value.map((item) => (item instanceof TensorClass! ? item.handle : undefined));
-    } else nativeArgs[i] = value;
-  }
+  for (let i = 0; i < args.length; i++) nativeArgs[i] = nativeArgument(operation, args, i);
   let raw: unknown;
   try {
     raw = native.operations[operation.index]!(...nativeArgs);
@@ -83,29 +80,61 @@ function wrapResult(raw: unknown): Result {
   return raw as Result;
 }
 
+/** Handles are numbers in the addon, so what is a tensor and what a number is checked on this side of it. */
+function nativeArgument(operation: Operation, args: readonly Argument[], i: number): unknown {
+  const value = args[i];
+  const kind = operation.kinds[i];
+  if (kind === 'T') {
+    if (value instanceof TensorClass!) return value.handle;
+    if (value === undefined || value === null) return undefined;
+    throw refused(operation, args, i, 'a tensor');
+  }
+  if (kind === 'L') {
+    if (!Array.isArray(value)) throw refused(operation, args, i, 'an array of tensors');
+    return value.map((item) => {
+      if (item instanceof TensorClass!) return item.handle;
+      if (item === undefined || item === null) return undefined;
+      throw refused(operation, args, i, 'an array of tensors');
+    });
+  }
+  if (value instanceof TensorClass!) throw refused(operation, args, i, 'a plain value');
+  if (Array.isArray(value) && !value.every(Number.isSafeInteger)) {
+    throw refused(operation, args, i, 'an array of integers');
+  }
+  return value;
+}
+
+function refused(operation: Operation, args: readonly Argument[], i: number, expected: string): TensorError {
+  return explain({ message: `argument ${i}: expected ${expected}, got ${describe(args[i])}` }, operation, args);
+}
+
 /** Adds to a native error the operation and what it was given. */
 export function explain(error: unknown, operation: Operation, args: readonly Argument[]): TensorError {
   const { message, code } = error as { message: string; code?: string };
-  const given = args
-    .map((value, i) => {
-      const text = describe(value);
-      return text === undefined ? undefined : `${operation.parameters[i]} ${text}`;
-    })
-    .filter((text) => text !== undefined);
-  // libtorch appends its own stack of C++ frames to some messages; the first paragraph says what is wrong.
-  const what = message.split('\nException raised from')[0]!.trim();
+  const given = args.flatMap((value, i) =>
+    value === undefined ? [] : [`${operation.parameters[i]} ${describe(value)}`],
+  );
+  const what = shortMessage(message, operation.name).replace(
+    /^argument (\d+): expected (.*?), got /,
+    (_, i, expected) => `expected ${expected} as ${operation.parameters[i]}, got `,
+  );
   const withArguments = given.length === 0 ? what : `${what} (${given.join(', ')})`;
   return new TensorError(code === 'DISPOSED' ? 'DISPOSED' : 'TORCH', `${operation.name}: ${withArguments}`, {
     operation: operation.name,
-    cause: error,
+    ...(error instanceof Error ? { cause: error } : {}),
   });
 }
 
-function describe(value: Argument): string | undefined {
-  if (value === undefined) return undefined;
+/** Optimizers pass hundreds of tensors: a message names the first few. */
+const DESCRIBED = 6;
+
+function describe(value: unknown): string {
   if (value instanceof TensorClass!) return value.describe();
   if (Array.isArray(value)) {
-    return `[${value.map((item) => (item instanceof TensorClass! ? item.describe() : String(item))).join(', ')}]`;
+    const items = value.slice(0, DESCRIBED).map(describe);
+    return `[${items.join(', ')}${value.length > DESCRIBED ? `, … ${value.length} in all` : ''}]`;
   }
+  if (typeof value === 'object' && value !== null) return 'an object';
+  if (typeof value === 'function') return 'a function';
   return String(value);
 }

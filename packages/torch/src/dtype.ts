@@ -1,5 +1,7 @@
 // Element types, by PyTorch's names.
 
+import { TensorError } from './errors.ts';
+
 export type DType =
   | 'float64'
   | 'float32'
@@ -58,10 +60,26 @@ export function dtypeOf(array: TypedArray): DType {
   if (array instanceof Int8Array) return 'int8';
   if (array instanceof Uint8Array) return 'uint8';
   if (array instanceof Uint16Array) return 'uint16';
-  return 'uint32';
+  if (array instanceof Uint32Array) return 'uint32';
+  throw new TensorError(
+    'TORCH',
+    `fromTypedArray: expected a typed array of a dtype held here, got ${Object.prototype.toString.call(array).slice(8, -1)}`,
+    { operation: 'fromTypedArray' },
+  );
 }
+
+/** Smallest and largest whole number of the integer types; int64 as far as JavaScript numbers are exact. */
+export const INTEGER_RANGES: Partial<Record<DType, readonly [low: number, high: number]>> = {
+  int64: [Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
+  int32: [-(2 ** 31), 2 ** 31 - 1],
+  int16: [-(2 ** 15), 2 ** 15 - 1],
+  int8: [-128, 127],
+  uint8: [0, 255],
+  uint16: [0, 2 ** 16 - 1],
+  uint32: [0, 2 ** 32 - 1],
+};
 
 /** Is this one of the dtypes that libtorch holds here? */
 export function isDType(name: string): name is DType {
-  return name in ARRAYS;
+  return Object.hasOwn(ARRAYS, name);
 }

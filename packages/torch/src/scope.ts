@@ -4,7 +4,7 @@
 
 import { TensorError } from './errors.ts';
 import { addon } from './native/addon.ts';
-import { Tensor } from './tensor.ts';
+import { guarded, Tensor } from './tensor.ts';
 
 /**
  * Runs `body` and frees every tensor made in it except those in its result (found in arrays, maps and plain objects)
@@ -13,24 +13,23 @@ import { Tensor } from './tensor.ts';
 export function scope<T>(body: () => T): T {
   const native = addon();
   const depth = native.beginScope();
-  let result: T;
+  // Whatever happens, the scope ends: one left open would swallow all that is made after it.
+  let survivors: number[] = [];
   try {
-    result = body();
-  } catch (error) {
-    native.endScope(depth, []);
-    throw error;
+    const result = body();
+    if (isPromiseLike(result)) {
+      throw new TensorError('SCOPE', 'scope: expected a synchronous function, got one that returns a promise');
+    }
+    survivors = handlesIn(result);
+    return result;
+  } finally {
+    native.endScope(depth, survivors);
   }
-  if (isPromiseLike(result)) {
-    native.endScope(depth, []);
-    throw new TensorError('SCOPE', 'scope: expected a synchronous function, got one that returns a promise');
-  }
-  native.endScope(depth, handlesIn(result, []));
-  return result;
 }
 
 /** Takes a tensor out of all scopes: it lives until its dispose(). Returns it. */
 export function keep<T extends Tensor>(tensor: T): T {
-  addon().keep(tensor.handle);
+  guarded('keep', () => addon().keep(tensor.handle));
   return tensor;
 }
 
@@ -43,16 +42,24 @@ function isPromiseLike(value: unknown): boolean {
   return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
 }
 
-function handlesIn(value: unknown, handles: number[]): number[] {
-  if (value instanceof Tensor) handles.push(value.handle);
-  else if (Array.isArray(value)) for (const item of value) handlesIn(item, handles);
-  else if (value instanceof Map) for (const item of value.values()) handlesIn(item, handles);
-  else if (isPlainObject(value)) for (const item of Object.values(value)) handlesIn(item, handles);
+/** Handles of the tensors in arrays, maps and plain objects, which may refer to one another in circles. */
+function handlesIn(result: unknown): number[] {
+  const handles: number[] = [];
+  const seen = new Set<unknown>();
+  const visit = (value: unknown): void => {
+    if (value instanceof Tensor) handles.push(value.handle);
+    else if (typeof value === 'object' && value !== null && !seen.has(value)) {
+      seen.add(value);
+      if (Array.isArray(value)) for (const item of value) visit(item);
+      else if (value instanceof Map) for (const item of value.values()) visit(item);
+      else if (isPlainObject(value)) for (const item of Object.values(value)) visit(item);
+    }
+  };
+  visit(result);
   return handles;
 }
 
-function isPlainObject(value: unknown): value is Record<string, unknown> {
-  if (typeof value !== 'object' || value === null) return false;
+function isPlainObject(value: object): value is Record<string, unknown> {
   const prototype = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null;
 }

@@ -6,6 +6,8 @@ import { type DType, type TypedArray, typedArrayOver } from './dtype.ts';
 import { TensorError } from './errors.ts';
 import { TensorMethods } from './generated/tensor-methods.ts';
 import { addon } from './native/addon.ts';
+import { AddonError } from './native/locate-addon.ts';
+import { shortMessage } from './torch-message.ts';
 
 export class Tensor extends TensorMethods {
   /** The native handle: slot and generation in one number. */
@@ -40,7 +42,8 @@ export class Tensor extends TensorMethods {
     const { shape } = this;
     const size = shape.at(dim);
     if (size === undefined) {
-      throw new TensorError('TORCH', `size: dimension ${dim} is outside the shape [${shape.join(', ')}]`);
+      const problem = `size: dimension ${dim} is outside the shape [${shape.join(', ')}]`;
+      throw new TensorError('TORCH', problem, { operation: 'size' });
     }
     return size;
   }
@@ -58,14 +61,14 @@ export class Tensor extends TensorMethods {
   /** Casts to a dtype, moves to a device, or returns itself as a new handle where nothing changes. */
   to(target: DType | `cuda:${number}` | 'cpu'): Tensor {
     if (target === 'cpu' || target.startsWith('cuda')) {
-      return guarded('to', () => wrap(addon().toDevice(this.handle, target)));
+      return guarded('to', () => wrap(addon().toDevice(this.handle, target)), this);
     }
     return this.toDtype(target as DType);
   }
 
   /** The same values in channels-last memory order, for convolutions: [N, C, Y, X] stays the shape. */
   channelsLast(): Tensor {
-    return guarded('channelsLast', () => wrap(addon().channelsLast(this.handle)));
+    return guarded('channelsLast', () => wrap(addon().channelsLast(this.handle)), this);
   }
 
   /** The raw values in C order, copied. */
@@ -95,7 +98,7 @@ export class Tensor extends TensorMethods {
 
   /** The single entry as a number. On a GPU this waits for it: keep it out of inner loops. */
   item(): number {
-    return guarded('item', () => addon().item(this.handle));
+    return guarded('item', () => addon().item(this.handle), this);
   }
 
   /** For messages: `float32 [2, 3]`, or that it is gone. */
@@ -111,13 +114,13 @@ export class Tensor extends TensorMethods {
 
   /** Marks a leaf as wanting gradients. Returns itself. */
   requiresGrad_(flag = true): this {
-    guarded('requiresGrad_', () => addon().setRequiresGrad(this.handle, flag));
+    guarded('requiresGrad_', () => addon().setRequiresGrad(this.handle, flag), this);
     return this;
   }
 
   /** Adds the gradient of this scalar (or of `gradient` · this) to the `grad` of every leaf that wants one. */
   backward(gradient?: Tensor): void {
-    guarded('backward', () => addon().backward(this.handle, gradient?.handle));
+    guarded('backward', () => addon().backward(this.handle, gradient?.handle), this);
   }
 
   /** The accumulated gradient as a new handle, or undefined when there is none. */
@@ -126,24 +129,37 @@ export class Tensor extends TensorMethods {
     return handle === undefined ? undefined : wrap(handle);
   }
 
+  /** Replaces the accumulated gradient, or clears it. libtorch does not check what it is given here. */
   set grad(gradient: Tensor | undefined) {
-    if (gradient === undefined) guarded('grad', () => addon().clearGrad(this.handle));
-    else guarded('grad', () => addon().setGrad(this.handle, gradient.handle));
+    if (gradient === undefined) {
+      guarded('grad', () => addon().clearGrad(this.handle));
+      return;
+    }
+    const [own, given] = [this.describe(), gradient instanceof Tensor ? gradient.describe() : String(gradient)];
+    if (own !== given || this.device !== gradient.device) {
+      throw new TensorError('TORCH', `grad: expected a gradient like ${own}, got ${given}`, { operation: 'grad' });
+    }
+    guarded('grad', () => addon().setGrad(this.handle, gradient.handle), this, gradient);
   }
 }
 
 registerTensorClass(Tensor);
 
-/** Runs a core function and turns its error into ours, with the name of what was asked. */
-export function guarded<T>(name: string, body: () => T): T {
+/** Runs a core function and turns its error into ours, with the name of what was asked and the tensors it was given. */
+export function guarded<T>(name: string, body: () => T, ...tensors: readonly Tensor[]): T {
   try {
     return body();
   } catch (error) {
-    if (error instanceof TensorError) throw error;
+    if (error instanceof TensorError || error instanceof AddonError) throw error;
     const { message, code } = error as { message: string; code?: string };
-    throw new TensorError(code === 'DISPOSED' ? 'DISPOSED' : 'TORCH', `${name}: ${message}`, {
-      operation: name,
-      cause: error,
-    });
+    const given = tensors.length === 0 ? '' : ` (${tensors.map((tensor) => tensor.describe()).join(', ')})`;
+    throw new TensorError(
+      code === 'DISPOSED' ? 'DISPOSED' : 'TORCH',
+      `${name}: ${shortMessage(message, name)}${given}`,
+      {
+        operation: name,
+        cause: error,
+      },
+    );
   }
 }

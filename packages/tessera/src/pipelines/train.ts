@@ -74,7 +74,7 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
   const ema = loadModule((p) => new Enat(config, p), model.state, 'the network');
   model.trainable();
   yield { kind: 'stage', stage: 'train', message: `training ${options.model} on ${data.numRows} images` };
-  const narrator = new TrainingNarrator('train');
+  const narrator = new TrainingNarrator('train', training.globalBatch);
   try {
     const enatTask = createEnatTask({ model, ema, data, heldOut, config: task });
     const signal = options.signal === undefined ? {} : { signal: options.signal };

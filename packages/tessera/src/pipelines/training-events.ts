@@ -6,10 +6,13 @@ import type { PipelineEvent } from './events.ts';
 /** Translates the events of one training, remembering the last loss; samples and the end are the caller's. */
 export class TrainingNarrator {
   private readonly stage: string;
+  private readonly globalBatch: number;
   private loss: number | undefined;
 
-  constructor(stage: string) {
+  /** @param globalBatch items of a step: the loop tells items a second, people see steps */
+  constructor(stage: string, globalBatch: number) {
     this.stage = stage;
+    this.globalBatch = globalBatch;
   }
 
   *tell(event: TrainingEvent): Generator<PipelineEvent> {
@@ -28,7 +31,7 @@ export class TrainingNarrator {
           done: event.step,
           total: event.totalSteps,
           unit: 'step',
-          rate: event.itemsPerSecond,
+          rate: event.itemsPerSecond / this.globalBatch,
           secondsLeft: event.secondsLeft,
           ...(this.loss === undefined ? {} : { detail: `loss ${this.loss.toFixed(3)}` }),
         };

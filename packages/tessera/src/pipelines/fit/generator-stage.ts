@@ -35,7 +35,7 @@ export async function* generatorStage(
   const ema = loadModule((p) => new Enat(config, p), model.state, 'the network');
   model.trainable();
   const task = createEnatTask({ model, ema, data: tokens.train, heldOut: tokens.heldOut, config: taskConfig });
-  const narrator = new TrainingNarrator(STAGE);
+  const narrator = new TrainingNarrator(STAGE, training.globalBatch);
   let finished = false;
   try {
     for await (const event of trainLoop(task, training, run, signal === undefined ? {} : { signal })) {

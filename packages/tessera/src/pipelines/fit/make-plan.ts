@@ -66,6 +66,7 @@ export function makePlan(images: FitImages, options: PlanOptions): FitPlan {
       betas: [0.9, 0.99],
       emaDecay: 0.998,
       globalBatch,
+      perStep,
       seed,
     });
   }
@@ -94,6 +95,7 @@ export function makePlan(images: FitImages, options: PlanOptions): FitPlan {
           weightDecay: 0.03,
           emaDecay: 0.9995,
           globalBatch: BATCH,
+          perStep,
           seed,
         }),
       },
@@ -133,13 +135,20 @@ interface TrainingChoice {
   weightDecay?: number;
   emaDecay: number;
   globalBatch: number;
+  /** Seconds of a step. */
+  perStep: number;
   seed: number;
 }
 
+/** Seconds at least between two measurements or two grids of samples, and about between two checkpoints. */
+const WATCH_EVERY = 20;
+const SAVE_EVERY = 30;
+
 /** Settings of a training of this many steps: how often something is written follows from its length. */
 function trainingOf(totalSteps: number, choice: TrainingChoice): unknown {
-  const { base, betas, weightDecay = 0, emaDecay, globalBatch, seed } = choice;
+  const { base, betas, weightDecay = 0, emaDecay, globalBatch, perStep, seed } = choice;
   const part = (share: number): number => Math.max(1, Math.round(totalSteps * share));
+  const stepsIn = (seconds: number): number => Math.max(1, Math.ceil(seconds / perStep));
   return {
     seed,
     globalBatch,
@@ -156,9 +165,9 @@ function trainingOf(totalSteps: number, choice: TrainingChoice): unknown {
     clip: 1,
     ema: { decay: emaDecay },
     logEvery: Math.min(20, part(0.02)),
-    checkpointEvery: Math.min(500, part(0.1)),
-    evaluateEvery: part(0.1),
-    sampleEvery: part(0.125),
+    checkpointEvery: stepsIn(SAVE_EVERY),
+    evaluateEvery: Math.max(part(0.1), stepsIn(WATCH_EVERY)),
+    sampleEvery: Math.max(part(0.125), stepsIn(WATCH_EVERY)),
   };
 }
 

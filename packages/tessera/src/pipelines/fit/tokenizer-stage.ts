@@ -72,7 +72,7 @@ async function* trainTokenizer(
   });
   task.model.trainable();
   const shown = images.heldOut.labels.length > 0 ? images.heldOut : images.train;
-  const narrator = new TrainingNarrator(STAGE);
+  const narrator = new TrainingNarrator(STAGE, training.globalBatch);
   try {
     for await (const event of trainLoop(task, training, run, signal === undefined ? {} : { signal })) {
       yield* narrator.tell(event);
