@@ -186,10 +186,12 @@ describe('handles', () => {
   });
 
   test('made-up handles are refused', () => {
-    for (const handle of [-1, 2 ** 24 - 1, 2 ** 52, 1e300, Number.NaN, Number.NEGATIVE_INFINITY]) {
+    for (const handle of [-1, 2 ** 24 - 1, 2 ** 52]) {
       expect(codeOf(() => new Tensor(handle).shape)).toBe('DISPOSED');
     }
-    expect(codeOf(() => new Tensor('1' as never).shape)).toBe('TORCH');
+    for (const handle of [0.5, 1e300, Number.NaN, Number.NEGATIVE_INFINITY, '1' as never]) {
+      expect(codeOf(() => new Tensor(handle).shape)).toBe('TORCH');
+    }
   });
 
   test('live bytes count each memory once', () => {
