@@ -21,5 +21,5 @@ export function machine() {
 
 export function describeMachine(m) {
   const { cpu, cores, memoryGiB, node, libtorch, threads, loadBefore } = m;
-  return `${cpu}, ${cores} cores, ${memoryGiB} GiB; Node ${node}, libtorch ${libtorch}, ${threads} threads; load before: ${loadBefore}`;
+  return `${cpu}, ${cores} cores, ${memoryGiB} GiB; Node ${node}, libtorch ${libtorch}, ${threads} ${threads === 1 ? 'thread' : 'threads'}; load before: ${loadBefore}`;
 }
