@@ -25,6 +25,12 @@ export {
 export { type LoadedImages, type LoadOptions, loadImages } from './data/load-images.ts';
 export { type ResizeFilter, resizeImage } from './data/resize.ts';
 export {
+  TokenDataset,
+  type TokenDatasetDescription,
+  TokenDatasetWriter,
+  type TokenRows,
+} from './data/token-dataset.ts';
+export {
   Enat,
   type EnatConfig,
   type EnatInput,
@@ -42,6 +48,7 @@ export { initialise, Module, ParameterBuilder, type ParameterSource } from './nn
 export { loadModule, StateDictError } from './nn/state-dict.ts';
 export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy.ts';
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
+export { decodeTokens, encodePixels } from './pipelines/decode-tokens.ts';
 export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
 export { type FitImages, loadFitImages } from './pipelines/fit/images.ts';
 export { type FitOptions, fit } from './pipelines/fit.ts';
@@ -73,6 +80,8 @@ export {
 export { type SampleOptions, sample, sampleModel } from './pipelines/sample.ts';
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
+export { type TokenizeOptions, tokenize } from './pipelines/tokenize.ts';
+export { type TrainOptions, train } from './pipelines/train.ts';
 export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';
 export { LlamaGenVq } from './tokenizers/llamagen-vq.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
@@ -94,6 +103,7 @@ export {
   type TrainingConfigInput,
   trainingConfigSchema,
 } from './training/config.ts';
+export { createEnatTask, type EnatTaskConfig, enatTaskSchema } from './training/enat-task.ts';
 export { type TrainingEvent, type TrainLoopOptions, trainLoop } from './training/loop.ts';
 export { openRun, RunFolder } from './training/run-folder.ts';
 export type { Shard, ShardResult, TrainingTask } from './training/task.ts';

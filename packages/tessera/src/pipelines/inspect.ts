@@ -25,6 +25,8 @@ export interface InspectOptions {
   out?: string | undefined;
   /** Tokenizer folder or model folder; default: the one beside the data set. */
   tokenizer?: string | undefined;
+  /** Of a token data set: compare every byte with its checksum and every token with its range. */
+  verify?: boolean | undefined;
 }
 
 /** The result is an `Inspection`. */
@@ -32,15 +34,28 @@ export async function* inspect(options: InspectOptions): AsyncGenerator<Pipeline
   const { path, filter, images } = options;
   if (!existsSync(path)) throw new PipelineError('NOT_FOUND', `${path}: no such file or folder.`);
   const found = statSync(path).isDirectory() ? await inspectFolder(path) : inspectFile(path, filter);
+  if ((images !== undefined || options.verify === true) && found.kind !== 'tokens') {
+    throw new PipelineError('OPTIONS', `${path} is no token data set: there is nothing to decode or to verify.`);
+  }
+  if (options.verify === true) {
+    verifyTokens(path);
+    yield { kind: 'note', message: `${path}: every checksum and every token is as it should be` };
+  }
   if (images !== undefined) {
-    if (found.kind !== 'tokens') {
-      throw new PipelineError('OPTIONS', `${path} is no token data set, so it holds no images to decode.`);
-    }
     const out = options.out ?? `${path.replace(/\/+$/, '')}.png`;
     await writeRows(path, images, out, options.tokenizer);
     yield { kind: 'file', path: out, what: 'decoded rows' };
   }
   yield { kind: 'result', result: { ...found } };
+}
+
+function verifyTokens(path: string): void {
+  const dataset = TokenDataset.open(path);
+  try {
+    dataset.verify();
+  } finally {
+    dataset.dispose();
+  }
 }
 
 async function writeRows(path: string, count: number, out: string, tokenizerPath: string | undefined): Promise<void> {

@@ -1,6 +1,7 @@
 /** `tessera inspect`: what is in a file or folder, as a table. */
 
 import { strictConfig } from '@tessera/schedule';
+import { z } from 'zod';
 import type { Inspection } from '../../pipelines/inspect/inspection.ts';
 import { inspect } from '../../pipelines/inspect.ts';
 import { text, wholeNumber } from '../argument-values.ts';
@@ -24,8 +25,10 @@ export const inspectCommand = defineCommand({
       valueHint: 'FOLDER',
       description: 'tokenizer or model folder that decodes them (default: the one beside the data set)',
     },
+    verify: { type: 'boolean', description: 'of a token data set: compare checksums and ranges' },
   },
   examples: [
+    { command: 'inspect tokens/photos --verify', what: 'a token data set, every byte checked' },
     { command: 'inspect model.safetensors --filter blocks.0', what: 'the first block of a model' },
     { command: 'inspect checkpoint.pt --json', what: 'a PyTorch checkpoint, for a program' },
     { command: 'inspect runs/demo-001/tokens/train --images 64 --out rows.png', what: 'tokens, decoded' },
@@ -36,6 +39,7 @@ export const inspectCommand = defineCommand({
     images: wholeNumber(1, 100_000).optional(),
     out: text('a file').optional(),
     tokenizer: text('a folder').optional(),
+    verify: z.boolean().optional(),
   }),
   run: (options) => {
     if (options.images === undefined && (options.out !== undefined || options.tokenizer !== undefined)) {
