@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { type ImageItem, openImageFolder } from '../../data/image-folder.ts';
-import { loadImages } from '../../data/load-images.ts';
+import { type LoadedImages, loadImages } from '../../data/load-images.ts';
 import type { PixelBlock } from '../decode-tokens.ts';
 import type { PipelineEvent } from '../events.ts';
 
@@ -30,8 +30,12 @@ export async function* loadFitImages(
   const { size, seed, signal } = options;
   yield { kind: 'stage', stage: STAGE, message: `reading ${root} at ${size} px` };
   const split = await openImageFolder(root, { seed, ...(signal === undefined ? {} : { signal }) });
-  const train = yield* load(split.train, size, signal);
-  const heldOut = split.heldOut.length === 0 ? emptyBlock(size) : yield* load(split.heldOut, size, signal);
+  // Read together: that one part has only broken files is no error as long as something can be read.
+  const all = yield* load([...split.train, ...split.heldOut], size, signal);
+  const isTrain = new Set(split.train);
+  let train = select(all, size, (item) => isTrain.has(item));
+  let heldOut = select(all, size, (item) => !isTrain.has(item));
+  if (train.labels.length === 0) [train, heldOut] = [heldOut, train];
   if (split.ignored.length > 0) {
     const { path, reason } = split.ignored[0]!;
     yield { kind: 'warning', message: `${split.ignored.length} files passed over, such as ${path}: ${reason}` };
@@ -49,7 +53,7 @@ async function* load(
   items: readonly ImageItem[],
   size: number,
   signal: AbortSignal | undefined,
-): AsyncGenerator<PipelineEvent, LabelledPixels> {
+): AsyncGenerator<PipelineEvent, LoadedImages> {
   // loadImages reports by callback; what it said last is told while it works.
   let done = 0;
   const loading = loadImages(items, size, {
@@ -71,14 +75,24 @@ async function* load(
     await Promise.race([finished, new Promise((resolve) => setTimeout(resolve, 250))]);
     yield { kind: 'progress', stage: STAGE, done, total: items.length, unit: 'image' };
   }
-  const { pixels, labels, skipped } = await loading;
+  const loaded = await loading;
+  const { skipped } = loaded;
   for (const { path, reason } of skipped.slice(0, 5)) yield { kind: 'warning', message: `skipped ${path}: ${reason}` };
   if (skipped.length > 5) yield { kind: 'warning', message: `… and ${skipped.length - 5} more files skipped` };
-  return { pixels, labels: Array.from(labels), size };
+  return loaded;
 }
 
-function emptyBlock(size: number): LabelledPixels {
-  return { pixels: new Uint8Array(0), labels: [], size };
+/** The loaded rows whose item is wanted. */
+function select(
+  { pixels, labels, items }: LoadedImages,
+  size: number,
+  wanted: (item: ImageItem) => boolean,
+): LabelledPixels {
+  const bytes = size * size * 3;
+  const rows = items.flatMap((item, row) => (wanted(item) ? [row] : []));
+  const chosen = new Uint8Array(rows.length * bytes);
+  for (const [i, row] of rows.entries()) chosen.set(pixels.subarray(row * bytes, (row + 1) * bytes), i * bytes);
+  return { pixels: chosen, labels: rows.map((row) => labels[row]!), size };
 }
 
 function fingerprintOf(train: readonly ImageItem[], heldOut: readonly ImageItem[], size: number): string {
