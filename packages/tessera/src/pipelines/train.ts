@@ -2,22 +2,15 @@
 
 import { join, resolve } from 'node:path';
 import { parseConfig } from '@tessera/schedule';
-import { manualSeed } from '@tessera/torch';
 import { TokenDataset } from '../data/token-dataset.ts';
-import { Enat } from '../models/enat.ts';
+import type { Enat } from '../models/enat.ts';
 import { type EnatPreset, enatPreset } from '../models/presets.ts';
-import { initialise } from '../nn/module.ts';
-import { loadModule } from '../nn/state-dict.ts';
 import { resolveTrainingConfig } from '../training/config.ts';
-import { createEnatTask, enatTaskSchema } from '../training/enat-task.ts';
-import { trainLoop } from '../training/loop.ts';
-import { openRun } from '../training/run-folder.ts';
-import { classGrid, smallModelStrategy } from './class-grid.ts';
+import { enatTaskSchema } from '../training/enat-task.ts';
+import { smallModelStrategy } from './class-grid.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
-import { stopped } from './fit/tokenizer-stage.ts';
 import { openAnyTokenizer, writeModelFolder } from './model-folder.ts';
-import { savePicture } from './pictures.ts';
-import { TrainingNarrator } from './training-events.ts';
+import { trainGenerator } from './train-generator.ts';
 
 export interface TrainOptions {
   /** Token data set. */
@@ -36,8 +29,6 @@ export interface TrainOptions {
   seed: number;
   signal?: AbortSignal | undefined;
 }
-
-const SAMPLES_PER_CLASS = 4;
 
 export async function* train(options: TrainOptions): AsyncGenerator<PipelineEvent> {
   const data = TokenDataset.open(options.data);
@@ -68,30 +59,26 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
     evaluateEvery: Math.max(1, Math.floor(steps / 10)),
     checkpointEvery: Math.max(1, Math.min(500, Math.floor(steps / 5))),
   });
-  const run = openRun(resolve(options.out), { config, task, training, data: data.description.shards });
-  manualSeed(seed);
-  const model = initialise((p) => new Enat(config, p));
-  const ema = loadModule((p) => new Enat(config, p), model.state, 'the network');
-  model.trainable();
   yield { kind: 'stage', stage: 'train', message: `training ${options.model} on ${data.numRows} images` };
-  const narrator = new TrainingNarrator('train', training.globalBatch);
+  const run = resolve(options.out);
+  let ema: Enat | undefined;
   try {
-    const enatTask = createEnatTask({ model, ema, data, heldOut, config: task });
-    const signal = options.signal === undefined ? {} : { signal: options.signal };
-    for await (const event of trainLoop(enatTask, training, run, signal)) {
-      yield* narrator.tell(event);
-      if (event.kind === 'sample' && opened !== undefined) {
-        const path = join(event.folder, `step-${String(event.step).padStart(7, '0')}.png`);
-        const grid = classGrid({ model: ema, tokenizer: opened.tokenizer, perClass: SAMPLES_PER_CLASS, seed });
-        await savePicture(path, grid, { columns: SAMPLES_PER_CLASS, scale: 2 });
-        yield { kind: 'file', path, what: 'samples, a class a row' };
-      }
-      if (event.kind === 'end' && !event.finished) throw stopped();
-    }
-    const result: Record<string, unknown> = { run: run.path, steps };
+    ema = yield* trainGenerator({
+      run,
+      stage: 'train',
+      config,
+      task,
+      training,
+      data,
+      heldOut,
+      dataIdentity: data.description.shards,
+      tokenizer: opened?.tokenizer,
+      signal: options.signal,
+    });
+    const result: Record<string, unknown> = { run, steps };
     if (opened !== undefined) {
       const { tokenizer } = opened;
-      const path = join(run.path, 'model');
+      const path = join(run, 'model');
       writeModelFolder(path, {
         imageSize: config.gridSize * tokenizer.downsampleFactor,
         model: ema,
@@ -105,7 +92,6 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
     }
     yield { kind: 'result', result };
   } finally {
-    run.close();
-    for (const owned of [model, ema, data, heldOut, opened?.tokenizer]) owned?.dispose();
+    for (const owned of [ema, data, heldOut, opened?.tokenizer]) owned?.dispose();
   }
 }

@@ -1,7 +1,7 @@
 /** From the training loop's events to a pipeline's: progress with the loss beside it, evaluations as notes. */
 
 import type { TrainingEvent } from '../training/loop.ts';
-import type { PipelineEvent } from './events.ts';
+import { PipelineError, type PipelineEvent } from './events.ts';
 
 /** Translates the events of one training, remembering the last loss; samples and the end are the caller's. */
 export class TrainingNarrator {
@@ -57,4 +57,9 @@ export function describeMetrics(metrics: Readonly<Record<string, number>>): stri
   return Object.entries(metrics)
     .map(([name, value]) => `${name} ${Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(3)}`)
     .join(', ');
+}
+
+/** Thrown when the user's signal has ended a training; everything is saved. */
+export function stopped(): PipelineError {
+  return new PipelineError('STOPPED', 'Stopped; everything so far is saved. The same command goes on from here.');
 }

@@ -12,7 +12,7 @@ import { reconstructionPairs } from '../decode-tokens.ts';
 import { PipelineError, type PipelineEvent } from '../events.ts';
 import { openTokenizer, writeTokenizerFolder } from '../model-folder.ts';
 import { savePicture } from '../pictures.ts';
-import { TrainingNarrator } from '../training-events.ts';
+import { stopped, TrainingNarrator } from '../training-events.ts';
 import type { FitImages, LabelledPixels } from './images.ts';
 import type { FitPlan } from './plan.ts';
 
@@ -93,11 +93,6 @@ async function* trainTokenizer(
 }
 
 const PAIRS = 32;
-
-/** Thrown when the user's signal has ended a stage; everything is saved. */
-export function stopped(): PipelineError {
-  return new PipelineError('STOPPED', 'Stopped; everything so far is saved. The same command goes on from here.');
-}
 
 function imagesOf({ pixels, size }: LabelledPixels): { pixels: Uint8Array; height: number; width: number } {
   return { pixels, height: size, width: size };

@@ -2,15 +2,12 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { tensor } from '@tessera/torch';
 import { TokenDataset, TokenDatasetWriter } from '../../data/token-dataset.ts';
 import type { LlamaGenVq } from '../../tokenizers/llamagen-vq.ts';
-import { encodePixels } from '../decode-tokens.ts';
 import type { PipelineEvent } from '../events.ts';
+import { writeTokens } from '../write-tokens.ts';
 import type { LabelledPixels } from './images.ts';
 import type { StageContext } from './tokenizer-stage.ts';
-
-const STAGE = 'tokens';
 
 export interface FitTokens {
   train: TokenDataset;
@@ -28,9 +25,9 @@ export async function* tokensStage(
     classes: plan.classes,
   };
   if (!existsSync(folders.train)) {
-    yield { kind: 'stage', stage: STAGE, message: 'turning images into tokens' };
-    if (images.heldOut.labels.length > 0) yield* writeTokens(folders.heldOut, images.heldOut, tokenizer, options);
-    yield* writeTokens(folders.train, images.train, tokenizer, options);
+    yield { kind: 'stage', stage: 'tokens', message: 'turning images into tokens' };
+    if (images.heldOut.labels.length > 0) yield* writeDataset(folders.heldOut, images.heldOut, tokenizer, options);
+    yield* writeDataset(folders.train, images.train, tokenizer, options);
   }
   return {
     train: TokenDataset.open(folders.train),
@@ -38,24 +35,13 @@ export async function* tokensStage(
   };
 }
 
-async function* writeTokens(
+async function* writeDataset(
   path: string,
   images: LabelledPixels,
   tokenizer: LlamaGenVq,
   options: { gridSize: number; codebookSize: number; classes: readonly string[] },
 ): AsyncGenerator<PipelineEvent> {
   const writer = new TokenDatasetWriter(path, options);
-  const encoding = encodePixels(tokenizer, images);
-  let next = encoding.next();
-  while (!next.done) {
-    yield { kind: 'progress', stage: STAGE, done: next.value, total: images.labels.length, unit: 'image' };
-    await new Promise((resolve) => setImmediate(resolve));
-    next = encoding.next();
-  }
-  const tokens = next.value;
-  const labels = tensor(images.labels, 'int64');
-  writer.addShard(tokens, labels);
+  yield* writeTokens(writer, tokenizer, images);
   writer.finish();
-  tokens.dispose();
-  labels.dispose();
 }

@@ -1,0 +1,66 @@
+/** One training of an ENAT on tokens, for `fit` and `train`: run folder, loop, a grid of samples along the way. */
+
+import { join } from 'node:path';
+import { manualSeed } from '@tessera/torch';
+import type { TokenRows } from '../data/token-dataset.ts';
+import { Enat, type EnatConfig } from '../models/enat.ts';
+import { initialise } from '../nn/module.ts';
+import { loadModule } from '../nn/state-dict.ts';
+import type { LlamaGenVq } from '../tokenizers/llamagen-vq.ts';
+import type { TrainingConfig } from '../training/config.ts';
+import { createEnatTask, type EnatTaskConfig } from '../training/enat-task.ts';
+import { trainLoop } from '../training/loop.ts';
+import { openRun } from '../training/run-folder.ts';
+import { classGrid } from './class-grid.ts';
+import type { PipelineEvent } from './events.ts';
+import { savePicture } from './pictures.ts';
+import { stopped, TrainingNarrator } from './training-events.ts';
+
+export interface GeneratorTraining {
+  /** Run folder; made, or resumed. */
+  run: string;
+  stage: string;
+  config: EnatConfig;
+  task: EnatTaskConfig;
+  training: TrainingConfig;
+  data: TokenRows;
+  heldOut: TokenRows | undefined;
+  /** What tells this data from other data, for the check of a resumed run. */
+  dataIdentity: unknown;
+  /** Draws samples along the way; without one there are none. */
+  tokenizer: LlamaGenVq | undefined;
+  signal: AbortSignal | undefined;
+}
+
+const SAMPLES_PER_CLASS = 8;
+
+/** Trains to the end and returns the averaged network, owned by the caller. */
+export async function* trainGenerator(options: GeneratorTraining): AsyncGenerator<PipelineEvent, Enat> {
+  const { config, task: taskConfig, training, data, heldOut, tokenizer, stage, signal } = options;
+  const run = openRun(options.run, { config, task: taskConfig, training, data: options.dataIdentity });
+  manualSeed(training.seed);
+  const model = initialise((p) => new Enat(config, p));
+  const ema = loadModule((p) => new Enat(config, p), model.state, 'the network');
+  model.trainable();
+  const task = createEnatTask({ model, ema, data, heldOut, config: taskConfig });
+  const narrator = new TrainingNarrator(stage, training.globalBatch);
+  let finished = false;
+  try {
+    for await (const event of trainLoop(task, training, run, signal === undefined ? {} : { signal })) {
+      yield* narrator.tell(event);
+      if (event.kind === 'sample' && tokenizer !== undefined) {
+        const path = join(event.folder, `step-${String(event.step).padStart(7, '0')}.png`);
+        const images = classGrid({ model: ema, tokenizer, perClass: SAMPLES_PER_CLASS, seed: training.seed });
+        await savePicture(path, images, { columns: SAMPLES_PER_CLASS, scale: 2 });
+        yield { kind: 'file', path, what: 'samples, a class a row' };
+      }
+      if (event.kind === 'end') finished = event.finished;
+    }
+    if (!finished) throw stopped();
+    return ema;
+  } finally {
+    run.close();
+    model.dispose();
+    if (!finished) ema.dispose();
+  }
+}
