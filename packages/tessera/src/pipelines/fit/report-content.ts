@@ -31,7 +31,7 @@ export function fitReport({ out, plan, parameters, shippedSamples }: ReportInput
       ['tokenizer', `${millions(parameters.tokenizer)}, ${tokenizer.mode === 'keep' ? 'kept' : tokenizer.mode}`],
       ['generator', millions(parameters.generator)],
       ['steps', `${generator.training.totalSteps} × ${generator.training.globalBatch} images`],
-      ['libtorch', `${plan.torch}, ${plan.threads} threads`],
+      ['libtorch', `${plan.torch}, ${plan.threads} ${plan.threads === 1 ? 'thread' : 'threads'}`],
     ],
     sections: [
       samplesSection(out, plan),
