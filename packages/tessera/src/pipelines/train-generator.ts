@@ -32,7 +32,8 @@ export interface GeneratorTraining {
   signal: AbortSignal | undefined;
 }
 
-const SAMPLES_PER_CLASS = 8;
+/** Images of a grid along the way, about: it is drawn often, and takes time from training. */
+const GRID_IMAGES = 64;
 
 /** Trains to the end and returns the averaged network, owned by the caller. */
 export async function* trainGenerator(options: GeneratorTraining): AsyncGenerator<PipelineEvent, Enat> {
@@ -44,15 +45,17 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
   model.trainable();
   const task = createEnatTask({ model, ema, data, heldOut, config: taskConfig });
   const narrator = new TrainingNarrator(stage, training.globalBatch);
+  const perClass = Math.max(1, Math.min(8, Math.floor(GRID_IMAGES / config.numClasses)));
   let finished = false;
   try {
     for await (const event of trainLoop(task, training, run, signal === undefined ? {} : { signal })) {
       yield* narrator.tell(event);
       if (event.kind === 'sample' && tokenizer !== undefined) {
         const path = join(event.folder, `step-${String(event.step).padStart(7, '0')}.png`);
-        const images = classGrid({ model: ema, tokenizer, perClass: SAMPLES_PER_CLASS, seed: training.seed });
-        await savePicture(path, images, { columns: SAMPLES_PER_CLASS, scale: 2 });
-        yield { kind: 'file', path, what: 'samples, a class a row' };
+        const images = classGrid({ model: ema, tokenizer, perClass, seed: training.seed });
+        // Few classes: a class a row. Many: the classes one after the other, in a square.
+        await savePicture(path, images, { scale: 2, ...(perClass > 2 ? { columns: perClass } : {}) });
+        yield { kind: 'file', path, what: 'samples, class by class' };
       }
       if (event.kind === 'end') finished = event.finished;
     }

@@ -80,7 +80,7 @@ function shardLoss({ model, ema, data, config }: EnatTaskOptions, shard: Shard):
 /** Mask ratios of the held-out measurement: from nearly everything masked to mostly visible. */
 const EVALUATION_RATIOS = [0.95, 0.8, 0.6, 0.4];
 const EVALUATION_BATCH = 64;
-const EVALUATION_ROWS = 512;
+const EVALUATION_ROWS = 256;
 
 /** Loss (without smoothing) and token accuracy on held-out rows, with fixed masks at fixed ratios. */
 function evaluate(network: Enat, heldOut: TokenRows): Record<string, number> {

@@ -35,8 +35,16 @@ const KEEP_ABOVE = 23;
 const FINE_TUNE_ABOVE = 15;
 /** Share of the training time for a tokenizer. */
 const TOKENIZER_SHARE = { keep: 0, 'fine-tune': 0.3, train: 0.45 } as const;
-/** Part of the budget left for tokens, samples, measurements and the report. */
-const OVERHEAD = 0.12;
+/** Seconds at least between two measurements or two grids of samples, and about between two checkpoints. */
+const WATCH_EVERY = 30;
+/** The same as a share of a training: the wider of both counts. */
+const WATCH_SHARE = 0.125;
+const SAVE_EVERY = 30;
+/** Seconds kept for the last samples and the report, and for each measurement and grid of samples on the way. */
+const LAST_SECONDS = 25;
+const WATCH_SECONDS = 8;
+/** Part of the rest kept for tokens, checkpoints and the machine's moods. */
+const SLACK = 0.05;
 const BATCH = 64;
 /** Training longer than this, in seconds, gives the tokenizer larger batches. */
 const LONG_SECONDS = 1200;
@@ -50,7 +58,7 @@ export function makePlan(images: FitImages, options: PlanOptions): FitPlan {
   const vqConfig: VqConfig =
     mode === 'train' || shipped === undefined ? vqPreset(size >= 64 ? 'vq-small-64' : 'vq-small') : shipped.config;
   const generator = generatorConfig(images, vqConfig);
-  const budget = options.seconds * (1 - OVERHEAD);
+  const budget = trainingSeconds(options.seconds);
 
   let tokenizerTraining: unknown;
   let recipe: z.input<typeof vqRecipeSchema> = {};
@@ -105,6 +113,13 @@ export function makePlan(images: FitImages, options: PlanOptions): FitPlan {
   );
 }
 
+/** What is left of the time for optimizer steps. */
+function trainingSeconds(seconds: number): number {
+  const beforeTheEnd = Math.max(0, seconds - LAST_SECONDS);
+  const watches = Math.min(1 / WATCH_SHARE, Math.floor(beforeTheEnd / WATCH_EVERY));
+  return (beforeTheEnd - watches * WATCH_SECONDS) * (1 - SLACK);
+}
+
 function chooseTokenizer(
   images: FitImages,
   { tokenizer, shipped }: PlanOptions,
@@ -140,10 +155,6 @@ interface TrainingChoice {
   seed: number;
 }
 
-/** Seconds at least between two measurements or two grids of samples, and about between two checkpoints. */
-const WATCH_EVERY = 20;
-const SAVE_EVERY = 30;
-
 /** Settings of a training of this many steps: how often something is written follows from its length. */
 function trainingOf(totalSteps: number, choice: TrainingChoice): unknown {
   const { base, betas, weightDecay = 0, emaDecay, globalBatch, perStep, seed } = choice;
@@ -166,8 +177,8 @@ function trainingOf(totalSteps: number, choice: TrainingChoice): unknown {
     ema: { decay: emaDecay },
     logEvery: Math.min(20, part(0.02)),
     checkpointEvery: stepsIn(SAVE_EVERY),
-    evaluateEvery: Math.max(part(0.1), stepsIn(WATCH_EVERY)),
-    sampleEvery: Math.max(part(0.125), stepsIn(WATCH_EVERY)),
+    evaluateEvery: Math.max(part(WATCH_SHARE), stepsIn(WATCH_EVERY)),
+    sampleEvery: Math.max(part(WATCH_SHARE), stepsIn(WATCH_EVERY)),
   };
 }
 
