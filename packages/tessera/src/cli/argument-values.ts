@@ -1,5 +1,6 @@
 /** Texts of the command line as numbers and lists, with errors that say what was expected and what came. */
 
+import { relative } from 'node:path';
 import { z } from 'zod';
 
 /** A whole number in [min, max]. */
@@ -33,4 +34,12 @@ function numberWhere(what: string, accept: (value: number) => boolean) {
     context.addIssue({ code: 'custom', message: `expected ${what}, got "${input}"` });
     return z.NEVER;
   });
+}
+
+/** A path as one would type it here: relative where that is shorter, quoted where it has spaces. */
+export function typedPath(path: unknown): string {
+  const whole = String(path);
+  const fromHere = relative('', whole);
+  const short = fromHere.length < whole.length ? fromHere : whole;
+  return /[^\w@%+=:,./-]/.test(short) ? `'${short.replaceAll("'", "'\\''")}'` : short;
 }

@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { strictConfig } from '@tessera/schedule';
 import { demo } from '../../pipelines/demo.ts';
-import { realNumber, text } from '../argument-values.ts';
+import { realNumber, text, typedPath } from '../argument-values.ts';
 import { defineCommand } from '../command.ts';
 
 export const demoCommand = defineCommand({
@@ -23,12 +23,12 @@ export const demoCommand = defineCommand({
   print: ({ out, shippedSamples, model, report, images }) =>
     [
       '',
-      `Samples of the shipped model:  ${join(String(shippedSamples), 'grid.png')}  and reveal.webp beside it`,
-      `What ${String(out)} learnt:  ${String(report)}`,
+      `Samples of the shipped model:  ${typedPath(join(String(shippedSamples), 'grid.png'))}  and reveal.webp beside it`,
+      `What ${typedPath(out)} learnt:  ${typedPath(report)}`,
       '',
       'Next:',
-      `  npx tessera sample ${String(model)}`,
-      `  npx tessera fit ${String(images)} --minutes 20 --size 32   (or any folder of your images)`,
+      `  npx tessera sample ${typedPath(model)}`,
+      `  npx tessera fit ${typedPath(images)} --minutes 20 --size 32   (or any folder of your images)`,
       '',
     ].join('\n'),
 });

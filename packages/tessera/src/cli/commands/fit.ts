@@ -3,7 +3,7 @@
 import { basename, join, resolve } from 'node:path';
 import { strictConfig } from '@tessera/schedule';
 import { type FitOptions, fit } from '../../pipelines/fit.ts';
-import { oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
+import { oneOf, realNumber, text, typedPath, wholeNumber } from '../argument-values.ts';
 import { defineCommand } from '../command.ts';
 
 const schema = strictConfig({
@@ -65,5 +65,5 @@ export const fitCommand = defineCommand({
     return fit(options);
   },
   print: ({ model, report }) =>
-    `The model is ${String(model)}, the report ${String(report)}\nNext: tessera sample ${String(model)}\n`,
+    `The model is ${typedPath(model)}, the report ${typedPath(report)}\nNext: tessera sample ${typedPath(model)}\n`,
 });
