@@ -7,6 +7,8 @@ export default defineConfig({
   test: {
     pool: 'forks',
     maxWorkers: 2,
+    // Two workers on two cores: more threads would only wait for one another. Children of the tests inherit it.
+    env: { OMP_NUM_THREADS: '1' },
     testTimeout: 30_000,
     projects: [
       project('unit', 'packages/*/src/**/*.test.ts'),

@@ -53,7 +53,7 @@ function expectRefusal({ status, stderr }: ReturnType<typeof runFit>, saying: Re
   expect(stderr).not.toMatch(/\n\s+at /);
 }
 
-test('three loose images of different shapes', { timeout: 120_000 }, async () => {
+test('three loose images of different shapes', { timeout: 300_000 }, async () => {
   for (const [i, [width, height]] of [
     [70, 50],
     [33, 90],
@@ -64,12 +64,12 @@ test('three loose images of different shapes', { timeout: 120_000 }, async () =>
   expectModel(runFit('three'), ['three']);
 });
 
-test('one class whose names have spaces and Unicode', { timeout: 120_000 }, async () => {
+test('one class whose names have spaces and Unicode', { timeout: 300_000 }, async () => {
   for (let i = 0; i < 6; i++) await save(`one/flo wers ü 花/b ${i} é.jpg`, noise(40, 40, 3).jpeg());
   expectModel(runFit('one'), ['flo wers ü 花']);
 });
 
-test('grey, palette, alpha, CMYK, 16 bits, animated, and files that are no images', { timeout: 120_000 }, async () => {
+test('grey, palette, alpha, CMYK, 16 bits, animated, and files that are no images', { timeout: 300_000 }, async () => {
   await save('mixed/a/grey.png', noise(40, 40, 1).toColourspace('b-w').png());
   await save('mixed/a/palette.png', noise(40, 40, 3).png({ palette: true }));
   await save('mixed/a/alpha.png', noise(40, 40, 4).png());
@@ -87,7 +87,7 @@ test('grey, palette, alpha, CMYK, 16 bits, animated, and files that are no image
   expect(run.stderr).toMatch(/text\.jpg/);
 });
 
-test('nothing that can be used is refused in one line', { timeout: 60_000 }, () => {
+test('nothing that can be used is refused in one line', { timeout: 120_000 }, () => {
   mkdirSync(join(folder, 'broken/x'), { recursive: true });
   writeFileSync(join(folder, 'broken/x/a.jpg'), '');
   expectRefusal(runFit('broken'), /can be read/);
