@@ -2,8 +2,7 @@
 //
 //   node packages/models-emoji/make.mjs [--new-plan MINUTES]
 //
-// The plan holds every setting and the number of steps, so at equal libtorch, threads and icon sets the weights come
-// out equal in every bit. With --new-plan a fresh one is made for that many minutes.
+// The plan holds every setting and the number of steps. With --new-plan a fresh one is made for that many minutes.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -3,7 +3,7 @@
  * samples, report; each stage leaves something whole on disk, so the same command goes on where it was stopped.
  */
 
-import { existsSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { getNumThreads, setNumThreads, torchVersion } from '@tessera/torch';
 import type { LlamaGenVq } from '../tokenizers/llamagen-vq.ts';
@@ -103,9 +103,4 @@ function* say(plan: FitPlan): Generator<PipelineEvent> {
     const [was, is] = [`${plan.torch}, ${plan.threads} threads`, `${torchVersion()}, ${getNumThreads()}`];
     yield { kind: 'warning', message: `planned with libtorch ${was}; here ${is}: last bits may differ` };
   }
-}
-
-/** Used by tests of the stages. */
-export function isFinished(out: string): boolean {
-  return existsSync(join(out, 'model', 'config.json')) && existsSync(join(out, 'report.html'));
 }
