@@ -33,7 +33,7 @@ export declare function cacheFolder(env?: NodeJS.ProcessEnv, from?: string): str
 export declare function readFolder(folder: string): SourceFile[];
 export declare function hashFiles(files: readonly SourceFile[]): string;
 export declare function hashNativeSources(folder?: string): string | undefined;
-export declare function readCurrent(cache: string): Current | undefined;
+export declare function readCurrent(cache: string, nativeHash?: string): Current | undefined;
 export declare function writeCurrent(cache: string, current: Current): void;
 export declare function writeAtomically(path: string, text: string): void;
 export declare function removeTemporaries(folder: string): void;

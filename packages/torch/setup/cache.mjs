@@ -1,6 +1,7 @@
 // Where the set-up keeps what it made, and how the runtime finds it again.
 //
-//   <cache>/current.json          which addon and which libtorch are in use; written last, atomically
+//   <cache>/current.json          which addon and which libtorch the last set-up made; written last, atomically
+//   <cache>/current-<hash>.json   the same by native sources: checkouts that share a cache do not displace one another
 //   <cache>/addons/<key>/         the built addon
 //   <cache>/libtorch-*/           an unpacked libtorch (only when the set-up had to fetch one)
 //   <cache>/downloads/, build/    work in progress; may be deleted at any time
@@ -93,11 +94,21 @@ export function hashNativeSources(folder = nativeFolder) {
 
 /**
  * @param {string} cache
+ * @param {string} [nativeHash] prefers what was built from these sources
  * @returns {import('./cache.mjs').Current | undefined} undefined when missing, damaged or of another form
  */
-export function readCurrent(cache) {
+export function readCurrent(cache, nativeHash) {
+  const fitting = nativeHash === undefined ? undefined : readRecord(join(cache, recordName(nativeHash)));
+  return fitting ?? readRecord(join(cache, 'current.json'));
+}
+
+function recordName(nativeHash) {
+  return `current-${nativeHash.slice(0, 16)}.json`;
+}
+
+function readRecord(path) {
   try {
-    const value = JSON.parse(readFileSync(join(cache, 'current.json'), 'utf8'));
+    const value = JSON.parse(readFileSync(path, 'utf8'));
     const texts = [value.addon, value.nativeHash, value.key, value.libtorch?.path, value.libtorch?.version];
     return texts.every((text) => typeof text === 'string') ? value : undefined;
   } catch {
@@ -111,7 +122,9 @@ export function readCurrent(cache) {
  */
 export function writeCurrent(cache, current) {
   mkdirSync(cache, { recursive: true });
-  writeAtomically(join(cache, 'current.json'), `${JSON.stringify(current, null, 2)}\n`);
+  const text = `${JSON.stringify(current, null, 2)}\n`;
+  writeAtomically(join(cache, recordName(current.nativeHash)), text);
+  writeAtomically(join(cache, 'current.json'), text);
 }
 
 /**

@@ -59,15 +59,15 @@ async function setUp(cache, log, progress, env) {
   started = Date.now();
   const { built, ...addon } = await buildAddon(cache, libtorch, env, { progress });
   const current = { ...addon, libtorch };
-  if (JSON.stringify(readCurrent(cache)) !== JSON.stringify(current)) writeCurrent(cache, current);
+  if (JSON.stringify(readCurrent(cache, addon.nativeHash)) !== JSON.stringify(current)) writeCurrent(cache, current);
   log(`native addon: ${built ? 'built' : 'already built'} (${seconds(started)})`);
   return current;
 }
 
 /** Whether the last set-up's addon still fits the sources: then no compiler is needed. */
 function isBuilt(cache) {
-  const current = readCurrent(cache);
   const hash = hashNativeSources();
+  const current = readCurrent(cache, hash);
   if (current === undefined || hash === undefined) return false;
   return existsSync(addonPath(cache, addonKey(current.libtorch, hash)));
 }

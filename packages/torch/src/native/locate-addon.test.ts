@@ -60,11 +60,24 @@ describe('locateAddon', () => {
   });
 
   it('treats a damaged record as none', () => {
+    const own = `current-${hashNativeSources(sources)!.slice(0, 16)}.json`;
     record();
+    rmSync(join(env.TESSERA_CACHE!, own));
     writeFileSync(join(env.TESSERA_CACHE!, 'current.json'), '{"addon": "/x"');
     expect(codeOf()).toBe('ADDON_MISSING');
     writeFileSync(join(env.TESSERA_CACHE!, 'current.json'), '{"addon": "/x"}');
     expect(codeOf()).toBe('ADDON_MISSING');
+  });
+
+  it('finds its own addon after another checkout has set up in the same cache', () => {
+    const { addon, libtorch } = record();
+    writeCurrent(env.TESSERA_CACHE!, {
+      addon: join(folder, 'other.node'),
+      libtorch: { path: libtorch.path, version: '2.13.0', source: 'from a test', cuda: false },
+      nativeHash: '0'.repeat(64),
+      key: 'other',
+    });
+    expect(locateAddon(env, sources).addon).toBe(addon);
   });
 
   it('notices a changed, a new and a renamed source', () => {

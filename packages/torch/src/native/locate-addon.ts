@@ -34,9 +34,9 @@ const COMMAND = 'run "npm run setup" (in an installed package: "npx tessera setu
 /** Throws AddonError when the set-up has not run, its files are gone, or the native sources are newer than the addon. */
 export function locateAddon(env: NodeJS.ProcessEnv = process.env, sources: string = nativeFolder): LocatedAddon {
   const cache = cacheFolder(env);
-  const current = readCurrent(cache);
-  if (current === undefined) throw new AddonError('ADDON_MISSING', `The native addon is not built: ${COMMAND}`);
   const hash = hashNativeSources(sources);
+  const current = readCurrent(cache, hash);
+  if (current === undefined) throw new AddonError('ADDON_MISSING', `The native addon is not built: ${COMMAND}`);
   if (hash !== undefined && hash !== current.nativeHash) {
     throw new AddonError('ADDON_OUT_OF_DATE', `The native addon is older than its sources: ${COMMAND}`);
   }
