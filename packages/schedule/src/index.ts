@@ -3,6 +3,7 @@ export * from './ema.ts';
 export * from './epoch-order.ts';
 export * from './learning-rate.ts';
 export * from './mask-count.ts';
+export * from './mask-ratio.ts';
 export * from './named-strategies.ts';
 export * from './nearest.ts';
 export {

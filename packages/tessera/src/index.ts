@@ -39,9 +39,25 @@ export {
   enatConfigSchema,
 } from './models/enat.ts';
 export { type EnatLossInput, type EnatLossOutput, enatLoss } from './models/enat-loss.ts';
-export { EnatSession } from './models/enat-session.ts';
-export { type GivenEnatFields, inferEnatConfig } from './models/infer-config.ts';
-export { type EnatPreset, enatPreset, enatPresetNames } from './models/presets.ts';
+export { type EnatRecipe, enatRecipeSchema } from './models/enat-recipe.ts';
+export { type EnatPrediction, EnatSession } from './models/enat-session.ts';
+export type {
+  Family,
+  GenerationKind,
+  GeneratorConfig,
+  GeneratorModel,
+  GivenFields,
+  MaskedModel,
+  MaskedSession,
+  MeasuredBatch,
+  SessionPrediction,
+  SessionTokens,
+  TrainingBatch,
+  TrainingLoss,
+} from './models/family.ts';
+export { inferEnatConfig } from './models/infer-config.ts';
+export { enatPreset, type ModelPreset, modelPreset, modelPresetNames } from './models/presets.ts';
+export { FAMILIES, type FamilyName, familyNames, familyOf, recogniseFamily } from './models/registry.ts';
 export { AdamW, type AdamWOptions } from './nn/adamw.ts';
 export { type Initialisation, initialTensor } from './nn/initialisation.ts';
 export { initialise, Module, ParameterBuilder, type ParameterSource } from './nn/module.ts';
@@ -80,6 +96,7 @@ export {
 export { type SampleOptions, sample, sampleModel } from './pipelines/sample.ts';
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
+export type { TokenGeneration } from './pipelines/token-generation.ts';
 export { type TokenizeOptions, tokenize } from './pipelines/tokenize.ts';
 export { type TrainOptions, train } from './pipelines/train.ts';
 export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';
@@ -103,7 +120,7 @@ export {
   type TrainingConfigInput,
   trainingConfigSchema,
 } from './training/config.ts';
-export { createEnatTask, type EnatTaskConfig, enatTaskSchema } from './training/enat-task.ts';
+export { createGeneratorTask, type GeneratorTaskOptions } from './training/generator-task.ts';
 export { type TrainingEvent, type TrainLoopOptions, trainLoop } from './training/loop.ts';
 export { openRun, RunFolder } from './training/run-folder.ts';
 export type { Shard, ShardResult, TrainingTask } from './training/task.ts';

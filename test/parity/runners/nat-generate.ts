@@ -2,7 +2,14 @@
 
 import { autonatInitialStrategy, enatStrategy, maskCounts, parseStrategy, type Strategy } from '@tessera/schedule';
 import { keep, type Tensor } from '@tessera/torch';
-import { type Enat, generateTokens, type NoiseSource, type StepRecord } from 'tessera';
+import {
+  type Enat,
+  type EnatPrediction,
+  type EnatSession,
+  generateTokens,
+  type NoiseSource,
+  type StepRecord,
+} from 'tessera';
 import type { Output } from '../compare.ts';
 import type { CaseContext, Runner } from '../runner.ts';
 import { enatModel, scatterFeatures } from './enat-model.ts';
@@ -69,19 +76,19 @@ export const natGenerate: Runner = (context) => {
 
 /** Features of all positions, [B, L, D], of the conditional (0) or the unconditional (1) branch. */
 function wholeFeatures(model: Enat, record: StepRecord, branch: 0 | 1): Tensor {
-  const batch = record.cond.size(0);
+  const batch = record.prediction.cond.size(0);
   const rows = (x: Tensor): Tensor => x.narrow(0, branch * batch, batch);
-  const { visible } = record.session;
+  const { visible } = record.session as EnatSession;
   return scatterFeatures(
     model.seqLen,
-    [record.input.masked, rows(record.maskedFeatures)],
+    [record.input.masked, rows((record.prediction as EnatPrediction).maskedFeatures)],
     [visible && rows(visible.positions), visible && rows(visible.features)],
   );
 }
 
 /** Logits of the unconditional branch; where the generation skipped it, nothing is visible yet and it is run here. */
 function nullLogits(model: Enat, record: StepRecord, labels: Tensor): Tensor {
-  if (record.uncond !== undefined) return model.head(wholeFeatures(model, record, 1));
+  if (record.prediction.uncond !== undefined) return model.head(wholeFeatures(model, record, 1));
   const { masked, tokens } = record.input;
   const conditioning = model.condition(labels.fullLike(model.nullLabel));
   return model.head(model.forward({ tokens, masked: masked!, conditioning }).masked);

@@ -6,23 +6,17 @@
 import { parseConfig } from '@tessera/schedule';
 import { StateDictError } from '../nn/state-dict.ts';
 import { type EnatConfig, enatConfigSchema } from './enat.ts';
+import type { GivenFields, Shapes } from './family.ts';
 
-/** Fields that shapes do not tell; one of the depths follows from the other. */
-export interface GivenEnatFields {
-  encoderDepth?: number | undefined;
-  decoderDepth?: number | undefined;
-  numHeads?: number | undefined;
+export function recognisesEnat(shapes: Shapes): boolean {
+  return shapes.has('x_embedder.word_embeddings.weight');
 }
 
 /**
  * @param shapes of all tensors by name
  * @param where names the checkpoint in errors
  */
-export function inferEnatConfig(
-  shapes: ReadonlyMap<string, readonly number[]>,
-  given: GivenEnatFields,
-  where: string,
-): EnatConfig {
+export function inferEnatConfig(shapes: Shapes, given: GivenFields, where: string): EnatConfig {
   const [positions, embedDim] = matrix(shapes, 'x_embedder.position_embeddings.weight', where);
   const [words] = matrix(shapes, 'x_embedder.word_embeddings.weight', where);
   const [labels] = matrix(shapes, 'y_embedder.embedding_table.weight', where);
@@ -61,18 +55,14 @@ export function inferEnatConfig(
   );
 }
 
-function matrix(
-  shapes: ReadonlyMap<string, readonly number[]>,
-  name: string,
-  where: string,
-): readonly [rows: number, columns: number] {
+function matrix(shapes: Shapes, name: string, where: string): readonly [rows: number, columns: number] {
   const shape = shapes.get(name);
   if (shape?.length === 2) return shape as [number, number];
   const got = shape === undefined ? 'no such tensor' : `[${shape.join(', ')}]`;
   throw new StateDictError(`${where} is no ENAT: expected a matrix ${name}, got ${got}`);
 }
 
-function countBlocks(shapes: ReadonlyMap<string, readonly number[]>): number {
+function countBlocks(shapes: Shapes): number {
   let count = 0;
   while (shapes.has(`blocks.${count}.attn.q.weight`)) count++;
   return count;

@@ -3,6 +3,7 @@ import { enatStrategy } from '@tessera/schedule';
 import { manualSeed, memoryStats, noGrad, scope } from '@tessera/torch';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Enat } from '../models/enat.ts';
+import type { EnatPrediction } from '../models/enat-session.ts';
 import { initialise } from '../nn/module.ts';
 import { generateTokens, MaskedGeneration } from './masked-generation.ts';
 import { philoxNoise } from './noise-source.ts';
@@ -74,9 +75,9 @@ test('guidance that is never asked for is never computed', () => {
       strategy,
       labels: [0, 1, 2],
       noise: philoxNoise(1, [0, 1, 2]),
-      observe: ({ maskedFeatures, uncond }) => {
-        expect(uncond).toBeUndefined();
-        rows.push(maskedFeatures.size(0));
+      observe: ({ prediction }) => {
+        expect(prediction.uncond).toBeUndefined();
+        rows.push((prediction as EnatPrediction).maskedFeatures.size(0));
       },
     }),
   );

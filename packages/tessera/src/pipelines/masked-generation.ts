@@ -7,10 +7,10 @@
 
 import { type ResolvedStep, resolveSteps, type Strategy } from '@tessera/schedule';
 import { keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
-import type { Enat } from '../models/enat.ts';
-import { EnatSession } from '../models/enat-session.ts';
+import type { MaskedModel, MaskedSession, SessionPrediction } from '../models/family.ts';
 import { allMasked, guide, type MaskedTokens, maskedStep } from '../sampling/masked-sampler.ts';
 import type { NoiseSource } from './noise-source.ts';
+import type { TokenGeneration } from './token-generation.ts';
 
 /** What an observer sees after each step, valid during the call. */
 export interface StepRecord {
@@ -18,12 +18,8 @@ export interface StepRecord {
   settings: ResolvedStep;
   /** The step's input: tokens [B, L], the mask token where masked. */
   input: MaskedTokens;
-  /** [B, M, V]. */
-  cond: Tensor;
-  uncond: Tensor | undefined;
-  /** [B, M, D], or [2B, M, D] where both branches ran. */
-  maskedFeatures: Tensor;
-  session: EnatSession;
+  prediction: SessionPrediction;
+  session: MaskedSession;
   /** Every position filled: [B, L]. */
   sampled: Tensor;
 }
@@ -36,22 +32,22 @@ export interface GenerationOptions {
   observe?: (record: StepRecord) => void;
 }
 
-export class MaskedGeneration {
+export class MaskedGeneration implements TokenGeneration {
   readonly numSteps: number;
-  private readonly model: Enat;
+  private readonly model: MaskedModel;
   private readonly options: GenerationOptions;
   private readonly steps: ResolvedStep[];
-  private readonly session: EnatSession;
+  private readonly session: MaskedSession;
   private state: MaskedTokens;
   private done = 0;
 
-  constructor(model: Enat, options: GenerationOptions) {
+  constructor(model: MaskedModel, options: GenerationOptions) {
     this.model = model;
     this.options = options;
     this.steps = resolveSteps(options.strategy, model.seqLen);
     this.numSteps = this.steps.length;
     const labels = tensor([...options.labels], 'int64');
-    this.session = new EnatSession(model, labels, this.lastGuided() >= 0);
+    this.session = model.startSession(labels, this.lastGuided() >= 0);
     labels.dispose();
     this.state = scope(() => keepState(allMasked(options.labels.length, model.seqLen, model.maskToken)));
   }
@@ -74,10 +70,11 @@ export class MaskedGeneration {
     const masked = state.masked!;
     const { next, sampled } = noGrad(() =>
       scope(() => {
-        const { cond, uncond, maskedFeatures } = session.predict(
+        const prediction = session.predict(
           { tokens: state.tokens, masked, fresh: state.fresh },
           settings.guidanceScale !== 1 ? 'now' : step < this.lastGuided() ? 'later' : 'done',
         );
+        const { cond, uncond } = prediction;
         const logits = uncond === undefined ? cond : guide(cond, uncond, settings.guidanceScale);
         const exponential = options.noise.exponential(step, masked, logits.size(2));
         const gumbel = options.noise.gumbel(step, model.seqLen).gather(1, masked);
@@ -88,9 +85,7 @@ export class MaskedGeneration {
           step,
           settings,
           input: state,
-          cond,
-          uncond,
-          maskedFeatures,
+          prediction,
           session,
           sampled: result.sampled,
         });
@@ -113,7 +108,7 @@ export class MaskedGeneration {
 }
 
 /** Runs all steps; returns tokens [B, L] int64, owned by the caller's scope. */
-export function generateTokens(model: Enat, options: GenerationOptions): Tensor {
+export function generateTokens(model: MaskedModel, options: GenerationOptions): Tensor {
   const generation = new MaskedGeneration(model, options);
   try {
     let tokens = generation.step();

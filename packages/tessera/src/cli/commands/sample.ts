@@ -2,7 +2,7 @@
 
 import { strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
-import { type EnatPreset, enatPresetNames } from '../../models/presets.ts';
+import { modelPresetNames } from '../../models/presets.ts';
 import { sample } from '../../pipelines/sample.ts';
 import { sampleTokens } from '../../pipelines/sample-tokens.ts';
 import { oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
@@ -27,7 +27,7 @@ const schema = strictConfig({
   npz: text('a file').optional(),
   weights: text('a weights file').optional(),
   tokens: text('a file to write').optional(),
-  model: oneOf(enatPresetNames as [EnatPreset, ...EnatPreset[]]).optional(),
+  model: oneOf(modelPresetNames).optional(),
   encoderDepth: wholeNumber(1, 256).optional(),
   decoderDepth: wholeNumber(1, 256).optional(),
   numHeads: wholeNumber(1, 256).optional(),
@@ -79,7 +79,7 @@ export const sampleCommand = defineCommand({
     model: {
       type: 'string',
       valueHint: 'PRESET',
-      description: `with --weights: what its shapes do not tell, ${enatPresetNames.join(', ')}`,
+      description: `with --weights: what its shapes do not tell, ${modelPresetNames.join(', ')}`,
     },
     'encoder-depth': { type: 'string', valueHint: 'N', description: 'with --weights: blocks of the encoder' },
     'decoder-depth': { type: 'string', valueHint: 'N', description: 'with --weights: blocks of the decoder' },

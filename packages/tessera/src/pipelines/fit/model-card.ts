@@ -1,10 +1,10 @@
 /** The model card of a fit, in Markdown. */
 
-import type { Enat } from '../../models/enat.ts';
+import type { GeneratorModel } from '../../models/family.ts';
 import type { LlamaGenVq } from '../../tokenizers/llamagen-vq.ts';
 import type { FitPlan } from './plan.ts';
 
-export function modelCard(plan: FitPlan, model: Enat, tokenizer: LlamaGenVq): string {
+export function modelCard(plan: FitPlan, model: GeneratorModel, tokenizer: LlamaGenVq): string {
   const { generator } = plan;
   const vq = plan.tokenizer.training;
   return `# A generator of ${plan.imageSize} px images
