@@ -2,13 +2,16 @@
 
 import type { GoldenCase, GoldenFolder } from './golden-set.ts';
 import type { Runner } from './runner.ts';
-import { enatReuseChain, enatReuseSameMask, natForward } from './runners/enat-forward.ts';
+import { autonatForward } from './runners/autonat-forward.ts';
+import { natMaskSample, natTrainLoss, natTrainSteps } from './runners/autonat-train.ts';
+import { enatForward, enatReuseChain, enatReuseSameMask } from './runners/enat-forward.ts';
 import { enatTrainLoss, natMaskCount } from './runners/enat-train.ts';
 import { centerCropRunner } from './runners/images.ts';
 import { vqCodec, vqQuantizer, vqStateDictShapes } from './runners/llamagen-vq.ts';
 import { natCheckpointResume } from './runners/nat-checkpoint.ts';
 import { natGenerate, natScheduleTable } from './runners/nat-generate.ts';
 import { natInitStatistics } from './runners/nat-init.ts';
+import { isAutonat } from './runners/nat-model.ts';
 
 interface Entry {
   run: Runner;
@@ -17,18 +20,21 @@ interface Entry {
 }
 
 const RUNNERS: Record<string, Entry> = {
-  'nat-forward': { run: natForward, networks: ['enat'] },
+  'nat-forward': { run: (context) => (isAutonat(context) ? autonatForward(context) : enatForward(context)) },
+  'nat-mask-sample': { run: natMaskSample },
+  'nat-train-loss': { run: natTrainLoss, networks: ['uvit'] },
+  'nat-train-steps': { run: natTrainSteps, networks: ['uvit'] },
   'enat-reuse-chain': { run: enatReuseChain },
   'enat-reuse-same-mask': { run: enatReuseSameMask },
   'enat-train-loss': { run: enatTrainLoss },
   'nat-mask-count': { run: natMaskCount },
-  'nat-generate': { run: natGenerate, networks: ['enat'] },
+  'nat-generate': { run: natGenerate },
   'nat-schedule-table': { run: natScheduleTable },
-  'nat-init-statistics': { run: natInitStatistics, networks: ['enat'] },
+  'nat-init-statistics': { run: natInitStatistics },
   'vq-codec': { run: vqCodec },
   'vq-quantizer': { run: vqQuantizer },
   'state-dict-shapes': { run: vqStateDictShapes, networks: ['llamagen-vq'] },
-  'nat-checkpoint-resume': { run: natCheckpointResume, networks: ['enat'] },
+  'nat-checkpoint-resume': { run: natCheckpointResume },
   'center-crop': { run: centerCropRunner },
 };
 

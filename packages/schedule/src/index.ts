@@ -1,6 +1,7 @@
 export * from './draws.ts';
 export * from './ema.ts';
 export * from './epoch-order.ts';
+export * from './halton.ts';
 export * from './learning-rate.ts';
 export * from './mask-count.ts';
 export * from './mask-ratio.ts';

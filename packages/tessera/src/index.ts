@@ -31,6 +31,19 @@ export {
   type TokenRows,
 } from './data/token-dataset.ts';
 export {
+  AutoNat,
+  type AutoNatConfig,
+  type AutoNatInput,
+  autonatConfigSchema,
+} from './models/autonat.ts';
+export {
+  type AutoNatLossInput,
+  type AutoNatRecipe,
+  autonatLoss,
+  autonatRecipeSchema,
+} from './models/autonat-recipe.ts';
+export { AutoNatSession } from './models/autonat-session.ts';
+export {
   Enat,
   type EnatConfig,
   type EnatInput,
@@ -55,10 +68,12 @@ export type {
   TrainingBatch,
   TrainingLoss,
 } from './models/family.ts';
-export { inferEnatConfig } from './models/infer-config.ts';
+export { inferAutonatConfig, inferEnatConfig } from './models/infer-config.ts';
+export { type ParameterShapes, parameterShapes } from './models/parameter-shapes.ts';
 export { enatPreset, type ModelPreset, modelPreset, modelPresetNames } from './models/presets.ts';
 export { FAMILIES, type FamilyName, familyNames, familyOf, recogniseFamily } from './models/registry.ts';
 export { AdamW, type AdamWOptions } from './nn/adamw.ts';
+export { Ema } from './nn/ema.ts';
 export { type Initialisation, initialTensor } from './nn/initialisation.ts';
 export { initialise, Module, ParameterBuilder, type ParameterSource } from './nn/module.ts';
 export { loadModule, StateDictError } from './nn/state-dict.ts';
@@ -73,6 +88,7 @@ export { type InspectOptions, inspect } from './pipelines/inspect.ts';
 export {
   type GenerationOptions,
   generateTokens,
+  type KnownTokens,
   MaskedGeneration,
   type StepRecord,
 } from './pipelines/masked-generation.ts';
@@ -99,7 +115,15 @@ export { type SetupOptions, setup } from './pipelines/setup.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';
 export { type TokenizeOptions, tokenize } from './pipelines/tokenize.ts';
 export { type TrainOptions, train } from './pipelines/train.ts';
-export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';
+export {
+  allMasked,
+  guide,
+  type MaskedTokens,
+  maskedStep,
+  partlyMasked,
+  type StepNoise,
+  type StepSettings,
+} from './sampling/masked-sampler.ts';
 export { LlamaGenVq } from './tokenizers/llamagen-vq.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
 export { TokenizerError, type TokenizerErrorCode } from './tokenizers/tokenizer-error.ts';

@@ -4,12 +4,24 @@
  */
 
 import type { ParameterBuilder } from '../nn/module.ts';
+import { AutoNat, type AutoNatConfig, autonatConfigSchema } from './autonat.ts';
+import { autonatRecipeSchema, autonatTrainingLoss, measureAutonat } from './autonat-recipe.ts';
 import { Enat, type EnatConfig, enatConfigSchema } from './enat.ts';
 import { enatRecipeSchema, enatTrainingLoss, measureEnat } from './enat-recipe.ts';
 import type { Family, GeneratorModel, Shapes } from './family.ts';
-import { inferEnatConfig, recognisesEnat } from './infer-config.ts';
+import { inferAutonatConfig, inferEnatConfig, recognisesAutonat, recognisesEnat } from './infer-config.ts';
 
 export const FAMILIES = {
+  autonat: {
+    generation: 'masked',
+    schema: autonatConfigSchema,
+    construct: (config: AutoNatConfig, p: ParameterBuilder) => new AutoNat(config, p),
+    recognises: recognisesAutonat,
+    inferConfig: inferAutonatConfig,
+    recipe: autonatRecipeSchema,
+    trainingLoss: autonatTrainingLoss,
+    measure: measureAutonat,
+  },
   enat: {
     generation: 'masked',
     schema: enatConfigSchema,
