@@ -7,7 +7,7 @@
  */
 
 import type { Draws } from '@tessera/schedule';
-import type { Tensor } from '@tessera/torch';
+import { scope, type Tensor } from '@tessera/torch';
 import type { z } from 'zod';
 import type { Module, ParameterBuilder } from '../nn/module.ts';
 
@@ -88,7 +88,15 @@ export interface TrainingBatch {
   step: number;
   /** Random numbers of (seed, step, shard) for one purpose, see DrawPurpose. */
   draws(purpose: number): Draws;
+  /** Runs the blocks so that their activations are made again in the backward pass. */
+  runBlock?: RunBlock | undefined;
 }
+
+/** How a block of a network is run: at once, or so that it can be run again. */
+export type RunBlock = (block: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]) => Tensor;
+
+/** At once; what it makes on the way is freed when it is done, unless autograd needs it. */
+export const runAtOnce: RunBlock = (block, ...inputs) => scope(() => block(...inputs));
 
 export interface TrainingLoss {
   /** Scalar, with a graph behind it. */
