@@ -1,7 +1,6 @@
 /** `tessera train`: a generator on a token data set, in a run folder that resumes. */
 
 import { join, resolve } from 'node:path';
-import { stringify as stringifyYaml } from 'yaml';
 import { TokenDataset } from '../data/token-dataset.ts';
 import type { GeneratorModel } from '../models/family.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
@@ -9,7 +8,7 @@ import { copyInitialWeights } from './initial-weights.ts';
 import { openAnyTokenizer, writeModelFolder } from './model-folder.ts';
 import { trainGenerator } from './train-generator.ts';
 import { presetStrategy } from './train-recipes.ts';
-import { readTrainFile, resolveTraining, type TrainFlags, type TrainSettings } from './train-settings.ts';
+import { readTrainFile, resolveTraining, type TrainFlags } from './train-settings.ts';
 
 export interface TrainOptions extends TrainFlags {
   /** A file of settings, ours or AutoNAT's; flags stand above it. */
@@ -26,9 +25,8 @@ export interface TrainOptions extends TrainFlags {
 export async function* train(options: TrainOptions): AsyncGenerator<PipelineEvent> {
   const file = options.config === undefined ? {} : readTrainFile(options.config);
   if (options.dryRun === true) {
-    const settings = resolveTraining(options, file, undefined);
-    yield { kind: 'note', message: shown(settings) };
-    yield { kind: 'result', result: { ...settings } };
+    const { preset, family, config, recipe, training } = resolveTraining(options, file, undefined);
+    yield { kind: 'result', result: { settings: { model: preset, family, network: config, recipe, training } } };
     return;
   }
   const out = options.out ?? file.out;
@@ -97,10 +95,6 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
   } finally {
     for (const owned of [ema, data, heldOut, opened?.tokenizer]) owned?.dispose();
   }
-}
-
-function shown({ preset, family, config, recipe, training }: TrainSettings): string {
-  return stringifyYaml({ model: preset, family, network: config, recipe, training }).trimEnd();
 }
 
 /** A model may have more classes than the data names. */
