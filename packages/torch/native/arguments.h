@@ -65,7 +65,7 @@ class Arguments {
   std::vector<Handle> handles(size_t i) const;
 
   napi_value nothing() const;
-  napi_value result(const at::Tensor& tensor) const;
+  napi_value result(at::Tensor tensor) const;
   napi_value result(const std::vector<at::Tensor>& tensors) const;
   napi_value result(bool value) const;
   napi_value result(double value) const;
@@ -92,7 +92,7 @@ struct OperationEntry {
   Body body;
 };
 
-/** Makes a JavaScript function of a body. */
+/** Makes a JavaScript function of a body; without a name, of an operation of the table. */
 napi_value makeFunction(napi_env env, Instance& instance, const char* name, Body body);
 
 void check(napi_env env, napi_status status);
