@@ -1,5 +1,6 @@
 #include "arguments.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <c10/core/GradMode.h>
 
@@ -36,6 +37,17 @@ struct FunctionData {
   Body body;
 };
 
+/**
+ * libtorch's number of threads belongs to the calling thread: what one thread chose is taken over here by each of them,
+ * at its next call.
+ */
+void adoptThreads(Instance& instance) {
+  const int wanted = processThreads.load(std::memory_order_relaxed);
+  if (wanted == instance.threads) return;
+  at::set_num_threads(wanted);
+  instance.threads = wanted;
+}
+
 void throwError(napi_env env, const char* code, const char* message) { napi_throw_error(env, code, message); }
 
 template <bool kIsOperation>
@@ -51,6 +63,7 @@ napi_value trampoline(napi_env env, napi_callback_info info) {
   auto& function = *static_cast<FunctionData*>(data);
   Arguments arguments(env, *function.instance, values, std::min(count, kMaxArguments));
   try {
+    adoptThreads(*function.instance);
     if constexpr (kIsOperation) {
       if (!c10::GradMode::is_enabled()) {
         // Nothing is recorded: the kernels that would find that out anew for every operation are passed over.
@@ -73,6 +86,8 @@ napi_value trampoline(napi_env env, napi_callback_info info) {
 }
 
 }  // namespace
+
+std::atomic<int> processThreads{0};
 
 void check(napi_env env, napi_status status) {
   if (status == napi_ok) return;
@@ -199,7 +214,6 @@ std::optional<int64_t> Arguments::optionalInteger(size_t i) const {
 Integers Arguments::integers(size_t i) const {
   Integers list;
   if (isNothing(i)) return list;
-  list.present = true;
   uint32_t length = 0;
   if (napi_get_array_length(env, values_[i], &length) != napi_ok) reject(i, "an array of integers");
   list.values.resize(length);
@@ -213,6 +227,11 @@ Integers Arguments::integers(size_t i) const {
     list.values[k] = static_cast<int64_t>(number);
   }
   return list;
+}
+
+OptionalIntegers Arguments::optionalIntegers(size_t i) const {
+  if (isNothing(i)) return {};
+  return {integers(i)};
 }
 
 double Arguments::real(size_t i) const {
@@ -270,6 +289,20 @@ at::ScalarType Arguments::dtype(size_t i) const {
 std::optional<at::ScalarType> Arguments::optionalDtype(size_t i) const {
   if (isNothing(i)) return std::nullopt;
   return dtype(i);
+}
+
+at::MemoryFormat Arguments::memoryFormat(size_t i) const {
+  const std::string name = string(i);
+  if (name == "contiguous_format") return at::MemoryFormat::Contiguous;
+  if (name == "channels_last") return at::MemoryFormat::ChannelsLast;
+  if (name == "channels_last_3d") return at::MemoryFormat::ChannelsLast3d;
+  if (name == "preserve_format") return at::MemoryFormat::Preserve;
+  throw std::runtime_error("unknown memory format \"" + name + "\"");
+}
+
+std::optional<at::MemoryFormat> Arguments::optionalMemoryFormat(size_t i) const {
+  if (isNothing(i)) return std::nullopt;
+  return memoryFormat(i);
 }
 
 at::TensorOptions Arguments::options(size_t i) const {

@@ -1,14 +1,27 @@
 // Autograd switches and gradients. ATen alone suffices; torch/torch.h would double the compile time.
 #include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "core.h"
 
 namespace tessera {
 namespace {
 
+/** backward(tensor, gradient?, retainGraph, createGraph) */
 napi_value backward(Arguments& a) {
-  a.tensor(0).backward(a.optionalTensor(1).value_or(at::Tensor()));
+  const bool createGraph = a.boolean(3);
+  a.tensor(0).backward(a.optionalTensor(1).value_or(at::Tensor()), a.boolean(2) || createGraph, createGraph);
   return a.nothing();
+}
+
+/**
+ * gradients(outputs, inputs, gradOutputs, retainGraph, createGraph): the gradients as new tensors; nothing is added to
+ * `grad`. An input that the outputs do not depend on gives undefined.
+ */
+napi_value gradients(Arguments& a) {
+  const bool createGraph = a.boolean(4);
+  return a.result(torch::autograd::grad(a.tensors(0), a.tensors(1), a.tensors(2), a.boolean(3) || createGraph,
+                                        createGraph, /*allow_unused=*/true));
 }
 
 /** The accumulated gradient, or undefined. */
@@ -43,6 +56,7 @@ napi_value setGradEnabled(Arguments& a) {
 
 const CoreEntry kAutogradFunctions[] = {
     {"backward", backward},
+    {"gradients", gradients},
     {"grad", grad},
     {"clearGrad", clearGrad},
     {"setGrad", setGrad},
