@@ -1,14 +1,27 @@
-// Autograd switches and gradients. ATen alone suffices; torch/torch.h would double the compile time.
+// Autograd switches and gradients. torch/torch.h would double the compile time.
 #include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "core.h"
 
 namespace tessera {
 namespace {
 
+/** backward(tensor, gradient?, leaves?): without leaves, every leaf that wants a gradient gets one. */
 napi_value backward(Arguments& a) {
-  a.tensor(0).backward(a.optionalTensor(1).value_or(at::Tensor()));
+  const at::Tensor gradient = a.optionalTensor(1).value_or(at::Tensor());
+  if (a.isNothing(2)) {
+    a.tensor(0).backward(gradient);
+  } else {
+    const std::vector<at::Tensor> leaves = a.tensors(2);
+    a.tensor(0).backward(gradient, std::nullopt, false, at::TensorList(leaves));
+  }
   return a.nothing();
+}
+
+/** gradients(scalar, inputs): d scalar / d input each; the graph stays, and so does what the leaves have collected. */
+napi_value gradients(Arguments& a) {
+  return a.result(torch::autograd::grad({a.tensor(0)}, a.tensors(1), {}, /*retain_graph=*/true));
 }
 
 /** The accumulated gradient, or undefined. */
@@ -43,6 +56,7 @@ napi_value setGradEnabled(Arguments& a) {
 
 const CoreEntry kAutogradFunctions[] = {
     {"backward", backward},
+    {"gradients", gradients},
     {"grad", grad},
     {"clearGrad", clearGrad},
     {"setGrad", setGrad},

@@ -1,6 +1,6 @@
 // @tessera/torch: libtorch for TypeScript.
 
-export { enableGrad, isGradEnabled, noGrad } from './autograd.ts';
+export { enableGrad, gradients, isGradEnabled, noGrad } from './autograd.ts';
 export { fromBytes, fromTypedArray, type NestedNumbers, tensor } from './create.ts';
 export { type Argument, type DispatchEvent, type Listener, listen, type Operation, type Result } from './dispatch.ts';
 export { type DType, isDType, type TypedArray } from './dtype.ts';

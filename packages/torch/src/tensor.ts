@@ -118,9 +118,13 @@ export class Tensor extends TensorMethods {
     return this;
   }
 
-  /** Adds the gradient of this scalar (or of `gradient` · this) to the `grad` of every leaf that wants one. */
-  backward(gradient?: Tensor): void {
-    guarded('backward', () => addon().backward(this.handle, gradient?.handle), this);
+  /**
+   * Adds the gradient of this scalar (or of `gradient` · this) to the `grad` of every leaf that wants one, or of `leaves`
+   * alone, which must want one.
+   */
+  backward(gradient?: Tensor, leaves?: readonly Tensor[]): void {
+    const handles = leaves?.map(({ handle }) => handle);
+    guarded('backward', () => addon().backward(this.handle, gradient?.handle, handles), this);
   }
 
   /** The accumulated gradient as a new handle, or undefined when there is none. */

@@ -40,11 +40,11 @@ export function loadModule<M extends Module>(
 }
 
 /**
- * Copies named tensors into a module that exists, as strictly as loadModule.
+ * Copies named tensors into a module that exists, or into anything with named tensors, as strictly as loadModule.
  *
  * @param where names the source in errors, such as a file name
  */
-export function loadInto(module: Module, tensors: ReadonlyMap<string, Tensor>, where: string): void {
+export function loadInto(module: Pick<Module, 'state'>, tensors: ReadonlyMap<string, Tensor>, where: string): void {
   const missing: string[] = [];
   const misshapen: string[] = [];
   for (const [name, tensor] of module.state) {

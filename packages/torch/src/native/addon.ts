@@ -24,7 +24,8 @@ export interface Addon {
   keep(tensor: number): void;
   liveTensors(): number;
   liveBytes(): number;
-  backward(tensor: number, gradient?: number): void;
+  backward(tensor: number, gradient?: number, leaves?: readonly number[]): void;
+  gradients(tensor: number, inputs: readonly number[]): number[];
   grad(tensor: number): number | undefined;
   clearGrad(tensor: number): void;
   setGrad(tensor: number, gradient: number): void;
