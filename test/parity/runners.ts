@@ -9,6 +9,7 @@ import { vqCodec, vqQuantizer, vqStateDictShapes } from './runners/llamagen-vq.t
 import { natCheckpointResume } from './runners/nat-checkpoint.ts';
 import { natGenerate, natScheduleTable } from './runners/nat-generate.ts';
 import { natInitStatistics } from './runners/nat-init.ts';
+import { lpips, patchgan, styleganBlock, vqLoss, vqTrainSteps } from './runners/vq-train.ts';
 
 interface Entry {
   run: Runner;
@@ -27,6 +28,11 @@ const RUNNERS: Record<string, Entry> = {
   'nat-init-statistics': { run: natInitStatistics, networks: ['enat'] },
   'vq-codec': { run: vqCodec },
   'vq-quantizer': { run: vqQuantizer },
+  patchgan: { run: patchgan },
+  'stylegan-block': { run: styleganBlock },
+  lpips: { run: lpips },
+  'vq-loss': { run: vqLoss },
+  'vq-train-steps': { run: vqTrainSteps },
   'state-dict-shapes': { run: vqStateDictShapes, networks: ['llamagen-vq'] },
   'nat-checkpoint-resume': { run: natCheckpointResume, networks: ['enat'] },
   'center-crop': { run: centerCropRunner },

@@ -96,6 +96,11 @@ export class TrainedNetwork {
     this.model.clearGradients();
   }
 
+  /** The optimizer's state by name, as AdamW names it; borrowed. */
+  moments(): ReadonlyMap<string, Tensor> {
+    return this.optimizer.state();
+  }
+
   /** For writeCheckpoint. */
   files(): [name: string, write: (path: string) => void][] {
     return [
@@ -104,7 +109,7 @@ export class TrainedNetwork {
         file,
         (path) => saveSafetensors(path, state),
       ]),
-      [this.file('optimizer'), (path) => saveSafetensors(path, this.optimizer.state())],
+      [this.file('optimizer'), (path) => saveSafetensors(path, this.moments())],
     ];
   }
 
