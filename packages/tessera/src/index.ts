@@ -84,7 +84,16 @@ export { type TokenizeOptions, tokenize } from './pipelines/tokenize.ts';
 export { type TrainOptions, train } from './pipelines/train.ts';
 export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';
 export { LlamaGenVq } from './tokenizers/llamagen-vq.ts';
+export {
+  type MaskgitConfig,
+  type MaskgitConfigInput,
+  maskgitConfigSchema,
+  maskgitPreset,
+} from './tokenizers/maskgit-config.ts';
+export { MaskgitVqgan } from './tokenizers/maskgit-vqgan.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
+export { TOKENIZERS, type TokenizerFamily, type TokenizerFamilyName, tokenizerPresets } from './tokenizers/registry.ts';
+export { Tokenizer } from './tokenizers/tokenizer.ts';
 export { TokenizerError, type TokenizerErrorCode } from './tokenizers/tokenizer-error.ts';
 export type { Probe } from './tokenizers/vq-blocks.ts';
 export {
