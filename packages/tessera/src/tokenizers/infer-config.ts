@@ -4,12 +4,9 @@
  * models, unless given.
  */
 
-import { StateDictError } from '../nn/state-dict.ts';
+import { type Shapes, StateDictError } from '../nn/state-dict.ts';
 import { type MaskgitConfig, maskgitConfigSchema } from './maskgit-config.ts';
 import { type VqConfig, type VqConfigInput, vqConfigSchema } from './vq-config.ts';
-
-/** Of all tensors, by name. */
-export type Shapes = ReadonlyMap<string, readonly number[]>;
 
 export function inferMaskgitConfig(shapes: Shapes, where: string): MaskgitConfig {
   const sizes = new Sizes(shapes, where, 'MaskGIT VQGAN');

@@ -6,7 +6,8 @@
 
 import type { z } from 'zod';
 import type { ParameterBuilder } from '../nn/module.ts';
-import { inferMaskgitConfig, inferVqConfig, type Shapes } from './infer-config.ts';
+import type { Shapes } from '../nn/state-dict.ts';
+import { inferMaskgitConfig, inferVqConfig } from './infer-config.ts';
 import { LlamaGenVq } from './llamagen-vq.ts';
 import {
   type MaskgitConfig,
