@@ -87,9 +87,18 @@ export { type AdversarialLoss, discriminatorLoss, generatorLoss } from './tokeni
 export { Discriminator, type DiscriminatorConfig } from './tokenizers/discriminator.ts';
 export { LlamaGenVq } from './tokenizers/llamagen-vq.ts';
 export { Lpips, loadLpips } from './tokenizers/lpips.ts';
+export {
+  type MaskgitConfig,
+  type MaskgitConfigInput,
+  maskgitConfigSchema,
+  maskgitPreset,
+} from './tokenizers/maskgit-config.ts';
+export { MaskgitVqgan } from './tokenizers/maskgit-vqgan.ts';
 export { PatchDiscriminator } from './tokenizers/patch-discriminator.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
+export { TOKENIZERS, type TokenizerFamily, type TokenizerFamilyName, tokenizerPresets } from './tokenizers/registry.ts';
 export { StyleganBlock, StyleganDiscriminator } from './tokenizers/stylegan-discriminator.ts';
+export { Tokenizer } from './tokenizers/tokenizer.ts';
 export { TokenizerError, type TokenizerErrorCode } from './tokenizers/tokenizer-error.ts';
 export type { Probe } from './tokenizers/vq-blocks.ts';
 export {
