@@ -14,6 +14,8 @@ export interface BackwardOptions {
   readonly retainGraph?: boolean;
   /** Make the gradients differentiable too (double backward); keeps the graph. */
   readonly createGraph?: boolean;
+  /** Which leaves collect gradients; all that want one when left out. */
+  readonly leaves?: readonly Tensor[] | undefined;
 }
 
 export class Tensor extends TensorMethods {
@@ -136,11 +138,17 @@ export class Tensor extends TensorMethods {
   }
 
   /**
-   * Adds the gradient of this scalar (or of `gradient` · this) to the `grad` of every leaf that wants one. The graph is
-   * freed on the way unless `retainGraph`; `createGraph` keeps it, and makes the gradients differentiable themselves.
+   * Adds the gradient of this scalar (or of `gradient` · this) to the `grad` of every leaf that wants one, or of `leaves`
+   * alone, which must want one. The graph is freed on the way unless `retainGraph`; `createGraph` keeps it, and makes the
+   * gradients differentiable themselves.
    */
-  backward(gradient?: Tensor, { retainGraph = false, createGraph = false }: BackwardOptions = {}): void {
-    guarded('backward', () => addon().backward(this.handle, gradient?.handle, retainGraph, createGraph), this);
+  backward(gradient?: Tensor, { retainGraph = false, createGraph = false, leaves }: BackwardOptions = {}): void {
+    const handles = leaves?.map(({ handle }) => handle);
+    guarded(
+      'backward',
+      () => addon().backward(this.handle, gradient?.handle, retainGraph, createGraph, handles),
+      this,
+    );
   }
 
   /** The accumulated gradient as a new handle, or undefined when there is none. */

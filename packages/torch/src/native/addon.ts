@@ -28,7 +28,13 @@ export interface Addon {
   liveTensors(): number;
   liveBytes(): Record<string, number>;
   liveHandles(): number[];
-  backward(tensor: number, gradient: number | undefined, retainGraph: boolean, createGraph: boolean): void;
+  backward(
+    tensor: number,
+    gradient: number | undefined,
+    retainGraph: boolean,
+    createGraph: boolean,
+    leaves?: readonly number[],
+  ): void;
   gradients(
     outputs: readonly number[],
     inputs: readonly number[],
