@@ -5,6 +5,9 @@ export { FormatError, type FormatPlace } from './format-error.ts';
 export { type NpyHeader, readNpyHeader } from './npy/header.ts';
 export { encodeNpy, type NpyArray, readNpy } from './npy/npy.ts';
 export { encodeNpz, type NpzArchive, type NpzWriteOptions, npzChunks, readNpz } from './npy/npz.ts';
+export type { OnnxAttribute, OnnxGraph, OnnxModel, OnnxNode, OnnxTensor, OnnxValue } from './onnx/model.ts';
+export { readOnnx } from './onnx/read.ts';
+export { encodeOnnx, onnxChunks } from './onnx/write.ts';
 export { readPngText, withPngText } from './png/text.ts';
 export {
   readSafetensorsHeader,
