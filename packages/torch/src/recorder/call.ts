@@ -6,7 +6,6 @@ import type { DType } from '../dtype.ts';
 import { type Dimension, textOf } from './affine.ts';
 import type { Attributes, GraphBuilder } from './graph-builder.ts';
 import { failure, type Program, type ProgramArgument, type Step } from './program.ts';
-import type { RecorderError } from './recorder-error.ts';
 
 export type Shape = readonly (Dimension | undefined)[];
 
@@ -113,16 +112,10 @@ export class Call {
     return this.program.values[this.valueOf(parameter)]!.dtype;
   }
 
-  shapesOf(parameter: string): Shape[] {
+  dtypesOf(parameter: string): (DType | undefined)[] {
     const argument = this.argument(parameter);
     if (argument.kind !== 'tensors') return this.refuse(`expected tensors as ${parameter}`);
-    return argument.values.map((value) => (value === undefined ? [] : this.program.values[value]!.shape));
-  }
-
-  dtypesOf(parameter: string): DType[] {
-    const argument = this.argument(parameter);
-    if (argument.kind !== 'tensors') return this.refuse(`expected tensors as ${parameter}`);
-    return argument.values.map((value) => this.program.values[value!]!.dtype);
+    return argument.values.map((value) => (value === undefined ? undefined : this.program.values[value]!.dtype));
   }
 
   get numResults(): number {
@@ -177,11 +170,7 @@ export class Call {
   }
 
   refuse(problem: string): never {
-    throw this.error(problem);
-  }
-
-  private error(problem: string): RecorderError {
-    return failure('UNSUPPORTED', this.step, problem);
+    throw failure('UNSUPPORTED', this.step, problem);
   }
 
   private fixed(value: Dimension, what: string): number {

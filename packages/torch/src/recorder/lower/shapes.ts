@@ -1,6 +1,6 @@
 // Lowerings of operations that move values about: shapes, slices, joins, lookups.
 
-import { type Dimension, sumOf, textOf } from '../affine.ts';
+import { type Dimension, ratioOf, sumOf, textOf } from '../affine.ts';
 import type { Call, Lowering } from '../call.ts';
 
 export const SHAPES: Readonly<Record<string, Lowering>> = {
@@ -85,8 +85,12 @@ export const SHAPES: Readonly<Record<string, Lowering>> = {
     }),
   upsample_nearest2d: (c) => {
     const [shape, target] = [c.shape('input'), c.dimensions('outputSize')];
-    const wanted = [c.side(shape, 0), c.side(shape, 1), target[0]!, target[1]!];
-    return c.node('Resize', [c.tensor('input'), undefined, undefined, c.vector(wanted)], {
+    const ratios = [2, 3].map((axis, i) => ratioOf(target[i]!, c.side(shape, axis)));
+    // Whole ratios, the common case, are constants of the graph; other sizes are computed.
+    const isWhole = ratios.every((ratio) => ratio !== undefined);
+    const scales = isWhole ? c.builder.constant('float32', [4], [1, 1, ...(ratios as number[])]) : undefined;
+    const sizes = isWhole ? undefined : c.vector([c.side(shape, 0), c.side(shape, 1), target[0]!, target[1]!]);
+    return c.node('Resize', [c.tensor('input'), undefined, scales, ...(sizes === undefined ? [] : [sizes])], {
       mode: { text: 'nearest' },
       coordinate_transformation_mode: { text: 'asymmetric' },
       nearest_mode: { text: 'floor' },
