@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <node_api.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,6 +17,8 @@ namespace tessera {
 /** What one JavaScript environment (the main thread or a worker) owns. */
 struct Instance {
   HandleTable table;
+  /** Process groups and what belongs to them (c10d.h), made on first use. */
+  std::shared_ptr<void> distributed;
 };
 
 /** A JavaScript exception is already pending: unwind and let it be. */

@@ -14,5 +14,7 @@ extern const CoreEntry kTensorFunctions[];
 extern const CoreEntry kAutogradFunctions[];
 extern const CoreEntry kRuntimeFunctions[];
 extern const CoreEntry kNoiseFunctions[];
+extern const CoreEntry kDistributedFunctions[];
+extern const CoreEntry kReducerFunctions[];
 
 }  // namespace tessera
