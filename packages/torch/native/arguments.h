@@ -59,6 +59,7 @@ class Arguments {
   at::Scalar scalar(size_t i) const;
   std::optional<at::Scalar> optionalScalar(size_t i) const;
   std::string string(size_t i) const;
+  std::vector<std::string> strings(size_t i) const;
   at::ScalarType dtype(size_t i) const;
   std::optional<at::ScalarType> optionalDtype(size_t i) const;
   /** Two arguments: dtype (required) and device (cpu when absent). */

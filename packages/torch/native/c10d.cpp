@@ -92,6 +92,44 @@ napi_value storeGet(Arguments& a) {
 napi_value storeAdd(Arguments& a) { return a.result(storeAt(a, 0).add(a.string(1), a.integer(2))); }
 napi_value storeDelete(Arguments& a) { return a.result(storeAt(a, 0).deleteKey(a.string(1))); }
 
+/** The signs of life under some keys, none where a key is not set. */
+std::vector<std::string> readSigns(c10d::Store& store, const std::vector<std::string>& keys) {
+  std::vector<std::string> signs;
+  for (const std::string& key : keys) {
+    const std::vector<uint8_t> text = store.check({key}) ? store.get(key) : std::vector<uint8_t>();
+    signs.emplace_back(text.begin(), text.end());
+  }
+  return signs;
+}
+
+/** rollCall(store, keys, windowMs) → the last sign of life of each rank, empty where none came within the window. */
+napi_value rollCall(Arguments& a) {
+  c10d::Store& store = storeAt(a, 0);
+  const std::vector<std::string> keys = a.strings(1);
+  const auto deadline = std::chrono::steady_clock::now() + milliseconds(a, 2);
+  const auto beat = [](const std::string& sign) { return sign.empty() ? int64_t{0} : std::stoll(sign); };
+  const std::vector<std::string> first = readSigns(store, keys);
+  std::vector<std::string> last = first;
+  // Two beats further means that all of the sign was written after this call began.
+  const auto isFresh = [&](size_t k) { return beat(last[k]) >= beat(first[k]) + 2; };
+  for (;;) {
+    bool all = true;
+    for (size_t k = 0; k < keys.size(); ++k) all = all && isFresh(k);
+    if (all || std::chrono::steady_clock::now() >= deadline) break;
+    std::this_thread::sleep_for(Milliseconds(50));
+    last = readSigns(store, keys);
+  }
+  napi_value array;
+  check(a.env, napi_create_array_with_length(a.env, keys.size(), &array));
+  for (size_t k = 0; k < keys.size(); ++k) {
+    // Who said a last word need not be alive.
+    const bool finished = last[k].find(" left") != std::string::npos || last[k].find(" failed") != std::string::npos;
+    const bool alive = beat(last[k]) > beat(first[k]);
+    check(a.env, napi_set_element(a.env, array, static_cast<uint32_t>(k), a.result(alive || finished ? last[k] : "")));
+  }
+  return array;
+}
+
 napi_value storeClose(Arguments& a) {
   Distributed& all = distributed(a);
   for (const auto& [id, group] : all.groups) {
@@ -146,16 +184,6 @@ napi_value groupClose(Arguments& a) {
   return a.nothing();
 }
 
-std::string describe(const std::string& kind, const std::vector<at::Tensor>& tensors) {
-  std::string text = kind;
-  for (const at::Tensor& tensor : tensors) {
-    text += std::string(" ") + dtypeName(tensor.scalar_type()) + " [";
-    for (int64_t k = 0; k < tensor.dim(); ++k) text += (k > 0 ? ", " : "") + std::to_string(tensor.size(k));
-    text += "]";
-  }
-  return text;
-}
-
 c10d::ReduceOp reduceOp(const std::string& name) {
   if (name == "sum") return c10d::ReduceOp::SUM;
   if (name == "max") return c10d::ReduceOp::MAX;
@@ -164,19 +192,26 @@ c10d::ReduceOp reduceOp(const std::string& name) {
   throw std::runtime_error("unknown reduction \"" + name + "\"");
 }
 
-/** collective(kind, group, input?, output?, reduction, root, timeoutMs) → work. Starts it and returns. */
+/** collective(kind, group, input?, output?, reduction, root, timeoutMs, label) → work. Starts it and returns. */
 napi_value collective(Arguments& a) {
   const at::NoGradGuard noGrad;
   const std::string kind = a.string(0);
   Distributed& all = distributed(a);
   GroupEntry& entry = entryAt(all.groups, a.integer(1), "process group");
   c10d::ProcessGroup& group = *entry.group;
+  // In place for all-reduce and broadcast; gathering and scattering see flat tensors, whose order is the rows'.
+  const bool inPlace = a.isNothing(3);
   std::vector<at::Tensor> tensors;
   for (const size_t i : {2, 3}) {
-    if (!a.isNothing(i)) tensors.push_back(a.tensor(i).detach());
+    if (a.isNothing(i)) continue;
+    const at::Tensor tensor = a.tensor(i).detach();
+    if (inPlace && !tensor.is_contiguous()) {
+      throw std::runtime_error("the tensor is a view in another order: call contiguous() first");
+    }
+    tensors.push_back(inPlace ? tensor : tensor.contiguous().view({-1}));
   }
   const Milliseconds timeout = milliseconds(a, 6);
-  enterCollective(all, entry, describe(kind, {tensors.begin(), tensors.begin() + (tensors.empty() ? 0 : 1)}));
+  enterCollective(all, entry, a.string(7));
   c10::intrusive_ptr<c10d::Work> work;
   if (kind == "allReduce") {
     c10d::AllreduceOptions options;
@@ -285,7 +320,7 @@ void Distributed::close() noexcept {
 
 const CoreEntry kDistributedFunctions[] = {
     {"storeOpen", storeOpen},         {"storeSet", storeSet},       {"storeGet", storeGet},
-    {"storeAdd", storeAdd},           {"storeDelete", storeDelete}, {"storeClose", storeClose},
+    {"rollCall", rollCall},           {"storeAdd", storeAdd},           {"storeDelete", storeDelete}, {"storeClose", storeClose},
     {"groupOpen", groupOpen},         {"groupClose", groupClose},   {"groupNote", groupNote},
     {"groupSequence", groupSequence}, {"collective", collective},   {"workIsDone", workIsDone},
     {"workWait", workWait},           {"workWatch", workWatch},     {"distributedClose", distributedClose},
