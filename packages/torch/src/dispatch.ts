@@ -54,9 +54,21 @@ export function registerTensorClass(tensorClass: new (handle: number) => Tensor)
   TensorClass = tensorClass;
 }
 
+let watcher: ((tensor: Tensor) => void) | undefined;
+
+/** Tells `watch` of every new tensor until the returned function is called; one watcher at a time (memory-trace.ts). */
+export function watchTensors(watch: (tensor: Tensor) => void): () => void {
+  watcher = watch;
+  return () => {
+    if (watcher === watch) watcher = undefined;
+  };
+}
+
 /** Makes a Tensor of a native handle. */
 export function wrap(handle: number): Tensor {
-  return new TensorClass!(handle);
+  const tensor = new TensorClass!(handle);
+  watcher?.(tensor);
+  return tensor;
 }
 
 export function dispatch(operation: Operation, args: readonly Argument[]): Result {

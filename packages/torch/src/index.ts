@@ -22,6 +22,8 @@ export {
 export { type DType, isDType, type TypedArray } from './dtype.ts';
 export { TensorError, type TensorErrorCode } from './errors.ts';
 export * from './generated/operations.ts';
+export type { Index, Slice, SliceText } from './indexing.ts';
+export { formatLiveTensors, type LiveTensor, listLiveTensors, traceMemory } from './memory-trace.ts';
 export { AddonError, type AddonErrorCode } from './native/locate-addon.ts';
 export { exponentialNoise, gumbelNoise, type NoiseKey } from './noise.ts';
 export type { Sizes } from './recorder/affine.ts';
