@@ -8,6 +8,8 @@ export { TensorError, type TensorErrorCode } from './errors.ts';
 export * from './generated/operations.ts';
 export { AddonError, type AddonErrorCode } from './native/locate-addon.ts';
 export { exponentialNoise, gumbelNoise, type NoiseKey } from './noise.ts';
+export { countMacs, macsOf } from './profile/macs.ts';
+export { type OperationTotals, Profile, type ProfileOptions, type ProfileSummary } from './profile/profile.ts';
 export type { Sizes } from './recorder/affine.ts';
 export { type Recording, recordOnnx } from './recorder/record-onnx.ts';
 export { RecorderError, type RecorderErrorCode } from './recorder/recorder-error.ts';

@@ -1,7 +1,7 @@
 // The Tensor: a generation-checked handle to a libtorch tensor, its metadata, and every operation as a method. Memory
 // belongs to scopes (scope.ts), not to the garbage collector; a tensor whose scope has ended throws when it is used.
 
-import { registerTensorClass, wrap } from './dispatch.ts';
+import { announced, registerTensorClass, wrap } from './dispatch.ts';
 import { type DType, type TypedArray, typedArrayOver } from './dtype.ts';
 import { TensorError } from './errors.ts';
 import { TensorMethods } from './generated/tensor-methods.ts';
@@ -120,7 +120,10 @@ export class Tensor extends TensorMethods {
 
   /** Adds the gradient of this scalar (or of `gradient` · this) to the `grad` of every leaf that wants one. */
   backward(gradient?: Tensor): void {
-    guarded('backward', () => addon().backward(this.handle, gradient?.handle), this);
+    announced('backward', [this], () => {
+      guarded('backward', () => addon().backward(this.handle, gradient?.handle), this);
+      return undefined;
+    });
   }
 
   /** The accumulated gradient as a new handle, or undefined when there is none. */
