@@ -97,6 +97,7 @@ test('of work that failed there is a whole trace too', async () => {
 
 test('a trace that cannot be written stops the command before the work', async () => {
   let started = false;
+  // biome-ignore lint/correctness/useYield: must not run
   behaviour = async function* () {
     started = true;
   };
