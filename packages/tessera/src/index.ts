@@ -109,6 +109,7 @@ export {
   renderReport,
   writeReport,
 } from './pipelines/report.ts';
+export { runInWorker, type WorkerPipeline, type WorkerSettings } from './pipelines/run-in-worker.ts';
 export { type SampleOptions, sample, sampleModel } from './pipelines/sample.ts';
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
