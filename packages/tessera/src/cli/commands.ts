@@ -3,6 +3,7 @@
 import type { Command } from './command.ts';
 import { demoCommand } from './commands/demo.ts';
 import { exportCommand } from './commands/export.ts';
+import { fetchCommand } from './commands/fetch.ts';
 import { fitCommand } from './commands/fit.ts';
 import { importCommand } from './commands/import.ts';
 import { inspectCommand } from './commands/inspect.ts';
@@ -20,5 +21,6 @@ export const COMMANDS: readonly Command[] = [
   trainCommand,
   importCommand,
   exportCommand,
+  fetchCommand,
   setupCommand,
 ];
