@@ -81,8 +81,11 @@ export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { decodeTokens, encodePixels } from './pipelines/decode-tokens.ts';
 export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
+export { type ExportOptions, exportCheckpoint } from './pipelines/export-checkpoint.ts';
+export { type FetchOptions, fetchFiles } from './pipelines/fetch.ts';
 export { type FitImages, loadFitImages } from './pipelines/fit/images.ts';
 export { type FitOptions, fit } from './pipelines/fit.ts';
+export { type ImportOptions, importCheckpoint } from './pipelines/import-checkpoint.ts';
 export type { Inspection } from './pipelines/inspect/inspection.ts';
 export { type InspectOptions, inspect } from './pipelines/inspect.ts';
 export {
@@ -98,8 +101,11 @@ export {
   openModelFolder,
   openTokenizer,
   writeModelFolder,
+  writeTokenizerFolder,
 } from './pipelines/model-folder.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
+export { type AutonatYaml, readAutonatYaml } from './pipelines/official/autonat-yaml.ts';
+export { PUBLIC_FILES, type PublicFile } from './pipelines/official/public-files.ts';
 export type { Chart, Series } from './pipelines/report/chart.ts';
 export {
   type ReportContent,
