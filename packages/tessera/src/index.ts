@@ -81,8 +81,11 @@ export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { decodeTokens, encodePixels } from './pipelines/decode-tokens.ts';
 export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
+export { type ExportOptions, exportCheckpoint } from './pipelines/export-checkpoint.ts';
+export { type FetchOptions, fetchFiles } from './pipelines/fetch.ts';
 export { type FitImages, loadFitImages } from './pipelines/fit/images.ts';
 export { type FitOptions, fit } from './pipelines/fit.ts';
+export { type ImportOptions, importCheckpoint } from './pipelines/import-checkpoint.ts';
 export type { Inspection } from './pipelines/inspect/inspection.ts';
 export { type InspectOptions, inspect } from './pipelines/inspect.ts';
 export {
@@ -98,8 +101,11 @@ export {
   openModelFolder,
   openTokenizer,
   writeModelFolder,
+  writeTokenizerFolder,
 } from './pipelines/model-folder.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
+export { type AutonatYaml, readAutonatYaml } from './pipelines/official/autonat-yaml.ts';
+export { PUBLIC_FILES, type PublicFile } from './pipelines/official/public-files.ts';
 export type { Chart, Series } from './pipelines/report/chart.ts';
 export {
   type ReportContent,
@@ -109,6 +115,7 @@ export {
   renderReport,
   writeReport,
 } from './pipelines/report.ts';
+export { runInWorker, type WorkerPipeline, type WorkerSettings } from './pipelines/run-in-worker.ts';
 export { type SampleOptions, sample, sampleModel } from './pipelines/sample.ts';
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
@@ -124,8 +131,22 @@ export {
   type StepNoise,
   type StepSettings,
 } from './sampling/masked-sampler.ts';
+export { type AdversarialLoss, discriminatorLoss, generatorLoss } from './tokenizers/adversarial-loss.ts';
+export { Discriminator, type DiscriminatorConfig } from './tokenizers/discriminator.ts';
 export { LlamaGenVq } from './tokenizers/llamagen-vq.ts';
+export { Lpips, loadLpips } from './tokenizers/lpips.ts';
+export {
+  type MaskgitConfig,
+  type MaskgitConfigInput,
+  maskgitConfigSchema,
+  maskgitPreset,
+} from './tokenizers/maskgit-config.ts';
+export { MaskgitVqgan } from './tokenizers/maskgit-vqgan.ts';
+export { PatchDiscriminator } from './tokenizers/patch-discriminator.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
+export { TOKENIZERS, type TokenizerFamily, type TokenizerFamilyName, tokenizerPresets } from './tokenizers/registry.ts';
+export { StyleganBlock, StyleganDiscriminator } from './tokenizers/stylegan-discriminator.ts';
+export { Tokenizer } from './tokenizers/tokenizer.ts';
 export { TokenizerError, type TokenizerErrorCode } from './tokenizers/tokenizer-error.ts';
 export type { Probe } from './tokenizers/vq-blocks.ts';
 export {
@@ -138,6 +159,7 @@ export {
   vqPreset,
   vqPresetNames,
 } from './tokenizers/vq-config.ts';
+export { type NamedLoss, VqLoss, type VqLossConfig, type VqLossInput, vqLossSchema } from './tokenizers/vq-loss.ts';
 export {
   resolveTrainingConfig,
   type TrainingConfig,
@@ -147,7 +169,8 @@ export {
 export { createGeneratorTask, type GeneratorTaskOptions } from './training/generator-task.ts';
 export { type TrainingEvent, type TrainLoopOptions, trainLoop } from './training/loop.ts';
 export { openRun, RunFolder } from './training/run-folder.ts';
-export type { Shard, ShardResult, TrainingTask } from './training/task.ts';
+export type { OptimizerSettings, Shard, ShardResult, TrainedPart, TrainingTask } from './training/task.ts';
+export { networksOf, TrainedNetwork } from './training/trained-network.ts';
 export { TrainingError, type TrainingErrorCode } from './training/training-error.ts';
 export {
   createVqTask,

@@ -7,7 +7,7 @@ import type { GeneratorConfig, GeneratorModel } from '../models/family.ts';
 import { type FamilyName, familyOf } from '../models/registry.ts';
 import { initialise, type ParameterBuilder } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
-import type { LlamaGenVq } from '../tokenizers/llamagen-vq.ts';
+import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import type { TrainingConfig } from '../training/config.ts';
 import { createGeneratorTask } from '../training/generator-task.ts';
 import { trainLoop } from '../training/loop.ts';
@@ -31,7 +31,7 @@ export interface GeneratorTraining {
   /** What tells this data from other data, for the check of a resumed run. */
   dataIdentity: unknown;
   /** Draws samples along the way; without one there are none. */
-  tokenizer: LlamaGenVq | undefined;
+  tokenizer: Tokenizer | undefined;
   /** See GeneratorTaskOptions. */
   recompute?: boolean | undefined;
   /** Changes the fresh weights before the first step of a run that starts from nothing. */
