@@ -80,6 +80,7 @@ export { loadModule, StateDictError } from './nn/state-dict.ts';
 export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy.ts';
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { decodeTokens, encodePixels } from './pipelines/decode-tokens.ts';
+export { type EditOptions, edit } from './pipelines/edit.ts';
 export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
 export { type ExportOptions, exportCheckpoint } from './pipelines/export-checkpoint.ts';
 export { type FetchOptions, fetchFiles } from './pipelines/fetch.ts';
