@@ -4,7 +4,7 @@
 //   --json       for machines
 //   --rounds N   rounds of all cases; the median over rounds is reported (default 7)
 //   --threads N  threads of libtorch, in both columns (default: one a core)
-//   --model PATH the model folder of "sample" (default: the shipped emoji-32)
+//   --model X    the model folder or size of "sample" (default: the shipped emoji-32, autonat-l and enat-l)
 
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';

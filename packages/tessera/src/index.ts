@@ -87,6 +87,7 @@ export { type FetchOptions, fetchFiles } from './pipelines/fetch.ts';
 export { type FitImages, loadFitImages } from './pipelines/fit/images.ts';
 export { type FitOptions, fit } from './pipelines/fit.ts';
 export { type ImportOptions, importCheckpoint } from './pipelines/import-checkpoint.ts';
+export { type GenerationCost, generationCost, maskgitDecoderMacs } from './pipelines/inspect/generation-macs.ts';
 export type { Inspection } from './pipelines/inspect/inspection.ts';
 export { type InspectOptions, inspect } from './pipelines/inspect.ts';
 export {
