@@ -66,6 +66,7 @@ export {
 export {
   type ModelFolder,
   type ModelToWrite,
+  openAnyTokenizer,
   openModelFolder,
   openTokenizer,
   writeModelFolder,
