@@ -1,4 +1,4 @@
-// Autograd switches and gradients. ATen alone suffices; torch/torch.h would double the compile time.
+// Autograd switches and gradients. torch/torch.h would double the compile time.
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -7,10 +7,17 @@
 namespace tessera {
 namespace {
 
-/** backward(tensor, gradient?, retainGraph, createGraph) */
+/** backward(tensor, gradient?, retainGraph, createGraph, leaves?): without leaves, every leaf that wants a gradient gets one. */
 napi_value backward(Arguments& a) {
   const bool createGraph = a.boolean(3);
-  a.tensor(0).backward(a.optionalTensor(1).value_or(at::Tensor()), a.boolean(2) || createGraph, createGraph);
+  const bool retainGraph = a.boolean(2) || createGraph;
+  const at::Tensor gradient = a.optionalTensor(1).value_or(at::Tensor());
+  if (a.isNothing(4)) {
+    a.tensor(0).backward(gradient, retainGraph, createGraph);
+  } else {
+    const std::vector<at::Tensor> leaves = a.tensors(4);
+    a.tensor(0).backward(gradient, retainGraph, createGraph, at::TensorList(leaves));
+  }
   return a.nothing();
 }
 

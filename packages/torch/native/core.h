@@ -18,5 +18,7 @@ extern const CoreEntry kViewFunctions[];
 extern const CoreEntry kAutogradFunctions[];
 extern const CoreEntry kRuntimeFunctions[];
 extern const CoreEntry kNoiseFunctions[];
+extern const CoreEntry kDistributedFunctions[];
+extern const CoreEntry kReducerFunctions[];
 
 }  // namespace tessera

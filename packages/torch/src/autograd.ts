@@ -4,7 +4,7 @@ import { wrap } from './dispatch.ts';
 import { addon } from './native/addon.ts';
 import { type BackwardOptions, guarded, type Tensor } from './tensor.ts';
 
-export interface GradientsOptions extends BackwardOptions {
+export interface GradientsOptions extends Omit<BackwardOptions, 'leaves'> {
   /** What each output's gradient is multiplied by, in the outputs' shapes; not needed for scalars. */
   readonly gradOutputs?: readonly Tensor[];
 }

@@ -35,6 +35,9 @@ export interface DispatchEvent {
   readonly operation: Operation;
   readonly args: readonly Argument[];
   readonly result: Result;
+  /** When it began and ended, as performance.now(); on a GPU the time to start it, not to run it. */
+  readonly began: number;
+  readonly ended: number;
 }
 
 export type Listener = (event: DispatchEvent) => void;
@@ -72,18 +75,54 @@ export function wrap(handle: number): Tensor {
 }
 
 export function dispatch(operation: Operation, args: readonly Argument[]): Result {
-  const native = addon();
-  const nativeArgs = new Array<unknown>(args.length);
-  for (let i = 0; i < args.length; i++) nativeArgs[i] = nativeArgument(operation, args, i);
+  const native = addon().operations[operation.index]!;
+  const given = new Array<unknown>(args.length);
+  for (let i = 0; i < args.length; i++) given[i] = nativeArgument(operation, args, i);
+  const began = listeners.size > 0 ? performance.now() : 0;
   let raw: unknown;
   try {
-    raw = native.operations[operation.index]!(...nativeArgs);
+    raw = call(native, given);
   } catch (error) {
     throw explain(error, operation, args);
   }
   const result = wrapResult(raw);
-  if (listeners.size > 0) for (const listener of listeners) listener({ operation, args, result });
+  if (listeners.size > 0) tell(operation, args, result, began);
   return result;
+}
+
+/** Spreading an array into a call costs as much as the call itself: short argument lists are written out. */
+function call(native: (...args: unknown[]) => unknown, args: readonly unknown[]): unknown {
+  switch (args.length) {
+    case 1:
+      return native(args[0]);
+    case 2:
+      return native(args[0], args[1]);
+    case 3:
+      return native(args[0], args[1], args[2]);
+    case 4:
+      return native(args[0], args[1], args[2], args[3]);
+    default:
+      return native(...args);
+  }
+}
+
+/** Runs a function of the hand-written core and tells listeners of it like of an operation, under the index -1. */
+export function announced<T extends Result>(name: string, args: readonly Tensor[], body: () => T): T {
+  if (listeners.size === 0) return body();
+  const began = performance.now();
+  const result = body();
+  tell(
+    { index: -1, name, overload: name, parameters: [], kinds: 'T'.repeat(args.length) },
+    args,
+    result ?? undefined,
+    began,
+  );
+  return result;
+}
+
+function tell(operation: Operation, args: readonly Argument[], result: Result, began: number): void {
+  const ended = performance.now();
+  for (const listener of listeners) listener({ operation, args, result, began, ended });
 }
 
 function wrapResult(raw: unknown): Result {

@@ -2,7 +2,7 @@
 // belongs to scopes (scope.ts), not to the garbage collector; a tensor whose scope has ended throws when it is used.
 
 import type { NestedNumbers } from './create.ts';
-import { registerTensorClass, wrap } from './dispatch.ts';
+import { announced, registerTensorClass, wrap } from './dispatch.ts';
 import { type DType, type TypedArray, typedArrayOver } from './dtype.ts';
 import { TensorError } from './errors.ts';
 import { TensorMethods } from './generated/tensor-methods.ts';
@@ -16,6 +16,8 @@ export interface BackwardOptions {
   readonly retainGraph?: boolean;
   /** Make the gradients differentiable too (double backward); keeps the graph. */
   readonly createGraph?: boolean;
+  /** Which leaves collect gradients; all that want one when left out. */
+  readonly leaves?: readonly Tensor[] | undefined;
 }
 
 export class Tensor extends TensorMethods {
@@ -175,11 +177,20 @@ export class Tensor extends TensorMethods {
   }
 
   /**
-   * Adds the gradient of this scalar (or of `gradient` · this) to the `grad` of every leaf that wants one. The graph is
-   * freed on the way unless `retainGraph`; `createGraph` keeps it, and makes the gradients differentiable themselves.
+   * Adds the gradient of this scalar (or of `gradient` · this) to the `grad` of every leaf that wants one, or of `leaves`
+   * alone, which must want one. The graph is freed on the way unless `retainGraph`; `createGraph` keeps it, and makes the
+   * gradients differentiable themselves.
    */
-  backward(gradient?: Tensor, { retainGraph = false, createGraph = false }: BackwardOptions = {}): void {
-    guarded('backward', () => addon().backward(this.handle, gradient?.handle, retainGraph, createGraph), this);
+  backward(gradient?: Tensor, { retainGraph = false, createGraph = false, leaves }: BackwardOptions = {}): void {
+    const handles = leaves?.map(({ handle }) => handle);
+    announced('backward', [this], () => {
+      guarded(
+        'backward',
+        () => addon().backward(this.handle, gradient?.handle, retainGraph, createGraph, handles),
+        this,
+      );
+      return undefined;
+    });
   }
 
   /** The accumulated gradient as a new handle, or undefined when there is none. */

@@ -2,10 +2,18 @@
 
 import { autonatInitialStrategy, enatStrategy, maskCounts, parseStrategy, type Strategy } from '@tessera/schedule';
 import { keep, type Tensor } from '@tessera/torch';
-import { type Enat, generateTokens, type NoiseSource, type StepRecord } from 'tessera';
+import {
+  type Enat,
+  type EnatPrediction,
+  type EnatSession,
+  generateTokens,
+  type NoiseSource,
+  type StepRecord,
+} from 'tessera';
 import type { Output } from '../compare.ts';
 import type { CaseContext, Runner } from '../runner.ts';
 import { enatModel, scatterFeatures } from './enat-model.ts';
+import { allLogits, autonatModel, isAutonat } from './nat-model.ts';
 
 interface PerStep {
   guidanceScale: number[];
@@ -19,7 +27,7 @@ function strategyOf(context: CaseContext): Strategy {
   const perStep = context.param('perStep') as unknown as PerStep;
   return parseStrategy({
     numSteps: context.param<number>('numSteps'),
-    remask: 'sort',
+    remask: (context.param('remaskRule') as { type: 'sort' | 'threshold' }).type,
     keepProgress: false,
     sampleTemperatureFloor: context.optional<number>('samplingTemperatureFloor') ?? 1e-6,
     steps: perStep.guidanceScale.map((w, i) => ({
@@ -43,7 +51,26 @@ function recordedNoise(context: CaseContext): NoiseSource {
   };
 }
 
-export const natGenerate: Runner = (context) => {
+export const natGenerate: Runner = (context) => (isAutonat(context) ? generateAutonat(context) : generateEnat(context));
+
+function generateAutonat(context: CaseContext): Record<string, Output> {
+  const model = autonatModel(context);
+  const labels = context.tensor('labels').flatten();
+  const [stepIds, logitsCond, logitsNull] = [new Map(), new Map(), new Map()] as Map<string, Output>[];
+  const maskCountIn: number[] = [];
+  const observe = ({ step, input }: StepRecord): void => {
+    const key = String(step);
+    maskCountIn.push(input.firstCount);
+    stepIds!.set(key, keep(input.tokens.detach()));
+    logitsCond!.set(key, keep(allLogits(model, input.tokens, labels)));
+    logitsNull!.set(key, keep(allLogits(model, input.tokens, labels.fullLike(model.nullLabel))));
+  };
+  const options = { strategy: strategyOf(context), labels: labels.toNumbers(), noise: recordedNoise(context), observe };
+  const finalIds = generateTokens(model, options);
+  return { stepIds: stepIds!, logitsCond: logitsCond!, logitsNull: logitsNull!, maskCountIn, finalIds };
+}
+
+function generateEnat(context: CaseContext): Record<string, Output> {
   const model = enatModel(context);
   const labels = context.tensor('labels').flatten();
   const outputs = {
@@ -53,38 +80,39 @@ export const natGenerate: Runner = (context) => {
     featCond: new Map<string, Output>(),
   };
   const maskCountIn: number[] = [];
+  const nulls = model.startSession(labels.fullLike(model.nullLabel), false);
   // A step frees what was made in it, so what is compared later is kept.
   const observe = (record: StepRecord): void => {
     const key = String(record.step);
     maskCountIn.push(record.input.masked!.size(1));
-    const feat = wholeFeatures(model, record, 0);
+    const feat = wholeFeatures(model, record);
+    // A generation leaves out what it does not need of the unconditional branch: here it runs on its own.
+    const { maskedFeatures } = nulls.predict({ ...record.input, masked: record.input.masked! }, 'done');
+    const nullFeat = featuresOf(model, record.input.masked!, maskedFeatures, nulls, labels.size(0));
     outputs.stepIds.set(key, keep(record.input.tokens.detach()));
     outputs.featCond.set(key, keep(feat));
     outputs.logitsCond.set(key, keep(model.head(feat)));
-    outputs.logitsNull.set(key, keep(nullLogits(model, record, labels)));
+    outputs.logitsNull.set(key, keep(model.head(nullFeat)));
   };
   const options = { strategy: strategyOf(context), labels: labels.toNumbers(), noise: recordedNoise(context), observe };
-  return { ...outputs, maskCountIn, finalIds: generateTokens(model, options) };
-};
-
-/** Features of all positions, [B, L, D], of the conditional (0) or the unconditional (1) branch. */
-function wholeFeatures(model: Enat, record: StepRecord, branch: 0 | 1): Tensor {
-  const batch = record.cond.size(0);
-  const rows = (x: Tensor): Tensor => x.narrow(0, branch * batch, batch);
-  const { visible } = record.session;
-  return scatterFeatures(
-    model.seqLen,
-    [record.input.masked, rows(record.maskedFeatures)],
-    [visible && rows(visible.positions), visible && rows(visible.features)],
-  );
+  const finalIds = generateTokens(model, options);
+  nulls.dispose();
+  return { ...outputs, maskCountIn, finalIds };
 }
 
-/** Logits of the unconditional branch; where the generation skipped it, nothing is visible yet and it is run here. */
-function nullLogits(model: Enat, record: StepRecord, labels: Tensor): Tensor {
-  if (record.uncond !== undefined) return model.head(wholeFeatures(model, record, 1));
-  const { masked, tokens } = record.input;
-  const conditioning = model.condition(labels.fullLike(model.nullLabel));
-  return model.head(model.forward({ tokens, masked: masked!, conditioning }).masked);
+/** Features of all positions, [B, L, D], of the conditional branch. */
+function wholeFeatures(model: Enat, { input, prediction, session }: StepRecord): Tensor {
+  const { maskedFeatures } = prediction as EnatPrediction;
+  return featuresOf(model, input.masked!, maskedFeatures, session as EnatSession, prediction.cond.size(0));
+}
+
+function featuresOf(model: Enat, masked: Tensor, features: Tensor, { visible }: EnatSession, batch: number): Tensor {
+  const rows = (x: Tensor): Tensor => x.narrow(0, 0, batch);
+  return scatterFeatures(
+    model.seqLen,
+    [masked, rows(features)],
+    [visible && rows(visible.positions), visible && rows(visible.features)],
+  );
 }
 
 export const natScheduleTable: Runner = (context) => {

@@ -5,24 +5,14 @@
 
 import { cat, keep, noGrad, scope, type Tensor } from '@tessera/torch';
 import type { Enat, EnatState } from './enat.ts';
+import type { MaskedSession, SessionPrediction, SessionTokens } from './family.ts';
 
-/** Tokens of a step: what `EnatInput` wants but for the state. */
-export interface SessionTokens {
-  tokens: Tensor;
-  masked: Tensor;
-  fresh: Tensor | undefined;
-}
-
-export interface SessionPrediction {
-  /** Logits of the masked positions: [B, M, V]. */
-  cond: Tensor;
-  /** The same for the null label, where guidance was asked for. */
-  uncond: Tensor | undefined;
+export interface EnatPrediction extends SessionPrediction {
   /** Features of the masked tokens: [B, M, D], or [2B, M, D] where both branches ran, the conditional first. */
   maskedFeatures: Tensor;
 }
 
-export class EnatSession {
+export class EnatSession implements MaskedSession {
   private readonly model: Enat;
   private readonly batch: number;
   private readonly conditioning: Tensor; // [blocks, B or 2B, 1, 8D]
@@ -48,43 +38,37 @@ export class EnatSession {
     return this.state;
   }
 
-  /**
-   * Predicts the masked tokens. The result belongs to the caller's scope, the state to the session.
-   *
-   * @param guidance `now`: the unconditional logits are wanted; `later`: only its state is, for a coming step; `done`:
-   *   no coming step wants it
-   */
-  predict(input: SessionTokens, guidance: 'now' | 'later' | 'done'): SessionPrediction {
+  predict(input: SessionTokens, guidance: 'now' | 'later' | 'done'): EnatPrediction {
     // With nothing visible there is no state to keep, so a branch whose logits are not wanted need not run.
     const nothingVisible = input.fresh === undefined && this.state === undefined;
-    const both = guidance === 'now' || (guidance === 'later' && !nothingVisible);
-    return noGrad(() => this.run(input, both, guidance === 'now'));
+    const wantsUncond = guidance === 'now';
+    const both = wantsUncond || (guidance === 'later' && !nothingVisible);
+    return noGrad(() => this.run(input, both, wantsUncond));
   }
 
-  private run(input: SessionTokens, both: boolean, wantUncond: boolean): SessionPrediction {
-    const { model, batch } = this;
-    const rows = both ? 2 * batch : batch;
-    const twice = (x: Tensor): Tensor => (both ? cat([x, x]) : x);
-    const { masked, state } = model.forward({
-      tokens: twice(input.tokens),
-      masked: twice(input.masked),
-      fresh: input.fresh === undefined ? undefined : twice(input.fresh),
-      reused: this.reusedRows(rows),
-      conditioning: this.conditioning.narrow(1, 0, rows),
+  /** The encoder runs where a state is wanted, the decoder where logits are. */
+  private run(input: SessionTokens, both: boolean, wantsUncond: boolean): EnatPrediction {
+    const { model, batch, conditioning } = this;
+    const encoded = both ? 2 * batch : batch;
+    const decoded = wantsUncond ? 2 * batch : batch;
+    const twice = (x: Tensor, rows: number): Tensor => (rows > batch ? cat([x, x]) : x);
+    const state = model.encode({
+      tokens: twice(input.tokens, encoded),
+      fresh: input.fresh === undefined ? undefined : twice(input.fresh, encoded),
+      reused: rowsOf(this.state, encoded),
+      conditioning: conditioning.narrow(1, 0, encoded),
     });
+    const maskedFeatures = model.decode(
+      { masked: twice(input.masked, decoded), conditioning: conditioning.narrow(1, 0, decoded) },
+      rowsOf(state, decoded),
+    );
     this.replaceState(state);
-    const logits = model.head(both && !wantUncond ? masked.narrow(0, 0, batch) : masked);
+    const logits = model.head(maskedFeatures);
     return {
       cond: logits.narrow(0, 0, batch),
-      uncond: wantUncond ? logits.narrow(0, batch, batch) : undefined,
-      maskedFeatures: masked,
+      uncond: wantsUncond ? logits.narrow(0, batch, batch) : undefined,
+      maskedFeatures,
     };
-  }
-
-  private reusedRows(rows: number): EnatState | undefined {
-    const { state } = this;
-    if (state === undefined) return undefined;
-    return { positions: state.positions.narrow(0, 0, rows), features: state.features.narrow(0, 0, rows) };
   }
 
   private replaceState(next: EnatState | undefined): void {
@@ -102,4 +86,10 @@ export class EnatSession {
     this.replaceState(undefined);
     this.conditioning.dispose();
   }
+}
+
+/** The first rows of a state. */
+function rowsOf(state: EnatState | undefined, rows: number): EnatState | undefined {
+  if (state === undefined) return undefined;
+  return { positions: state.positions.narrow(0, 0, rows), features: state.features.narrow(0, 0, rows) };
 }
