@@ -19,6 +19,8 @@ struct Instance {
   HandleTable table;
   /** Process groups and what belongs to them (c10d.h), made on first use. */
   std::shared_ptr<void> distributed;
+  /** Streams, events and graphs (cuda.cpp), made on first use. */
+  std::shared_ptr<void> cuda;
 };
 
 /** A JavaScript exception is already pending: unwind and let it be. */

@@ -52,6 +52,7 @@ const LOOK = 1;
 export class ProcessGroup {
   readonly #setting: GroupSetting;
   #isOpen = true;
+  #compared = 0;
 
   /** Not for users: see initProcessGroup and newGroup. */
   constructor(setting: GroupSetting) {
@@ -174,6 +175,9 @@ export class ProcessGroup {
     const label = [kind, ...tensors.slice(0, 1).map((tensor) => tensor.describe())].join(' ');
     const native = addon();
     const { handle } = this;
+    if (tensors.length === 1 && !guarded(kind, () => native.isContiguous(tensors[0]!.handle))) {
+      throw refused(kind, `the tensor is a view in another order: call contiguous() first (${tensors[0]!.describe()})`);
+    }
     if (this.#setting.checkCollectives) this.#compare(kind, `${label} ${reduction} ${root}`, timeoutMs);
     const [input, output] = tensors.map((tensor) => tensor.handle);
     let work: number;
@@ -218,8 +222,8 @@ export class ProcessGroup {
   /** Every rank writes what it is about to do and reads what the others are: for finding mistakes, since it costs time. */
   #compare(kind: string, signature: string, timeoutMs: number): void {
     const { store, name, ranks, worldRank } = this.#setting;
-    const sequence = addon().groupSequence(this.handle) + 1;
-    const key = (rank: number) => `check/${name}/${sequence}/${rank}`;
+    const sequence = ++this.#compared;
+    const key = (rank: number) => `compare/${name}/${sequence}/${rank}`;
     store.set(key(worldRank), signature);
     const end = performance.now() + timeoutMs;
     const others = new Map<number, string>();
