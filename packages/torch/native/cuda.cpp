@@ -64,6 +64,7 @@ c10::DeviceIndex deviceAt(const Arguments& a, size_t i) {
     throw std::runtime_error("there is no device cuda:" + std::to_string(index) + ", only " +
                              std::to_string(c10::cuda::device_count()));
   }
+  at::globalContext().lazyInitDevice(at::kCUDA);  // without it the allocator has no statistics
   return static_cast<c10::DeviceIndex>(index);
 }
 
@@ -105,8 +106,6 @@ napi_value cudaSynchronize(Arguments& a) {
 napi_value cudaMemory(Arguments& a) {
   const c10::DeviceIndex device = deviceAt(a, 0);
   const c10::cuda::CUDAGuard guard(device);
-  C10_CUDA_CHECK(cudaFree(nullptr));  // makes the context, without which the allocator has no statistics
-  c10::cuda::CUDACachingAllocator::init(c10::cuda::device_count());
   const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device);
   size_t free = 0;
   size_t total = 0;

@@ -48,6 +48,8 @@ export interface GroupSetting {
 const REDUCTIONS = new Set(['sum', 'avg', 'max', 'min', 'product']);
 /** Milliseconds between two looks while collectives are compared. */
 const LOOK = 1;
+/** Characters of a failure that the other ranks are told. */
+const LONGEST_NOTE = 400;
 
 export class ProcessGroup {
   readonly #setting: GroupSetting;
@@ -153,7 +155,8 @@ export class ProcessGroup {
     try {
       return body();
     } catch (error) {
-      throw this.#explain(operation, operation, this.timeoutMs, error);
+      const sequence = addon().groupSequence(this.handle);
+      throw this.#explain(operation, operation, sequence, this.timeoutMs, error);
     }
   }
 
@@ -197,13 +200,13 @@ export class ProcessGroup {
       return result;
     };
     const polled = tensors[0] === undefined ? false : tensors[0].device !== 'cpu';
-    return new Work<T>(work, polled, finish, (error) => this.#explain(kind, label, timeoutMs, error));
+    const sequence = native.groupSequence(handle);
+    return new Work<T>(work, polled, finish, (error) => this.#explain(kind, label, sequence, timeoutMs, error));
   }
 
-  #explain(operation: string, label: string, timeoutMs: number, error: unknown): Error {
+  #explain(operation: string, label: string, sequence: number, timeoutMs: number, error: unknown): Error {
     const { store, signKey, ranks, worldRank, windowMs, name } = this.#setting;
     const native = addon();
-    const sequence = native.groupSequence(this.handle);
     let signs: string[];
     try {
       signs = native.rollCall(store.handle, ranks.map(signKey), windowMs);
@@ -215,7 +218,9 @@ export class ProcessGroup {
       ...{ operation, group: name, ranks, rank: worldRank, sequence, label, signs, windowMs, timeoutMs },
       cause: error,
     });
-    native.groupNote(this.handle, `failed: ${failure.message}`);
+    // One line of the sign, and no novel where the failures of many ranks quote one another.
+    const told = failure.message.replace(/\s*\n\s*/g, ' ').slice(0, LONGEST_NOTE);
+    native.groupNote(this.handle, `failed: ${told}`);
     return failure;
   }
 
@@ -233,7 +238,7 @@ export class ProcessGroup {
         if (other !== undefined) others.set(rank, other);
       }
       if (others.size === ranks.length) break;
-      if (performance.now() > end) throw this.#explain(kind, signature, timeoutMs, new Error('timed out'));
+      if (performance.now() > end) throw this.#explain(kind, signature, sequence, timeoutMs, new Error('timed out'));
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOOK);
     }
     const different = ranks.filter((rank) => others.get(rank) !== signature);
