@@ -3,8 +3,8 @@
 import { enatStrategy, type Strategy } from '@tessera/schedule';
 import { noGrad, scope } from '@tessera/torch';
 import type { RgbImage } from '../data/image.ts';
-import type { Enat } from '../models/enat.ts';
-import type { LlamaGenVq } from '../tokenizers/llamagen-vq.ts';
+import type { GeneratorModel } from '../models/family.ts';
+import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { decodeTokens } from './decode-tokens.ts';
 import { generateTokens } from './masked-generation.ts';
 import { philoxNoise } from './noise-source.ts';
@@ -15,8 +15,8 @@ export function smallModelStrategy(): Strategy {
 }
 
 export interface ClassGridOptions {
-  model: Enat;
-  tokenizer: LlamaGenVq;
+  model: GeneratorModel;
+  tokenizer: Tokenizer;
   perClass: number;
   seed: number;
   strategy?: Strategy;

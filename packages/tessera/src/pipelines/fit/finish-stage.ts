@@ -1,8 +1,8 @@
 /** The last stage of a fit: the model folder, samples with a grid and a reveal, the report. */
 
 import { join } from 'node:path';
-import type { Enat } from '../../models/enat.ts';
-import type { LlamaGenVq } from '../../tokenizers/llamagen-vq.ts';
+import type { GeneratorModel } from '../../models/family.ts';
+import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
 import { smallModelStrategy } from '../class-grid.ts';
 import type { PipelineEvent } from '../events.ts';
 import { writeModelFolder } from '../model-folder.ts';
@@ -16,8 +16,8 @@ const SAMPLES_PER_CLASS = 8;
 
 export async function* finishStage(
   { out, plan, shippedSamples, signal }: StageContext,
-  tokenizer: LlamaGenVq,
-  model: Enat,
+  tokenizer: Tokenizer,
+  model: GeneratorModel,
 ): AsyncGenerator<PipelineEvent, Record<string, unknown>> {
   yield { kind: 'stage', stage: 'finish', message: 'writing the model, samples and the report' };
   const path = join(out, 'model');

@@ -1,8 +1,8 @@
 /** The generator of a fit: an ENAT on the tokens, by the plan. */
 
 import { join } from 'node:path';
-import type { Enat } from '../../models/enat.ts';
-import type { LlamaGenVq } from '../../tokenizers/llamagen-vq.ts';
+import type { GeneratorModel } from '../../models/family.ts';
+import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
 import { resolveTrainingConfig } from '../../training/config.ts';
 import type { PipelineEvent } from '../events.ts';
 import { trainGenerator } from '../train-generator.ts';
@@ -12,14 +12,15 @@ import type { FitTokens } from './tokens-stage.ts';
 /** Returns the averaged network, owned by the caller. */
 export async function* generatorStage(
   { out, plan, signal }: StageContext,
-  tokenizer: LlamaGenVq,
+  tokenizer: Tokenizer,
   tokens: FitTokens,
-): AsyncGenerator<PipelineEvent, Enat> {
+): AsyncGenerator<PipelineEvent, GeneratorModel> {
   const { config, task, training } = plan.generator;
   yield { kind: 'stage', stage: 'generator', message: `training an ENAT on ${tokens.train.numRows} images` };
   return yield* trainGenerator({
     run: join(out, 'generator'),
     stage: 'generator',
+    family: 'enat',
     config,
     task,
     training: resolveTrainingConfig(training, 'the plan of the generator'),

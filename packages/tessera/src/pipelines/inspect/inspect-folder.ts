@@ -26,7 +26,7 @@ export async function inspectFolder(path: string): Promise<Inspection> {
 }
 
 function inspectModel(path: string): ModelInspection {
-  const { family, imageSize, config, tokenizerConfig, classes, strategy } = readModelFolder(path);
+  const { family, imageSize, config, tokenizerFamily, tokenizerConfig, classes, strategy } = readModelFolder(path);
   const weights = [join(path, 'model.safetensors'), join(path, 'tokenizer', 'model.safetensors')].map(
     (file) => inspectFile(file).totals,
   );
@@ -36,8 +36,8 @@ function inspectModel(path: string): ModelInspection {
     path,
     family,
     imageSize,
-    config,
-    tokenizer: tokenizerConfig,
+    config: { ...config },
+    tokenizer: { family: tokenizerFamily, ...tokenizerConfig },
     numParameters: { model: weights[0]!.elements, tokenizer: weights[1]!.elements },
     byteLength: weights[0]!.byteLength + weights[1]!.byteLength,
     classes,
