@@ -45,6 +45,7 @@ export interface DistributedAddon {
   workWatch(work: number, done: () => void): void;
   distributedClose(): void;
   hasNccl(): boolean;
+  isContiguous(tensor: number): boolean;
   reducerOpen(
     group: number,
     parameters: readonly number[],
