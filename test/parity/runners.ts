@@ -4,7 +4,18 @@ import type { GoldenCase, GoldenFolder } from './golden-set.ts';
 import type { Runner } from './runner.ts';
 import { enatReuseChain, enatReuseSameMask, natForward } from './runners/enat-forward.ts';
 import { enatTrainLoss, natMaskCount } from './runners/enat-train.ts';
-import { centerCropRunner } from './runners/images.ts';
+import {
+  bicubicResize,
+  centerCropRunner,
+  cropBox,
+  extractCodes,
+  hashImageRunner,
+  pixelNormalize,
+  pixelToUint8,
+  randomCropRunner,
+  tenCropOffsets,
+  tenCropRunner,
+} from './runners/images.ts';
 import { vqCodec, vqQuantizer, vqStateDictShapes } from './runners/llamagen-vq.ts';
 import { natCheckpointResume } from './runners/nat-checkpoint.ts';
 import { natGenerate, natScheduleTable } from './runners/nat-generate.ts';
@@ -30,6 +41,15 @@ const RUNNERS: Record<string, Entry> = {
   'state-dict-shapes': { run: vqStateDictShapes, networks: ['llamagen-vq'] },
   'nat-checkpoint-resume': { run: natCheckpointResume, networks: ['enat'] },
   'center-crop': { run: centerCropRunner },
+  'crop-box': { run: cropBox },
+  'ten-crop': { run: tenCropRunner },
+  'ten-crop-offsets': { run: tenCropOffsets },
+  'random-crop': { run: randomCropRunner },
+  'pixel-normalize': { run: pixelNormalize },
+  'pixel-to-uint8': { run: pixelToUint8 },
+  'bicubic-resize': { run: bicubicResize },
+  'hash-image': { run: hashImageRunner },
+  'extract-codes': { run: extractCodes },
 };
 
 export function runnerOf(kind: string): Runner | undefined {

@@ -1,4 +1,4 @@
-export { centerCrop } from './data/center-crop.ts';
+export { applySteps, type CropStep, centerCrop, centerCropSteps } from './data/center-crop.ts';
 export {
   type AnimationOptions,
   animatedGif,
@@ -8,6 +8,14 @@ export {
   gridImage,
   gridPng,
 } from './data/contact-sheet.ts';
+export {
+  fiveCropOffsets,
+  mirror,
+  type RandomCropOptions,
+  randomCrop,
+  tenCrop,
+  tenCropSide,
+} from './data/crops.ts';
 export { DataError, type DataErrorCode } from './data/data-error.ts';
 export { emojiClassNames } from './data/emoji/classes.ts';
 export type { IconSetInfo } from './data/emoji/icon-sets.ts';
@@ -23,6 +31,7 @@ export {
   splitHeldOut,
 } from './data/image-folder.ts';
 export { type LoadedImages, type LoadOptions, loadImages } from './data/load-images.ts';
+export { resizeBicubic, toLevels } from './data/output-pixels.ts';
 export { type ResizeFilter, resizeImage } from './data/resize.ts';
 export {
   TokenDataset,
@@ -30,6 +39,7 @@ export {
   TokenDatasetWriter,
   type TokenRows,
 } from './data/token-dataset.ts';
+export { type ImageRecipe, imageVariants, recipeSchema, variantsPerImage } from './data/variants.ts';
 export {
   Enat,
   type EnatConfig,
@@ -48,7 +58,7 @@ export { initialise, Module, ParameterBuilder, type ParameterSource } from './nn
 export { loadModule, StateDictError } from './nn/state-dict.ts';
 export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy.ts';
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
-export { decodeTokens, encodePixels } from './pipelines/decode-tokens.ts';
+export { decodeTokens, encodePixels, imageBatch } from './pipelines/decode-tokens.ts';
 export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
 export { type FitImages, loadFitImages } from './pipelines/fit/images.ts';
 export { type FitOptions, fit } from './pipelines/fit.ts';
@@ -83,7 +93,7 @@ export { type SetupOptions, setup } from './pipelines/setup.ts';
 export { type TokenizeOptions, tokenize } from './pipelines/tokenize.ts';
 export { type TrainOptions, train } from './pipelines/train.ts';
 export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';
-export { LlamaGenVq } from './tokenizers/llamagen-vq.ts';
+export { LlamaGenVq, toNetworkRange } from './tokenizers/llamagen-vq.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
 export { TokenizerError, type TokenizerErrorCode } from './tokenizers/tokenizer-error.ts';
 export type { Probe } from './tokenizers/vq-blocks.ts';
