@@ -13,6 +13,7 @@ export {
   type TensorEntry,
 } from './safetensors/read.ts';
 export { encodeSafetensors, safetensorsChunks, type TensorToWrite } from './safetensors/write.ts';
+export { type TarEntry, tarEntries } from './tar/read.ts';
 export { intactLength, readEvents, type TfEvent, type TfValue } from './tfevents/read.ts';
 export { type EventImage, encodeFileVersionEvent, encodeImageEvent, encodeScalarEvent } from './tfevents/write.ts';
 export { readTorchCheckpoint, type TorchReadOptions } from './torch/checkpoint.ts';
