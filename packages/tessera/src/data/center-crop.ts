@@ -13,6 +13,9 @@ export type CropStep =
   | readonly [filter: 'box' | 'bicubic', width: number, height: number]
   | readonly [cut: 'crop', x: number, y: number, width: number, height: number];
 
+/** A line of one pixel's height, a few bytes as a file, would become gigabytes. */
+const MAX_RESIZED_PIXELS = 2 ** 28;
+
 /** The middle `size` × `size` pixels of the image, resized so that its short side is `size`. */
 export function centerCrop(image: RgbImage, size: number): RgbImage {
   return applySteps(image, centerCropSteps(image.width, image.height, size));
@@ -37,7 +40,14 @@ export function shrinkSteps(width: number, height: number, size: number): CropSt
     steps.push(['box', w, h]);
   }
   const scale = size / Math.min(w, h);
-  return [...steps, ['bicubic', roundHalfToEven(w * scale), roundHalfToEven(h * scale)]];
+  const [wide, high] = [roundHalfToEven(w * scale), roundHalfToEven(h * scale)];
+  if (wide * high > MAX_RESIZED_PIXELS) {
+    throw new DataError(
+      'IMAGE_TOO_LARGE',
+      `Expected a picture that is not much longer than wide, got ${width}×${height}: ${wide}×${high} to crop ${size} from.`,
+    );
+  }
+  return [...steps, ['bicubic', wide, high]];
 }
 
 export function applySteps(image: RgbImage, steps: readonly CropStep[]): RgbImage {

@@ -33,6 +33,8 @@ export interface DecodeOptions {
   orientation?: 'ignore' | 'apply';
   /** Larger pictures are refused before they are decoded. */
   maxPixels?: number;
+  /** What errors call bytes that come from no file of their own. */
+  name?: string;
 }
 
 /** About 10,000 × 10,000: 300 MB decoded. (Pillow warns from 89 million on.) */
@@ -44,7 +46,7 @@ export const imageFormats = ['jpeg', 'png', 'gif', 'webp', 'heif', 'tiff'] as co
 /** Decodes a file (by path) or the bytes of one. */
 export async function decodeImage(source: string | Uint8Array, options: DecodeOptions = {}): Promise<RgbImage> {
   const { alpha = 'drop', orientation = 'ignore', maxPixels = DEFAULT_MAX_PIXELS } = options;
-  const where = typeof source === 'string' ? source : `the given ${source.length} bytes`;
+  const where = options.name ?? (typeof source === 'string' ? source : `the given ${source.length} bytes`);
   const bytes = typeof source === 'string' ? await readBytes(source) : source;
   if (bytes.length === 0) throw new DataError('IMAGE_EMPTY', `Expected an image in ${where}, got an empty file.`);
 
