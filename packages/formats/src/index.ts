@@ -3,7 +3,7 @@ export { crc32, crc32c } from './crc.ts';
 export * from './dtype.ts';
 export { FormatError, type FormatPlace } from './format-error.ts';
 export { type NpyHeader, readNpyHeader } from './npy/header.ts';
-export { encodeNpy, type NpyArray, readNpy } from './npy/npy.ts';
+export { encodeNpy, encodeNpyHeader, type NpyArray, readNpy } from './npy/npy.ts';
 export { encodeNpz, type NpzArchive, type NpzWriteOptions, npzChunks, readNpz } from './npy/npz.ts';
 export { readPngText, withPngText } from './png/text.ts';
 export {

@@ -21,7 +21,13 @@ export type DataErrorCode =
   | 'SHEET_BAD_IMAGES'
   | 'TOKENS_MISSING'
   | 'TOKENS_BROKEN'
-  | 'TOKENS_RANGE';
+  | 'TOKENS_RANGE'
+  | 'TOKENS_SIZE'
+  | 'TOKENS_CODEBOOK'
+  | 'TOKENS_CLASSES'
+  | 'TOKENS_UNLIKE'
+  | 'TOKENS_WEIGHTS'
+  | 'TOKENIZE_PLAN';
 
 export class DataError extends Error {
   readonly code: DataErrorCode;
