@@ -22,6 +22,7 @@ export type { IconSetInfo } from './data/emoji/icon-sets.ts';
 export { type EmojiSummary, type RenderEmojiOptions, renderEmoji } from './data/emoji/render-emoji.ts';
 export { type DecodeOptions, decodeImage, type RgbImage } from './data/image.ts';
 export {
+  byteOrder,
   type ImageFolder,
   type ImageItem,
   openImageFolder,
@@ -30,6 +31,8 @@ export {
   scanImageFolder,
   splitHeldOut,
 } from './data/image-folder.ts';
+export { ImagePool, type PoolOptions, type PreparedImage, type PrepareOptions } from './data/image-pool.ts';
+export { openImageSource, type SourceOptions } from './data/image-source.ts';
 export { type LoadedImages, type LoadOptions, loadImages } from './data/load-images.ts';
 export { resizeBicubic, toLevels } from './data/output-pixels.ts';
 export { type ResizeFilter, resizeImage } from './data/resize.ts';
@@ -39,6 +42,18 @@ export {
   TokenDatasetWriter,
   type TokenRows,
 } from './data/token-dataset.ts';
+export { LlamaGenTokens, LlamaGenWriter } from './data/tokens/llamagen-tree.ts';
+export { MixedTokens, type MixOptions } from './data/tokens/mixed-tokens.ts';
+export { NAT_BATCH, NatNpyTokens, NatNpyWriter, natRow } from './data/tokens/nat-npy.ts';
+export {
+  type NeededTokens,
+  type OpenedTokens,
+  type OpenTokensOptions,
+  openStoredTokens,
+  openTokens,
+  requireTokens,
+} from './data/tokens/open-tokens.ts';
+export { StoredTokens, type TokensToWrite, type TokenWriter } from './data/tokens/token-rows.ts';
 export { type ImageRecipe, imageVariants, recipeSchema, variantsPerImage } from './data/variants.ts';
 export {
   Enat,
@@ -58,6 +73,7 @@ export { initialise, Module, ParameterBuilder, type ParameterSource } from './nn
 export { loadModule, StateDictError } from './nn/state-dict.ts';
 export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy.ts';
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
+export { type ConvertOptions, convertTokens } from './pipelines/convert-tokens.ts';
 export { decodeTokens, encodePixels, imageBatch } from './pipelines/decode-tokens.ts';
 export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
 export { type FitImages, loadFitImages } from './pipelines/fit/images.ts';
@@ -90,11 +106,23 @@ export {
 export { type SampleOptions, sample, sampleModel } from './pipelines/sample.ts';
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
+export { encodePictures } from './pipelines/tokenize/encode-share.ts';
+export { LAYOUTS, type Layout } from './pipelines/tokenize/layouts.ts';
+export { parseShare, shareOfRank, type WorkShare } from './pipelines/tokenize/work-share.ts';
 export { type TokenizeOptions, tokenize } from './pipelines/tokenize.ts';
 export { type TrainOptions, train } from './pipelines/train.ts';
 export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';
 export { LlamaGenVq, toNetworkRange } from './tokenizers/llamagen-vq.ts';
+export {
+  type MaskgitConfig,
+  type MaskgitConfigInput,
+  maskgitConfigSchema,
+  maskgitPreset,
+} from './tokenizers/maskgit-config.ts';
+export { MaskgitVqgan } from './tokenizers/maskgit-vqgan.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
+export { TOKENIZERS, type TokenizerFamily, type TokenizerFamilyName, tokenizerPresets } from './tokenizers/registry.ts';
+export { Tokenizer } from './tokenizers/tokenizer.ts';
 export { TokenizerError, type TokenizerErrorCode } from './tokenizers/tokenizer-error.ts';
 export type { Probe } from './tokenizers/vq-blocks.ts';
 export {

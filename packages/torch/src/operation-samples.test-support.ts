@@ -283,6 +283,7 @@ const networks: Sample[] = [
   [() => T.leakyRelu(a(), 0.1), [1, -0.2, 4]],
   [() => T.gelu(a(), { approximate: 'tanh' }), A.map(geluTanh)],
   [() => T.silu(a()), A.map((v) => v * sigmoid(v))],
+  [() => T.silu_(a()), A.map((v) => v * sigmoid(v))],
   [() => T.sigmoid(a()), A.map(sigmoid)],
   [() => T.softplus(a()), A.map((v) => Math.log1p(Math.exp(v)))],
   [() => T.softmax(f([0, LN3]), 0), [0.25, 0.75]],

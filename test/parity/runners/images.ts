@@ -1,12 +1,16 @@
 /** Image preparation and what becomes of decoded pixels, bit for bit. */
 
-import { fromTypedArray, noGrad, type Tensor } from '@tessera/torch';
+import { fromTypedArray, noGrad, type Tensor, tensor } from '@tessera/torch';
 import {
+  byteOrder,
   centerCrop,
   centerCropSteps,
+  encodePictures,
   fiveCropOffsets,
   imageBatch,
   imageVariants,
+  NAT_BATCH,
+  natRow,
   type RgbImage,
   randomCrop,
   recipeSchema,
@@ -15,11 +19,12 @@ import {
   tenCropSide,
   toLevels,
   toNetworkRange,
+  variantsPerImage,
 } from 'tessera';
 import type { Json } from '../golden-set.ts';
-import { hashImage } from '../hash-image.ts';
 import type { CaseContext, Runner } from '../runner.ts';
 import { vqModel } from './llamagen-vq.ts';
+import { maskgitModel } from './maskgit-vq.ts';
 
 export const centerCropRunner: Runner = (context) => {
   const size = context.param<number>('size');
@@ -93,18 +98,6 @@ export const bicubicResize: Runner = (context) => {
   return { image: resizeBicubic(context.tensor('image'), height!, width!) };
 };
 
-/** Pictures by rule, in the LlamaGen tokenizer's range. */
-export const hashImageRunner: Runner = (context) => {
-  const { rule, height, width } = context.golden.params as { rule: string; height: number; width: number };
-  const pictures = context
-    .param<number[]>('salts')
-    .map((salt) => hashImage({ imageRule: rule, height, width, salt }, context.reader.folder.rules).data);
-  const images = fromTypedArray(new Uint8Array(Buffer.concat(pictures)), [pictures.length, height, width, 3])
-    .permute([0, 3, 1, 2])
-    .to('float32');
-  return { images: images.div(127.5).sub(1) };
-};
-
 /** LlamaGen's files of one image: all its pictures in one row. */
 export const extractCodes: Runner = (context) => {
   const size = context.param<number>('imageSize');
@@ -121,8 +114,46 @@ export const extractCodes: Runner = (context) => {
   return { codes: codes.unsqueeze(0), label: [context.param<number>('label')] };
 };
 
+/**
+ * AutoNAT's and ENAT's table: images by class folder in sorted order, batches followed by their mirror images. The rows
+ * are placed by the same rule as in the file that the layout writes (data/tokens/nat-npy.ts, tested there).
+ */
+export const extractTokens: Runner = (context) => {
+  const size = context.param<number>('size');
+  if (context.param<number>('batchSize') !== NAT_BATCH) return undefined;
+  const images = context.tensors('images');
+  const paths = [...images.keys()].sort(byteOrder);
+  const folderOf = (path: string): string => path.split('/').at(-2)!;
+  const classes = [...new Set(paths.map(folderOf))].sort(byteOrder);
+  const variants = context.param<boolean>('horizontalFlipRows') ? 'flip' : 'plain';
+  const recipe = recipeSchema.parse({ size, variants });
+  const pictures = variantsPerImage(recipe);
+  const model = maskgitModel(context);
+  const rows: number[][] = [];
+  for (const [i, path] of paths.entries()) {
+    const tokens = encodePictures(model, imageVariants(rgbOf(images.get(path)!), recipe), size);
+    const length = tokens.length / pictures;
+    for (let p = 0; p < pictures; p++) {
+      const row = [classes.indexOf(folderOf(path)), ...tokens.subarray(p * length, (p + 1) * length)];
+      rows[natRow(i, p, pictures, paths.length)] = row;
+    }
+  }
+  model.dispose();
+  return {
+    table: tensor(rows, 'int64'),
+    classIds: tensor(
+      rows.map(([label]) => label!),
+      'int64',
+    ),
+  };
+};
+
 function rgbImage(context: CaseContext): RgbImage {
-  const image = context.tensor('image'); // [Y, X, 3] uint8
+  return rgbOf(context.tensor('image'));
+}
+
+/** image — [Y, X, 3] uint8. */
+function rgbOf(image: Tensor): RgbImage {
   const [height, width] = image.shape as [number, number, number];
   return { width, height, data: image.toTypedArray() as Uint8Array };
 }

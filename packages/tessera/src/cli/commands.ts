@@ -1,6 +1,7 @@
 /** The commands, in the order in which help lists them. */
 
 import type { Command } from './command.ts';
+import { convertCommand } from './commands/convert.ts';
 import { demoCommand } from './commands/demo.ts';
 import { fitCommand } from './commands/fit.ts';
 import { inspectCommand } from './commands/inspect.ts';
@@ -15,6 +16,7 @@ export const COMMANDS: readonly Command[] = [
   sampleCommand,
   inspectCommand,
   tokenizeCommand,
+  convertCommand,
   trainCommand,
   setupCommand,
 ];

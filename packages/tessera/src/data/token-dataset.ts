@@ -11,7 +11,18 @@
  */
 
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { readSafetensorsHeader, safetensorsChunks, type TensorEntry } from '@tessera/formats';
 import { type FileByteReader, openFile, withFile } from '@tessera/formats/node';
@@ -47,6 +58,10 @@ const descriptionSchema = strictConfig({
     .max(1 << 30),
   /** Class names by label. */
   classes: z.array(z.string()).min(1),
+  /** Pixels of a picture's side. */
+  imageSize: z.int().min(1).optional(),
+  /** Of the images, the tokenizer and the settings, where `tessera tokenize` made it. */
+  madeFrom: z.string().optional(),
   shards: z.array(
     strictConfig({
       file: z.string().refine((file) => basename(file) === file, { message: 'expected a plain file name' }),
@@ -79,17 +94,7 @@ export class TokenDataset extends StoredTokens {
   }
 
   static open(path: string): TokenDataset {
-    const file = join(path, DESCRIPTION);
-    if (!existsSync(file)) {
-      throw new DataError('TOKENS_MISSING', `${path} is no token data set: expected a ${DESCRIPTION} in it.`);
-    }
-    let json: unknown;
-    try {
-      json = JSON.parse(readFileSync(file, 'utf8'));
-    } catch (error) {
-      throw new DataError('TOKENS_BROKEN', `${file} is broken: ${(error as Error).message}`);
-    }
-    const dataset = new TokenDataset(path, parseConfig(descriptionSchema, json, file));
+    const dataset = new TokenDataset(path, readDescription(path));
     try {
       dataset.openShards();
     } catch (error) {
@@ -114,6 +119,12 @@ export class TokenDataset extends StoredTokens {
   }
   get classes(): readonly string[] {
     return this.description.classes;
+  }
+  get imageSize(): number | undefined {
+    return this.description.imageSize;
+  }
+  get byteLength(): number {
+    return this.description.shards.reduce((total, { bytes }) => total + bytes, 0);
   }
   get identity(): unknown {
     return this.description.shards;
@@ -142,7 +153,14 @@ export class TokenDataset extends StoredTokens {
     return this.label[0]!;
   }
 
-  private readRow(file: FileByteReader, entry: TensorEntry, row: number, length: number, into: Int32Array, at: number): void {
+  private readRow(
+    file: FileByteReader,
+    entry: TensorEntry,
+    row: number,
+    length: number,
+    into: Int32Array,
+    at: number,
+  ): void {
     const dtype = entry.dtype as IntegerType;
     const bytes = length * integerBytes(dtype);
     readIntegers(file.read(entry.offset + row * bytes, bytes), dtype, length, into, at);
@@ -181,7 +199,10 @@ export class TokenDataset extends StoredTokens {
         `${labels?.shape}` !== `${[rows]}` ||
         rows % this.picturesPerImage !== 0
       ) {
-        throw new DataError('TOKENS_BROKEN', `${path} does not hold tokens [${rows}, ${this.seqLen}] and their labels.`);
+        throw new DataError(
+          'TOKENS_BROKEN',
+          `${path} does not hold tokens [${rows}, ${this.seqLen}] and their labels.`,
+        );
       }
       Object.assign(shard, { tokens, labels });
       firstRow += rows;
@@ -193,11 +214,28 @@ export class TokenDataset extends StoredTokens {
   }
 }
 
+/** The description alone, checked. */
+export function readDescription(path: string): TokenDatasetDescription {
+  const file = join(path, DESCRIPTION);
+  if (!existsSync(file)) {
+    throw new DataError('TOKENS_MISSING', `${path} is no token data set: expected a ${DESCRIPTION} in it.`);
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw new DataError('TOKENS_BROKEN', `${file} is broken: ${(error as Error).message}`);
+  }
+  return parseConfig(descriptionSchema, json, file);
+}
+
 export interface TokenDatasetOptions {
   gridSize: number;
   codebookSize: number;
   classes: readonly string[];
   picturesPerImage?: number;
+  imageSize?: number | undefined;
+  madeFrom?: string | undefined;
   /** Of a shard, about. */
   shardBytes?: number;
 }
@@ -216,7 +254,15 @@ export class TokenDatasetWriter implements TokenWriter {
   private labels: number[] = [];
 
   constructor(path: string, options: TokenDatasetOptions) {
-    const { gridSize, codebookSize, classes, picturesPerImage = 1, shardBytes = SHARD_BYTES } = options;
+    const {
+      gridSize,
+      codebookSize,
+      classes,
+      picturesPerImage = 1,
+      imageSize,
+      madeFrom,
+      shardBytes = SHARD_BYTES,
+    } = options;
     this.path = path;
     this.temporary = `${path}.writing`;
     this.types = { tokens: smallestIntegerType(codebookSize), labels: smallestIntegerType(classes.length) };
@@ -232,6 +278,8 @@ export class TokenDatasetWriter implements TokenWriter {
       gridSize,
       codebookSize,
       classes: [...classes],
+      ...(imageSize === undefined ? {} : { imageSize }),
+      ...(madeFrom === undefined ? {} : { madeFrom }),
       shards: [],
     };
     rmSync(this.temporary, { recursive: true, force: true });

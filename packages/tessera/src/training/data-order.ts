@@ -12,6 +12,8 @@ export interface ShardPlan {
   globalBatch: number;
   shardSize: number;
   numItems: number;
+  /** Another order than every item once an epoch, such as of weighted sources. */
+  itemAt?(seed: number, place: number): number;
 }
 
 export function shardsPerStep(plan: ShardPlan): number {
@@ -26,7 +28,9 @@ export function itemAt(seed: number, place: number, numItems: number): number {
 /** Shard `index` of step `step`, both from 0. */
 export function shardAt(plan: ShardPlan, step: number, index: number): Shard {
   const first = step * plan.globalBatch + index * plan.shardSize;
-  const items = Array.from({ length: plan.shardSize }, (_, j) => itemAt(plan.seed, first + j, plan.numItems));
+  const items = Array.from({ length: plan.shardSize }, (_, j) =>
+    plan.itemAt === undefined ? itemAt(plan.seed, first + j, plan.numItems) : plan.itemAt(plan.seed, first + j),
+  );
   return {
     step,
     index,

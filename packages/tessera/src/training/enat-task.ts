@@ -42,13 +42,14 @@ export function createEnatTask(options: EnatTaskOptions): TrainingTask {
     model,
     ema,
     numItems: data.numRows,
+    ...(data.itemAt === undefined ? {} : { itemAt: (seed, place) => data.itemAt!(seed, place) }),
     shardLoss: (shard) => shardLoss(options, shard),
     ...(heldOut === undefined || heldOut.numRows === 0 ? {} : { evaluate: () => evaluate(ema, heldOut) }),
   };
 }
 
 function shardLoss({ model, ema, data, config }: EnatTaskOptions, shard: Shard): ShardResult {
-  const { tokens, labels } = data.rows(shard.items);
+  const { tokens, labels } = data.rows(shard.items, shard.draws(DrawPurpose.AUGMENT));
   const { seqLen } = model;
   const [alpha, beta] = config.maskBeta;
   const maskCount = trainingMaskCount(shard.draws(DrawPurpose.MASK_RATIO).beta(alpha, beta), seqLen, {
@@ -95,7 +96,7 @@ function evaluate(network: Enat, heldOut: TokenRows): Record<string, number> {
       const [batchLoss, batchAccuracy] = noGrad(() =>
         scope(() => {
           const input: EnatLossInput = {
-            ...heldOut.rows(indices),
+            ...heldOut.rows(indices, undefined),
             order: evaluationOrder(indices, seqLen),
             maskCount: trainingMaskCount(ratio, seqLen, { minMasked: 1, maxMasked: seqLen - 1 }),
             labelSmoothing: 0,

@@ -139,7 +139,11 @@ class Training {
     this.config = config;
     const parameters = [...task.model.parameters.values()];
     if (!parameters.some((parameter) => parameter.requiresGrad)) task.model.trainable();
-    this.plan = { ...config, numItems: task.numItems };
+    this.plan = {
+      ...config,
+      numItems: task.numItems,
+      ...(task.itemAt === undefined ? {} : { itemAt: (seed, place) => task.itemAt!(seed, place) }),
+    };
     this.ema = new Ema(task.ema, task.model);
     this.optimizer = new AdamW(task.model.parameters, {
       betas: config.betas,

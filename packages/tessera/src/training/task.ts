@@ -42,6 +42,8 @@ export interface TrainingTask {
   /** Its moving average, of the same architecture; updated by the loop after every step. */
   readonly ema: Module;
   readonly numItems: number;
+  /** Which item is at a place of the run, where that is not every item once an epoch: see data-order.ts. */
+  itemAt?(seed: number, place: number): number;
   /** Runs inside a scope of its own with gradients on, with libtorch's generator seeded for the shard. */
   shardLoss(shard: Shard): ShardResult;
   /** After the optimizer and the EMA of a step, such as reviving dead codes. A function of the step and the state alone. */

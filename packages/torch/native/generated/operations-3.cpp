@@ -224,88 +224,93 @@ napi_value op226(Arguments& a) {
   return a.result(at::silu(a.tensor(0)));
 }
 
-// sigmoid(Tensor self) -> Tensor
+// silu_(Tensor self) -> Tensor
 napi_value op227(Arguments& a) {
+  return a.result(at::silu_(const_cast<at::Tensor&>(a.tensor(0))));
+}
+
+// sigmoid(Tensor self) -> Tensor
+napi_value op228(Arguments& a) {
   return a.result(at::sigmoid(a.tensor(0)));
 }
 
 // softplus(Tensor self, Scalar beta=1, Scalar threshold=20) -> Tensor
-napi_value op228(Arguments& a) {
+napi_value op229(Arguments& a) {
   return a.result(at::softplus(a.tensor(0), a.scalar(1), a.scalar(2)));
 }
 
 // softmax.int(Tensor self, int dim, dtype? dtype=None) -> Tensor
-napi_value op229(Arguments& a) {
+napi_value op230(Arguments& a) {
   return a.result(at::softmax(a.tensor(0), a.integer(1), a.optionalDtype(2)));
 }
 
 // log_softmax.int(Tensor self, int dim, dtype? dtype=None) -> Tensor
-napi_value op230(Arguments& a) {
+napi_value op231(Arguments& a) {
   return a.result(at::log_softmax(a.tensor(0), a.integer(1), a.optionalDtype(2)));
 }
 
 // cross_entropy_loss(Tensor self, Tensor target, Tensor? weight=None, int reduction=1, int ignoreIndex=-100, float labelSmoothing=0) -> Tensor
-napi_value op231(Arguments& a) {
+napi_value op232(Arguments& a) {
   return a.result(at::cross_entropy_loss(a.tensor(0), a.tensor(1), a.optionalTensor(2), a.integer(3), a.integer(4), a.real(5)));
 }
 
 // nll_loss(Tensor self, Tensor target, Tensor? weight=None, int reduction=1, int ignoreIndex=-100) -> Tensor
-napi_value op232(Arguments& a) {
+napi_value op233(Arguments& a) {
   return a.result(at::nll_loss(a.tensor(0), a.tensor(1), a.optionalTensor(2), a.integer(3), a.integer(4)));
 }
 
 // mse_loss(Tensor self, Tensor target, int reduction=1) -> Tensor
-napi_value op233(Arguments& a) {
+napi_value op234(Arguments& a) {
   return a.result(at::mse_loss(a.tensor(0), a.tensor(1), a.integer(2)));
 }
 
 // l1_loss(Tensor self, Tensor target, int reduction=1) -> Tensor
-napi_value op234(Arguments& a) {
+napi_value op235(Arguments& a) {
   return a.result(at::l1_loss(a.tensor(0), a.tensor(1), a.integer(2)));
 }
 
 // smooth_l1_loss(Tensor self, Tensor target, int reduction=1, float beta=1) -> Tensor
-napi_value op235(Arguments& a) {
+napi_value op236(Arguments& a) {
   return a.result(at::smooth_l1_loss(a.tensor(0), a.tensor(1), a.integer(2), a.real(3)));
 }
 
 // binary_cross_entropy_with_logits(Tensor self, Tensor target, Tensor? weight=None, Tensor? posWeight=None, int reduction=1) -> Tensor
-napi_value op236(Arguments& a) {
+napi_value op237(Arguments& a) {
   return a.result(at::binary_cross_entropy_with_logits(a.tensor(0), a.tensor(1), a.optionalTensor(2), a.optionalTensor(3), a.integer(4)));
 }
 
 // _fused_adamw_(Tensor[] self, Tensor[] grads, Tensor[] expAvgs, Tensor[] expAvgSqs, Tensor[] maxExpAvgSqs, Tensor[] stateSteps, *, float lr, float beta1, float beta2, float weightDecay, float eps, bool amsgrad=False, bool maximize=False) -> ()
-napi_value op237(Arguments& a) {
+napi_value op238(Arguments& a) {
   at::_fused_adamw_(a.tensors(0), a.tensors(1), a.tensors(2), a.tensors(3), a.tensors(4), a.tensors(5), a.real(6), a.real(7), a.real(8), a.real(9), a.real(10), a.boolean(11), a.boolean(12));
   return a.nothing();
 }
 
 // _foreach_lerp_.Scalar(Tensor[] self, Tensor[] tensors1, Scalar weight) -> ()
-napi_value op238(Arguments& a) {
+napi_value op239(Arguments& a) {
   at::_foreach_lerp_(a.tensors(0), a.tensors(1), a.scalar(2));
   return a.nothing();
 }
 
 // _foreach_mul_.Scalar(Tensor[] self, Scalar scalar) -> ()
-napi_value op239(Arguments& a) {
+napi_value op240(Arguments& a) {
   at::_foreach_mul_(a.tensors(0), a.scalar(1));
   return a.nothing();
 }
 
 // _foreach_add_.List(Tensor[] self, Tensor[] other, *, Scalar alpha=1) -> ()
-napi_value op240(Arguments& a) {
+napi_value op241(Arguments& a) {
   at::_foreach_add_(a.tensors(0), a.tensors(1), a.scalar(2));
   return a.nothing();
 }
 
 // _foreach_copy_(Tensor[] self, Tensor[] src) -> ()
-napi_value op241(Arguments& a) {
+napi_value op242(Arguments& a) {
   at::_foreach_copy_(a.tensors(0), a.tensors(1));
   return a.nothing();
 }
 
 // _foreach_norm.Scalar(Tensor[] self, Scalar ord=2) -> Tensor[]
-napi_value op242(Arguments& a) {
+napi_value op243(Arguments& a) {
   return a.result(at::_foreach_norm(a.tensors(0), a.scalar(1)));
 }
 
@@ -372,6 +377,7 @@ const OperationEntry kOperations3[] = {
     {240, op240},
     {241, op241},
     {242, op242},
+    {243, op243},
     {-1, nullptr},
 };
 

@@ -232,22 +232,23 @@ export const OPERATIONS: readonly Operation[] = [
   { index: 224, name: 'leaky_relu', overload: 'leaky_relu', parameters: ['self', 'negativeSlope'], kinds: 'T-' },
   { index: 225, name: 'gelu', overload: 'gelu', parameters: ['self', 'approximate'], kinds: 'T-' },
   { index: 226, name: 'silu', overload: 'silu', parameters: ['self'], kinds: 'T' },
-  { index: 227, name: 'sigmoid', overload: 'sigmoid', parameters: ['self'], kinds: 'T' },
-  { index: 228, name: 'softplus', overload: 'softplus', parameters: ['self', 'beta', 'threshold'], kinds: 'T--' },
-  { index: 229, name: 'softmax', overload: 'softmax.int', parameters: ['self', 'dim', 'dtype'], kinds: 'T--' },
-  { index: 230, name: 'log_softmax', overload: 'log_softmax.int', parameters: ['self', 'dim', 'dtype'], kinds: 'T--' },
-  { index: 231, name: 'cross_entropy_loss', overload: 'cross_entropy_loss', parameters: ['self', 'target', 'weight', 'reduction', 'ignoreIndex', 'labelSmoothing'], kinds: 'TTT---' },
-  { index: 232, name: 'nll_loss', overload: 'nll_loss', parameters: ['self', 'target', 'weight', 'reduction', 'ignoreIndex'], kinds: 'TTT--' },
-  { index: 233, name: 'mse_loss', overload: 'mse_loss', parameters: ['self', 'target', 'reduction'], kinds: 'TT-' },
-  { index: 234, name: 'l1_loss', overload: 'l1_loss', parameters: ['self', 'target', 'reduction'], kinds: 'TT-' },
-  { index: 235, name: 'smooth_l1_loss', overload: 'smooth_l1_loss', parameters: ['self', 'target', 'reduction', 'beta'], kinds: 'TT--' },
-  { index: 236, name: 'binary_cross_entropy_with_logits', overload: 'binary_cross_entropy_with_logits', parameters: ['self', 'target', 'weight', 'posWeight', 'reduction'], kinds: 'TTTT-' },
-  { index: 237, name: '_fused_adamw_', overload: '_fused_adamw_', parameters: ['self', 'grads', 'expAvgs', 'expAvgSqs', 'maxExpAvgSqs', 'stateSteps', 'lr', 'beta1', 'beta2', 'weightDecay', 'eps', 'amsgrad', 'maximize'], kinds: 'LLLLLL-------' },
-  { index: 238, name: '_foreach_lerp_', overload: '_foreach_lerp_.Scalar', parameters: ['self', 'tensors1', 'weight'], kinds: 'LL-' },
-  { index: 239, name: '_foreach_mul_', overload: '_foreach_mul_.Scalar', parameters: ['self', 'scalar'], kinds: 'L-' },
-  { index: 240, name: '_foreach_add_', overload: '_foreach_add_.List', parameters: ['self', 'other', 'alpha'], kinds: 'LL-' },
-  { index: 241, name: '_foreach_copy_', overload: '_foreach_copy_', parameters: ['self', 'src'], kinds: 'LL' },
-  { index: 242, name: '_foreach_norm', overload: '_foreach_norm.Scalar', parameters: ['self', 'ord'], kinds: 'L-' },
+  { index: 227, name: 'silu_', overload: 'silu_', parameters: ['self'], kinds: 'T' },
+  { index: 228, name: 'sigmoid', overload: 'sigmoid', parameters: ['self'], kinds: 'T' },
+  { index: 229, name: 'softplus', overload: 'softplus', parameters: ['self', 'beta', 'threshold'], kinds: 'T--' },
+  { index: 230, name: 'softmax', overload: 'softmax.int', parameters: ['self', 'dim', 'dtype'], kinds: 'T--' },
+  { index: 231, name: 'log_softmax', overload: 'log_softmax.int', parameters: ['self', 'dim', 'dtype'], kinds: 'T--' },
+  { index: 232, name: 'cross_entropy_loss', overload: 'cross_entropy_loss', parameters: ['self', 'target', 'weight', 'reduction', 'ignoreIndex', 'labelSmoothing'], kinds: 'TTT---' },
+  { index: 233, name: 'nll_loss', overload: 'nll_loss', parameters: ['self', 'target', 'weight', 'reduction', 'ignoreIndex'], kinds: 'TTT--' },
+  { index: 234, name: 'mse_loss', overload: 'mse_loss', parameters: ['self', 'target', 'reduction'], kinds: 'TT-' },
+  { index: 235, name: 'l1_loss', overload: 'l1_loss', parameters: ['self', 'target', 'reduction'], kinds: 'TT-' },
+  { index: 236, name: 'smooth_l1_loss', overload: 'smooth_l1_loss', parameters: ['self', 'target', 'reduction', 'beta'], kinds: 'TT--' },
+  { index: 237, name: 'binary_cross_entropy_with_logits', overload: 'binary_cross_entropy_with_logits', parameters: ['self', 'target', 'weight', 'posWeight', 'reduction'], kinds: 'TTTT-' },
+  { index: 238, name: '_fused_adamw_', overload: '_fused_adamw_', parameters: ['self', 'grads', 'expAvgs', 'expAvgSqs', 'maxExpAvgSqs', 'stateSteps', 'lr', 'beta1', 'beta2', 'weightDecay', 'eps', 'amsgrad', 'maximize'], kinds: 'LLLLLL-------' },
+  { index: 239, name: '_foreach_lerp_', overload: '_foreach_lerp_.Scalar', parameters: ['self', 'tensors1', 'weight'], kinds: 'LL-' },
+  { index: 240, name: '_foreach_mul_', overload: '_foreach_mul_.Scalar', parameters: ['self', 'scalar'], kinds: 'L-' },
+  { index: 241, name: '_foreach_add_', overload: '_foreach_add_.List', parameters: ['self', 'other', 'alpha'], kinds: 'LL-' },
+  { index: 242, name: '_foreach_copy_', overload: '_foreach_copy_', parameters: ['self', 'src'], kinds: 'LL' },
+  { index: 243, name: '_foreach_norm', overload: '_foreach_norm.Scalar', parameters: ['self', 'ord'], kinds: 'L-' },
 ];
 
 /** `zeros(int[] size, *, Options options) -> Tensor` */
@@ -1290,82 +1291,87 @@ export function silu(self: Tensor): Tensor {
   return dispatch(OPERATIONS[226]!, [self]) as Tensor;
 }
 
+/** `silu_(Tensor self) -> Tensor` */
+export function silu_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[227]!, [self]) as Tensor;
+}
+
 /** `sigmoid(Tensor self) -> Tensor` */
 export function sigmoid(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[227]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[228]!, [self]) as Tensor;
 }
 
 /** `softplus(Tensor self, Scalar beta=1, Scalar threshold=20) -> Tensor` */
 export function softplus(self: Tensor, beta: number = 1, threshold: number = 20): Tensor {
-  return dispatch(OPERATIONS[228]!, [self, beta, threshold]) as Tensor;
+  return dispatch(OPERATIONS[229]!, [self, beta, threshold]) as Tensor;
 }
 
 /** `softmax.int(Tensor self, int dim, dtype? dtype=None) -> Tensor` */
 export function softmax(self: Tensor, dim: number, dtype?: DType): Tensor {
-  return dispatch(OPERATIONS[229]!, [self, dim, dtype]) as Tensor;
+  return dispatch(OPERATIONS[230]!, [self, dim, dtype]) as Tensor;
 }
 
 /** `log_softmax.int(Tensor self, int dim, dtype? dtype=None) -> Tensor` */
 export function logSoftmax(self: Tensor, dim: number, dtype?: DType): Tensor {
-  return dispatch(OPERATIONS[230]!, [self, dim, dtype]) as Tensor;
+  return dispatch(OPERATIONS[231]!, [self, dim, dtype]) as Tensor;
 }
 
 /** `cross_entropy_loss(Tensor self, Tensor target, Tensor? weight=None, int reduction=1, int ignoreIndex=-100, float labelSmoothing=0) -> Tensor` */
 export function crossEntropyLoss(self: Tensor, target: Tensor, weight?: Tensor, reduction: number = 1, ignoreIndex: number = -100, labelSmoothing: number = 0): Tensor {
-  return dispatch(OPERATIONS[231]!, [self, target, weight, reduction, ignoreIndex, labelSmoothing]) as Tensor;
+  return dispatch(OPERATIONS[232]!, [self, target, weight, reduction, ignoreIndex, labelSmoothing]) as Tensor;
 }
 
 /** `nll_loss(Tensor self, Tensor target, Tensor? weight=None, int reduction=1, int ignoreIndex=-100) -> Tensor` */
 export function nllLoss(self: Tensor, target: Tensor, weight?: Tensor, reduction: number = 1, ignoreIndex: number = -100): Tensor {
-  return dispatch(OPERATIONS[232]!, [self, target, weight, reduction, ignoreIndex]) as Tensor;
+  return dispatch(OPERATIONS[233]!, [self, target, weight, reduction, ignoreIndex]) as Tensor;
 }
 
 /** `mse_loss(Tensor self, Tensor target, int reduction=1) -> Tensor` */
 export function mseLoss(self: Tensor, target: Tensor, reduction: number = 1): Tensor {
-  return dispatch(OPERATIONS[233]!, [self, target, reduction]) as Tensor;
+  return dispatch(OPERATIONS[234]!, [self, target, reduction]) as Tensor;
 }
 
 /** `l1_loss(Tensor self, Tensor target, int reduction=1) -> Tensor` */
 export function l1Loss(self: Tensor, target: Tensor, reduction: number = 1): Tensor {
-  return dispatch(OPERATIONS[234]!, [self, target, reduction]) as Tensor;
+  return dispatch(OPERATIONS[235]!, [self, target, reduction]) as Tensor;
 }
 
 /** `smooth_l1_loss(Tensor self, Tensor target, int reduction=1, float beta=1) -> Tensor` */
 export function smoothL1Loss(self: Tensor, target: Tensor, reduction: number = 1, beta: number = 1): Tensor {
-  return dispatch(OPERATIONS[235]!, [self, target, reduction, beta]) as Tensor;
+  return dispatch(OPERATIONS[236]!, [self, target, reduction, beta]) as Tensor;
 }
 
 /** `binary_cross_entropy_with_logits(Tensor self, Tensor target, Tensor? weight=None, Tensor? posWeight=None, int reduction=1) -> Tensor` */
 export function binaryCrossEntropyWithLogits(self: Tensor, target: Tensor, weight?: Tensor, posWeight?: Tensor, reduction: number = 1): Tensor {
-  return dispatch(OPERATIONS[236]!, [self, target, weight, posWeight, reduction]) as Tensor;
+  return dispatch(OPERATIONS[237]!, [self, target, weight, posWeight, reduction]) as Tensor;
 }
 
 /** `_fused_adamw_(Tensor[] self, Tensor[] grads, Tensor[] expAvgs, Tensor[] expAvgSqs, Tensor[] maxExpAvgSqs, Tensor[] stateSteps, *, float lr, float beta1, float beta2, float weightDecay, float eps, bool amsgrad=False, bool maximize=False) -> ()` */
 export function fusedAdamw_(self: readonly Tensor[], grads: readonly Tensor[], expAvgs: readonly Tensor[], expAvgSqs: readonly Tensor[], maxExpAvgSqs: readonly Tensor[], stateSteps: readonly Tensor[], options: { lr: number; beta1: number; beta2: number; weightDecay: number; eps: number; amsgrad?: boolean; maximize?: boolean }): void {
-  dispatch(OPERATIONS[237]!, [self, grads, expAvgs, expAvgSqs, maxExpAvgSqs, stateSteps, options.lr, options.beta1, options.beta2, options.weightDecay, options.eps, options.amsgrad ?? false, options.maximize ?? false]);
+  dispatch(OPERATIONS[238]!, [self, grads, expAvgs, expAvgSqs, maxExpAvgSqs, stateSteps, options.lr, options.beta1, options.beta2, options.weightDecay, options.eps, options.amsgrad ?? false, options.maximize ?? false]);
 }
 
 /** `_foreach_lerp_.Scalar(Tensor[] self, Tensor[] tensors1, Scalar weight) -> ()` */
 export function foreachLerp_(self: readonly Tensor[], tensors1: readonly Tensor[], weight: number): void {
-  dispatch(OPERATIONS[238]!, [self, tensors1, weight]);
+  dispatch(OPERATIONS[239]!, [self, tensors1, weight]);
 }
 
 /** `_foreach_mul_.Scalar(Tensor[] self, Scalar scalar) -> ()` */
 export function foreachMul_(self: readonly Tensor[], scalar: number): void {
-  dispatch(OPERATIONS[239]!, [self, scalar]);
+  dispatch(OPERATIONS[240]!, [self, scalar]);
 }
 
 /** `_foreach_add_.List(Tensor[] self, Tensor[] other, *, Scalar alpha=1) -> ()` */
 export function foreachAdd_(self: readonly Tensor[], other: readonly Tensor[], options: { alpha?: number } = {}): void {
-  dispatch(OPERATIONS[240]!, [self, other, options.alpha ?? 1]);
+  dispatch(OPERATIONS[241]!, [self, other, options.alpha ?? 1]);
 }
 
 /** `_foreach_copy_(Tensor[] self, Tensor[] src) -> ()` */
 export function foreachCopy_(self: readonly Tensor[], src: readonly Tensor[]): void {
-  dispatch(OPERATIONS[241]!, [self, src]);
+  dispatch(OPERATIONS[242]!, [self, src]);
 }
 
 /** `_foreach_norm.Scalar(Tensor[] self, Scalar ord=2) -> Tensor[]` */
 export function foreachNorm(self: readonly Tensor[], ord: number = 2): Tensor[] {
-  return dispatch(OPERATIONS[242]!, [self, ord]) as Tensor[];
+  return dispatch(OPERATIONS[243]!, [self, ord]) as Tensor[];
 }

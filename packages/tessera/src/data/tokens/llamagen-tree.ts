@@ -17,7 +17,6 @@ import { gridSideOf, StoredTokens, type TokensToWrite, type TokenWriter } from '
 const LLAMAGEN_CODEBOOK = 16384;
 /** More processes than anyone extracts with: the longest tail that is looked for. */
 const LONGEST_TAIL = 256;
-const SIDECAR = 'tokens.json';
 
 export interface TreeOptions extends AssumedTokens {
   /** S, where a folder holds more than one extraction. */
@@ -47,14 +46,17 @@ export class LlamaGenTokens extends StoredTokens {
     this.header = readNpyHeader(reader);
     const { dtype, shape, fortranOrder, bigEndian } = this.header;
     if (!isIntegerType(dtype) || fortranOrder || bigEndian || shape.length !== 3 || shape[0] !== 1 || shape[1]! < 1) {
-      throw new DataError('TOKENS_BROKEN', `${first}: expected whole numbers [1, pictures, L], got ${dtype} (${shape}).`);
+      throw new DataError(
+        'TOKENS_BROKEN',
+        `${first}: expected whole numbers [1, pictures, L], got ${dtype} (${shape}).`,
+      );
     }
     this.headerBytes = reader.read(0, this.header.dataOffset);
     this.fileBytes = reader.byteLength;
     this.picturesPerImage = shape[1]!;
     this.seqLen = shape[2]!;
     gridSideOf(this.seqLen, first);
-    const { codebookSize, classes } = codesAndClasses(join(path, SIDECAR), options, LLAMAGEN_CODEBOOK);
+    const { codebookSize, classes } = codesAndClasses(treeSidecar(path, imageSize), options, LLAMAGEN_CODEBOOK);
     this.codebookSize = codebookSize;
     this.classes = classes;
     const numFiles = countFiles((i) => existsSync(this.file('codes', i)));
@@ -75,6 +77,10 @@ export class LlamaGenTokens extends StoredTokens {
       );
     }
     return new LlamaGenTokens(path, imageSize, options).probe();
+  }
+
+  get byteLength(): number {
+    return this.numRows * this.fileBytes;
   }
 
   get identity(): unknown {
@@ -109,7 +115,8 @@ export class LlamaGenTokens extends StoredTokens {
   /** Headers are the first file's, byte for byte, but where another program wrote them. */
   private dataOffset(bytes: Uint8Array, path: string): number {
     const { length } = this.headerBytes;
-    if (bytes.length === this.fileBytes && Buffer.compare(bytes.subarray(0, length), this.headerBytes) === 0) return length;
+    if (bytes.length === this.fileBytes && Buffer.compare(bytes.subarray(0, length), this.headerBytes) === 0)
+      return length;
     const { dtype, shape, dataOffset } = readNpyHeader(bytesReader(bytes, path));
     if (dtype === this.header.dtype && `${shape}` === `${this.header.shape}`) return dataOffset;
     throw new DataError(
@@ -139,10 +146,18 @@ export class LlamaGenTokens extends StoredTokens {
   dispose(): void {}
 }
 
+/** Our note beside an extraction. */
+export function treeSidecar(path: string, imageSize: number): string {
+  return join(path, `imagenet${imageSize}_tokens.json`);
+}
+
 /** Sizes S of the extractions in a folder, ascending. */
 export function treeSizes(path: string): number[] {
   const names = existsSync(path) ? readdirSync(path) : [];
-  return names.flatMap((name) => /^imagenet(\d+)_codes$/.exec(name)?.[1] ?? []).map(Number).sort((a, b) => a - b);
+  return names
+    .flatMap((name) => /^imagenet(\d+)_codes$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => a - b);
 }
 
 /** Smallest n for which `exists(n)` is false, when it is true below. */
@@ -197,9 +212,12 @@ export class LlamaGenWriter implements TokenWriter {
 
   finish(): void {
     if (this.written !== this.what.numImages) {
-      throw new DataError('TOKENS_BROKEN', `${this.path}: expected ${this.what.numImages} images, got ${this.written}.`);
+      throw new DataError(
+        'TOKENS_BROKEN',
+        `${this.path}: expected ${this.what.numImages} images, got ${this.written}.`,
+      );
     }
-    writeSidecar(join(this.path, SIDECAR), this.what);
+    writeSidecar(treeSidecar(this.path, this.what.imageSize), this.what);
     // The codes last: with them the tree counts as whole.
     for (const { temporary, final } of this.folders.toReversed()) {
       rmSync(final, { recursive: true, force: true });

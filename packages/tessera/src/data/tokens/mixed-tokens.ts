@@ -5,7 +5,8 @@
  *                 with the given weights (0.5 each there), and an epoch sees each image once
  *   one by one    other images, no weights: an epoch sees every image of every source once
  *   weighted      other images, weights: of every w₁ + w₂ + … visits, w₁ are of the first source, w₂ of the second …, in
- *                 an order drawn anew each time; each source has epochs of its own and sees each image once in them
+ *                 an order drawn anew each time; each source has epochs of its own and sees each image once in
+ *                 them (at an epoch's edge the order of a block may put a few of the next before the last of this)
  *
  * All of it is a function of (seed, place) and the draws of a visit: nothing is counted, so a run resumes anywhere.
  */
@@ -114,7 +115,10 @@ function checkAlike(sources: readonly StoredTokens[]): void {
       ['classes', first.classes.length, other.classes.length],
     ] as const) {
       if (one === two) continue;
-      throw new DataError('TOKENS_UNLIKE', `${first.path} has ${one} ${what}, ${other.path} ${two}: they cannot be mixed.`);
+      throw new DataError(
+        'TOKENS_UNLIKE',
+        `${first.path} has ${one} ${what}, ${other.path} ${two}: they cannot be mixed.`,
+      );
     }
     const label = first.classes.findIndex((name, i) => name !== other.classes[i]);
     if (label >= 0) {

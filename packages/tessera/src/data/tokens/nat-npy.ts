@@ -6,7 +6,7 @@
  * as a stream under a temporary name.
  */
 import { closeSync, existsSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { type NpyHeader, encodeNpyHeader, readNpyHeader } from '@tessera/formats';
+import { encodeNpyHeader, type NpyHeader, readNpyHeader } from '@tessera/formats';
 import { type FileByteReader, openFile } from '@tessera/formats/node';
 import { DataError } from '../data-error.ts';
 import { fingerprintOf } from './fingerprint.ts';
@@ -19,38 +19,48 @@ export const NAT_BATCH = 128;
 /** MaskGIT's tokenizer. */
 const NAT_CODEBOOK = 1024;
 
+export interface NatNpyOptions extends AssumedTokens {
+  /** Takes an image and its mirror image, which are rows apart, for one sample; otherwise each row is one. */
+  together?: boolean | undefined;
+  /** Pictures of each image, where no note of ours says it: 2 with mirror images. */
+  storedPictures?: number | undefined;
+}
+
 export class NatNpyTokens extends StoredTokens {
   readonly path: string;
   readonly numRows: number;
-  /** Rows of mirror images are samples of their own. */
-  readonly picturesPerImage = 1;
+  readonly picturesPerImage: number;
   readonly seqLen: number;
   readonly codebookSize: number;
   readonly classes: readonly string[];
-  /** 2 where our own note beside the file says that mirror images follow each batch. */
-  readonly storedPictures: number;
+  readonly imageSize: number | undefined;
   private readonly file: FileByteReader;
   private readonly header: NpyHeader;
   private readonly dtype: IntegerType;
   private readonly row: Int32Array;
 
-  private constructor(path: string, file: FileByteReader, header: NpyHeader, assumed: AssumedTokens) {
+  private constructor(path: string, file: FileByteReader, header: NpyHeader, assumed: NatNpyOptions) {
     super();
     const [rows, columns] = header.shape;
     this.path = path;
     this.file = file;
     this.header = header;
     this.dtype = header.dtype as IntegerType;
-    this.numRows = rows!;
     this.seqLen = columns! - 1;
     this.row = new Int32Array(columns!);
     const { codebookSize, classes, sidecar } = codesAndClasses(`${path}.json`, assumed, NAT_CODEBOOK);
     this.codebookSize = codebookSize;
     this.classes = classes;
-    this.storedPictures = sidecar?.picturesPerImage ?? 1;
+    this.imageSize = sidecar?.imageSize;
+    const stored = sidecar?.picturesPerImage ?? assumed.storedPictures ?? 1;
+    this.picturesPerImage = assumed.together === true ? stored : 1;
+    if (rows! % this.picturesPerImage !== 0) {
+      throw new DataError('TOKENS_BROKEN', `${path}: ${rows} rows are not ${this.picturesPerImage} pictures an image.`);
+    }
+    this.numRows = rows! / this.picturesPerImage;
   }
 
-  static open(path: string, assumed: AssumedTokens = {}): NatNpyTokens {
+  static open(path: string, assumed: NatNpyOptions = {}): NatNpyTokens {
     const file = openFile(path);
     try {
       const header = readNpyHeader(file);
@@ -69,14 +79,19 @@ export class NatNpyTokens extends StoredTokens {
     }
   }
 
+  get byteLength(): number {
+    return this.file.byteLength;
+  }
+
   get identity(): unknown {
     return { layout: 'nat-npy', shape: this.header.shape, fingerprint: fingerprintOf(this.file) };
   }
 
-  protected read(image: number, _picture: number, into: Int32Array, at: number): number {
+  protected read(image: number, picture: number, into: Int32Array, at: number): number {
     const columns = this.seqLen + 1;
     const bytes = columns * integerBytes(this.dtype);
-    readIntegers(this.file.read(this.header.dataOffset + image * bytes, bytes), this.dtype, columns, this.row, 0);
+    const row = natRow(image, picture, this.picturesPerImage, this.numRows);
+    readIntegers(this.file.read(this.header.dataOffset + row * bytes, bytes), this.dtype, columns, this.row, 0);
     into.set(this.row.subarray(1), at);
     return this.row[0]!;
   }

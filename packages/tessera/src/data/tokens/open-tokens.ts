@@ -5,10 +5,10 @@ import { DataError } from '../data-error.ts';
 import { TokenDataset } from '../token-dataset.ts';
 import { LlamaGenTokens, type TreeOptions, treeSizes } from './llamagen-tree.ts';
 import { MixedTokens, type MixOptions } from './mixed-tokens.ts';
-import { NatNpyTokens } from './nat-npy.ts';
+import { type NatNpyOptions, NatNpyTokens } from './nat-npy.ts';
 import { gridSideOf, type StoredTokens, type TokenRows } from './token-rows.ts';
 
-export interface OpenTokensOptions extends TreeOptions, MixOptions {}
+export interface OpenTokensOptions extends TreeOptions, NatNpyOptions, MixOptions {}
 
 /** Rows with an owner: what a training reads and, at its end, gives back. */
 export type OpenedTokens = StoredTokens | MixedTokens;
@@ -29,7 +29,7 @@ export function openTokens(paths: string | readonly string[], options: OpenToken
 }
 
 /** One place, its layout told by what is there. */
-export function openStoredTokens(path: string, options: TreeOptions = {}): StoredTokens {
+export function openStoredTokens(path: string, options: TreeOptions & NatNpyOptions = {}): StoredTokens {
   if (!existsSync(path)) throw new DataError('TOKENS_MISSING', `Expected tokens at ${path}, got nothing there.`);
   if (statSync(path).isFile()) return NatNpyTokens.open(path, options);
   if (treeSizes(path).length > 0) return LlamaGenTokens.open(path, options);

@@ -15,9 +15,15 @@ const sidecarSchema = strictConfig({
   imageSize: z.int().min(1),
   picturesPerImage: z.int().min(1),
   classes: z.array(z.string()).min(1),
+  /** Of the images, the tokenizer and the settings, where Tessera made the tokens. */
+  madeFrom: z.string().optional(),
 });
 
-export type Sidecar = Omit<z.output<typeof sidecarSchema>, 'formatVersion' | 'kind'>;
+export interface Sidecar
+  extends Pick<z.output<typeof sidecarSchema>, 'codebookSize' | 'imageSize' | 'picturesPerImage'> {
+  classes: readonly string[];
+  madeFrom?: string | undefined;
+}
 
 export function readSidecar(path: string): Sidecar | undefined {
   if (!existsSync(path)) return undefined;
@@ -30,8 +36,9 @@ export function readSidecar(path: string): Sidecar | undefined {
   return parseConfig(sidecarSchema, json, path);
 }
 
-export function writeSidecar(path: string, { codebookSize, imageSize, picturesPerImage, classes }: Sidecar): void {
-  const content = { formatVersion: 1, kind: 'tokens', codebookSize, imageSize, picturesPerImage, classes };
+export function writeSidecar(path: string, sidecar: Sidecar): void {
+  const { codebookSize, imageSize, picturesPerImage, classes, madeFrom } = sidecar;
+  const content = { formatVersion: 1, kind: 'tokens', codebookSize, imageSize, picturesPerImage, classes, madeFrom };
   writeFileSync(path, `${JSON.stringify(content, undefined, 2)}\n`);
 }
 
@@ -48,7 +55,7 @@ export function codesAndClasses(
   path: string,
   { codebookSize, numClasses }: AssumedTokens,
   defaultCodebook: number,
-): { codebookSize: number; classes: string[]; sidecar: Sidecar | undefined } {
+): { codebookSize: number; classes: readonly string[]; sidecar: Sidecar | undefined } {
   const sidecar = readSidecar(path);
   const count = numClasses ?? DEFAULT_CLASSES;
   return {

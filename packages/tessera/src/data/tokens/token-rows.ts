@@ -33,6 +33,10 @@ export abstract class StoredTokens implements TokenRows {
   abstract readonly seqLen: number;
   abstract readonly codebookSize: number;
   abstract readonly classes: readonly string[];
+  /** Pixels of a picture's side, where it is known. */
+  abstract readonly imageSize: number | undefined;
+  /** On disk. */
+  abstract readonly byteLength: number;
   /** What tells this data from other data without its place, for the check of a resumed run. */
   abstract readonly identity: unknown;
   /** Writes the L tokens of a picture to `into` from `at` on and returns the label. */
@@ -76,8 +80,15 @@ export abstract class StoredTokens implements TokenRows {
     const { seqLen, picturesPerImage } = this;
     const tokens = new Int32Array(picturesPerImage * seqLen);
     for (let image = 0; image < this.numRows; image++) {
-      let label = 0;
-      for (let p = 0; p < picturesPerImage; p++) label = this.picture(image, p, tokens, p * seqLen);
+      const label = this.picture(image, 0, tokens, 0);
+      for (let p = 1; p < picturesPerImage; p++) {
+        const other = this.picture(image, p, tokens, p * seqLen);
+        if (other === label) continue;
+        throw new DataError(
+          'TOKENS_BROKEN',
+          `${this.path}: picture ${p} of image ${image} has the label ${other}, the first one ${label}.`,
+        );
+      }
       yield { label, tokens };
     }
   }
@@ -92,7 +103,8 @@ export abstract class StoredTokens implements TokenRows {
   protected probe(): this {
     const into = new Int32Array(this.seqLen);
     const count = Math.min(PROBES, this.numRows);
-    for (let i = 0; i < count; i++) this.picture(Math.floor((i * (this.numRows - 1)) / Math.max(1, count - 1)), 0, into, 0);
+    for (let i = 0; i < count; i++)
+      this.picture(Math.floor((i * (this.numRows - 1)) / Math.max(1, count - 1)), 0, into, 0);
     return this;
   }
 }
@@ -130,6 +142,8 @@ export interface TokensToWrite {
   codebookSize: number;
   /** Names by label. */
   classes: readonly string[];
+  /** Of the images, the tokenizer and the settings; tells tokens from others. */
+  madeFrom?: string | undefined;
 }
 
 /** The side of a square grid of L tokens. */
