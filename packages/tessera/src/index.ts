@@ -141,6 +141,7 @@ export {
   type TrainingConfigInput,
   trainingConfigSchema,
 } from './training/config.ts';
+export { itemAt, type ShardPlan, shardAt, shardsPerStep } from './training/data-order.ts';
 export { createEnatTask, type EnatTaskConfig, enatTaskSchema } from './training/enat-task.ts';
 export { type TrainingEvent, type TrainLoopOptions, trainLoop } from './training/loop.ts';
 export { openRun, RunFolder } from './training/run-folder.ts';
