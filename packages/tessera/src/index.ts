@@ -56,6 +56,19 @@ export {
 export { StoredTokens, type TokensToWrite, type TokenWriter } from './data/tokens/token-rows.ts';
 export { type ImageRecipe, imageVariants, recipeSchema, variantsPerImage } from './data/variants.ts';
 export {
+  AutoNat,
+  type AutoNatConfig,
+  type AutoNatInput,
+  autonatConfigSchema,
+} from './models/autonat.ts';
+export {
+  type AutoNatLossInput,
+  type AutoNatRecipe,
+  autonatLoss,
+  autonatRecipeSchema,
+} from './models/autonat-recipe.ts';
+export { AutoNatSession } from './models/autonat-session.ts';
+export {
   Enat,
   type EnatConfig,
   type EnatInput,
@@ -64,10 +77,28 @@ export {
   enatConfigSchema,
 } from './models/enat.ts';
 export { type EnatLossInput, type EnatLossOutput, enatLoss } from './models/enat-loss.ts';
-export { EnatSession } from './models/enat-session.ts';
-export { type GivenEnatFields, inferEnatConfig } from './models/infer-config.ts';
-export { type EnatPreset, enatPreset, enatPresetNames } from './models/presets.ts';
+export { type EnatRecipe, enatRecipeSchema } from './models/enat-recipe.ts';
+export { type EnatPrediction, EnatSession } from './models/enat-session.ts';
+export type {
+  Family,
+  GenerationKind,
+  GeneratorConfig,
+  GeneratorModel,
+  GivenFields,
+  MaskedModel,
+  MaskedSession,
+  MeasuredBatch,
+  SessionPrediction,
+  SessionTokens,
+  TrainingBatch,
+  TrainingLoss,
+} from './models/family.ts';
+export { inferAutonatConfig, inferEnatConfig } from './models/infer-config.ts';
+export { type ParameterShapes, parameterShapes } from './models/parameter-shapes.ts';
+export { enatPreset, type ModelPreset, modelPreset, modelPresetNames } from './models/presets.ts';
+export { FAMILIES, type FamilyName, familyNames, familyOf, recogniseFamily } from './models/registry.ts';
 export { AdamW, type AdamWOptions } from './nn/adamw.ts';
+export { Ema } from './nn/ema.ts';
 export { type Initialisation, initialTensor } from './nn/initialisation.ts';
 export { initialise, Module, ParameterBuilder, type ParameterSource } from './nn/module.ts';
 export { loadModule, StateDictError } from './nn/state-dict.ts';
@@ -83,6 +114,7 @@ export { type InspectOptions, inspect } from './pipelines/inspect.ts';
 export {
   type GenerationOptions,
   generateTokens,
+  type KnownTokens,
   MaskedGeneration,
   type StepRecord,
 } from './pipelines/masked-generation.ts';
@@ -109,10 +141,22 @@ export { type SetupOptions, setup } from './pipelines/setup.ts';
 export { encodePictures } from './pipelines/tokenize/encode-share.ts';
 export { LAYOUTS, type Layout } from './pipelines/tokenize/layouts.ts';
 export { parseShare, shareOfRank, type WorkShare } from './pipelines/tokenize/work-share.ts';
+export type { TokenGeneration } from './pipelines/token-generation.ts';
 export { type TokenizeOptions, tokenize } from './pipelines/tokenize.ts';
 export { type TrainOptions, train } from './pipelines/train.ts';
-export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';
+export {
+  allMasked,
+  guide,
+  type MaskedTokens,
+  maskedStep,
+  partlyMasked,
+  type StepNoise,
+  type StepSettings,
+} from './sampling/masked-sampler.ts';
+export { type AdversarialLoss, discriminatorLoss, generatorLoss } from './tokenizers/adversarial-loss.ts';
+export { Discriminator, type DiscriminatorConfig } from './tokenizers/discriminator.ts';
 export { LlamaGenVq, toNetworkRange } from './tokenizers/llamagen-vq.ts';
+export { Lpips, loadLpips } from './tokenizers/lpips.ts';
 export {
   type MaskgitConfig,
   type MaskgitConfigInput,
@@ -120,8 +164,10 @@ export {
   maskgitPreset,
 } from './tokenizers/maskgit-config.ts';
 export { MaskgitVqgan } from './tokenizers/maskgit-vqgan.ts';
+export { PatchDiscriminator } from './tokenizers/patch-discriminator.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
 export { TOKENIZERS, type TokenizerFamily, type TokenizerFamilyName, tokenizerPresets } from './tokenizers/registry.ts';
+export { StyleganBlock, StyleganDiscriminator } from './tokenizers/stylegan-discriminator.ts';
 export { Tokenizer } from './tokenizers/tokenizer.ts';
 export { TokenizerError, type TokenizerErrorCode } from './tokenizers/tokenizer-error.ts';
 export type { Probe } from './tokenizers/vq-blocks.ts';
@@ -135,6 +181,7 @@ export {
   vqPreset,
   vqPresetNames,
 } from './tokenizers/vq-config.ts';
+export { type NamedLoss, VqLoss, type VqLossConfig, type VqLossInput, vqLossSchema } from './tokenizers/vq-loss.ts';
 export {
   resolveTrainingConfig,
   type TrainingConfig,
@@ -142,10 +189,11 @@ export {
   trainingConfigSchema,
 } from './training/config.ts';
 export { itemAt, type ShardPlan, shardAt, shardsPerStep } from './training/data-order.ts';
-export { createEnatTask, type EnatTaskConfig, enatTaskSchema } from './training/enat-task.ts';
+export { createGeneratorTask, type GeneratorTaskOptions } from './training/generator-task.ts';
 export { type TrainingEvent, type TrainLoopOptions, trainLoop } from './training/loop.ts';
 export { openRun, RunFolder } from './training/run-folder.ts';
-export type { Shard, ShardResult, TrainingTask } from './training/task.ts';
+export type { OptimizerSettings, Shard, ShardResult, TrainedPart, TrainingTask } from './training/task.ts';
+export { networksOf, TrainedNetwork } from './training/trained-network.ts';
 export { TrainingError, type TrainingErrorCode } from './training/training-error.ts';
 export {
   createVqTask,

@@ -3,6 +3,7 @@
 // pass needs by itself. What must outlive every scope, such as parameters and optimizer moments, is passed to keep().
 
 import { TensorError } from './errors.ts';
+import { outermostScopeBegins, outermostScopeEnds } from './memory-trace.ts';
 import { addon } from './native/addon.ts';
 import { guarded, Tensor } from './tensor.ts';
 
@@ -13,6 +14,7 @@ import { guarded, Tensor } from './tensor.ts';
 export function scope<T>(body: () => T): T {
   const native = addon();
   const depth = native.beginScope();
+  if (depth === 1) outermostScopeBegins();
   // Whatever happens, the scope ends: one left open would swallow all that is made after it.
   let survivors: number[] = [];
   try {
@@ -24,6 +26,7 @@ export function scope<T>(body: () => T): T {
     return result;
   } finally {
     native.endScope(depth, survivors);
+    if (depth === 1) outermostScopeEnds(survivors);
   }
 }
 
@@ -33,9 +36,19 @@ export function keep<T extends Tensor>(tensor: T): T {
   return tensor;
 }
 
-/** Tensors alive on this thread, and the bytes of their storages. */
-export function memoryStats(): { liveTensors: number; liveBytes: number } {
-  return { liveTensors: addon().liveTensors(), liveBytes: addon().liveBytes() };
+export interface MemoryStats {
+  readonly liveTensors: number;
+  /** Bytes of the storages behind them, on all devices; tensors that share a storage count it once. */
+  readonly liveBytes: number;
+  /** The same by device: `{ cpu: 4096, 'cuda:0': 1048576 }`. */
+  readonly bytesByDevice: Readonly<Record<string, number>>;
+}
+
+/** The tensors alive on this thread. What autograd holds for a backward pass is not named by a tensor, nor counted. */
+export function memoryStats(): MemoryStats {
+  const bytesByDevice = addon().liveBytes();
+  const liveBytes = Object.values(bytesByDevice).reduce((sum, bytes) => sum + bytes, 0);
+  return { liveTensors: addon().liveTensors(), liveBytes, bytesByDevice };
 }
 
 function isPromiseLike(value: unknown): boolean {

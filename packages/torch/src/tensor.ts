@@ -1,13 +1,24 @@
 // The Tensor: a generation-checked handle to a libtorch tensor, its metadata, and every operation as a method. Memory
 // belongs to scopes (scope.ts), not to the garbage collector; a tensor whose scope has ended throws when it is used.
 
+import type { NestedNumbers } from './create.ts';
 import { registerTensorClass, wrap } from './dispatch.ts';
 import { type DType, type TypedArray, typedArrayOver } from './dtype.ts';
 import { TensorError } from './errors.ts';
 import { TensorMethods } from './generated/tensor-methods.ts';
+import { at, type Index, setAt } from './indexing.ts';
 import { addon } from './native/addon.ts';
 import { AddonError } from './native/locate-addon.ts';
 import { shortMessage } from './torch-message.ts';
+
+export interface BackwardOptions {
+  /** Keep the graph for another backward pass. */
+  readonly retainGraph?: boolean;
+  /** Make the gradients differentiable too (double backward); keeps the graph. */
+  readonly createGraph?: boolean;
+  /** Which leaves collect gradients; all that want one when left out. */
+  readonly leaves?: readonly Tensor[] | undefined;
+}
 
 export class Tensor extends TensorMethods {
   /** The native handle: slot and generation in one number. */
@@ -68,7 +79,31 @@ export class Tensor extends TensorMethods {
 
   /** The same values in channels-last memory order, for convolutions: [N, C, Y, X] stays the shape. */
   channelsLast(): Tensor {
-    return guarded('channelsLast', () => wrap(addon().channelsLast(this.handle)), this);
+    return this.contiguous({ memoryFormat: 'channels_last' });
+  }
+
+  /** Steps in memory, in entries, from one index to the next along each dimension. */
+  get strides(): number[] {
+    return guarded('strides', () => addon().strides(this.handle));
+  }
+
+  /** Do the values lie in this order without gaps? */
+  isContiguous(memoryFormat: 'contiguous_format' | 'channels_last' = 'contiguous_format'): boolean {
+    return guarded('isContiguous', () => addon().isContiguous(this.handle, memoryFormat));
+  }
+
+  /**
+   * NumPy's indexing: `x.at(0, '1:3', '...', null, [2, 0])` is Python's `x[0, 1:3, ..., None, [2, 0]]`. Integers, slices,
+   * null and '...' give a view of the same memory, lists and tensors of indices and masks a copy.
+   */
+  at(...indices: readonly Index[]): Tensor {
+    return at(this, indices);
+  }
+
+  /** `x[indices] = value`: a number, or a tensor that broadcasts to what the indices name. Returns itself. */
+  setAt_(indices: readonly Index[], value: Tensor | number): this {
+    setAt(this, indices, value);
+    return this;
   }
 
   /** The raw values in C order, copied. */
@@ -82,6 +117,29 @@ export class Tensor extends TensorMethods {
       this.dtype,
       guarded('toTypedArray', () => addon().toBytes(this.handle)),
     );
+  }
+
+  /**
+   * The memory of a contiguous CPU tensor itself, without a copy: what is written here is in the tensor, and the other way
+   * round. The array lives as long as this handle: when the tensor is freed, by dispose() or at its scope's end, the array
+   * is detached (its length becomes 0). Autograd does not notice writes. Node frees its own record of a view when the
+   * event loop turns: a long synchronous loop had better use toTypedArray().
+   */
+  asTypedArray(): TypedArray {
+    return typedArrayOver(
+      this.dtype,
+      guarded('asTypedArray', () => addon().viewBytes(this.handle), this),
+    );
+  }
+
+  /** The values as nested arrays, one level a dimension, or as a number: Python's tolist(). */
+  toArray(): NestedNumbers {
+    const { shape } = this;
+    const numbers = this.toNumbers();
+    let next = 0;
+    const nest = (dim: number): NestedNumbers =>
+      dim === shape.length ? numbers[next++]! : Array.from({ length: shape[dim]! }, () => nest(dim + 1));
+    return nest(0);
   }
 
   /** The values in C order as numbers, whatever the dtype; int64 beyond 2^53 loses digits. */
@@ -118,9 +176,14 @@ export class Tensor extends TensorMethods {
     return this;
   }
 
-  /** Adds the gradient of this scalar (or of `gradient` · this) to the `grad` of every leaf that wants one. */
-  backward(gradient?: Tensor): void {
-    guarded('backward', () => addon().backward(this.handle, gradient?.handle), this);
+  /**
+   * Adds the gradient of this scalar (or of `gradient` · this) to the `grad` of every leaf that wants one, or of `leaves`
+   * alone, which must want one. The graph is freed on the way unless `retainGraph`; `createGraph` keeps it, and makes the
+   * gradients differentiable themselves.
+   */
+  backward(gradient?: Tensor, { retainGraph = false, createGraph = false, leaves }: BackwardOptions = {}): void {
+    const handles = leaves?.map(({ handle }) => handle);
+    guarded('backward', () => addon().backward(this.handle, gradient?.handle, retainGraph, createGraph, handles), this);
   }
 
   /** The accumulated gradient as a new handle, or undefined when there is none. */
