@@ -2,7 +2,7 @@
 // belongs to scopes (scope.ts), not to the garbage collector; a tensor whose scope has ended throws when it is used.
 
 import type { NestedNumbers } from './create.ts';
-import { registerTensorClass, wrap } from './dispatch.ts';
+import { announced, registerTensorClass, wrap } from './dispatch.ts';
 import { type DType, type TypedArray, typedArrayOver } from './dtype.ts';
 import { TensorError } from './errors.ts';
 import { TensorMethods } from './generated/tensor-methods.ts';
@@ -183,7 +183,14 @@ export class Tensor extends TensorMethods {
    */
   backward(gradient?: Tensor, { retainGraph = false, createGraph = false, leaves }: BackwardOptions = {}): void {
     const handles = leaves?.map(({ handle }) => handle);
-    guarded('backward', () => addon().backward(this.handle, gradient?.handle, retainGraph, createGraph, handles), this);
+    announced('backward', [this], () => {
+      guarded(
+        'backward',
+        () => addon().backward(this.handle, gradient?.handle, retainGraph, createGraph, handles),
+        this,
+      );
+      return undefined;
+    });
   }
 
   /** The accumulated gradient as a new handle, or undefined when there is none. */
