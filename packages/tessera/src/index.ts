@@ -145,10 +145,10 @@ export { runInWorker, type WorkerPipeline, type WorkerSettings } from './pipelin
 export { type SampleOptions, sample, sampleModel } from './pipelines/sample.ts';
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
+export type { TokenGeneration } from './pipelines/token-generation.ts';
 export { encodePictures } from './pipelines/tokenize/encode-share.ts';
 export { LAYOUTS, type Layout } from './pipelines/tokenize/layouts.ts';
 export { parseShare, shareOfRank, type WorkShare } from './pipelines/tokenize/work-share.ts';
-export type { TokenGeneration } from './pipelines/token-generation.ts';
 export { type TokenizeOptions, tokenize } from './pipelines/tokenize.ts';
 export { type TrainOptions, train } from './pipelines/train.ts';
 export {

@@ -45,7 +45,9 @@ function measure(network: GeneratorModel, heldOut: TokenRows): Record<string, nu
   const means: Record<string, number> = {};
   for (let start = 0; start < numRows; start += MEASURED_BATCH) {
     const indices = Array.from({ length: Math.min(MEASURED_BATCH, numRows - start) }, (_, i) => start + i);
-    const batch = noGrad(() => scope(() => familyOf(network).measure(network, { ...heldOut.rows(indices, undefined), indices })));
+    const batch = noGrad(() =>
+      scope(() => familyOf(network).measure(network, { ...heldOut.rows(indices, undefined), indices })),
+    );
     for (const [name, value] of Object.entries(batch)) {
       means[name] = (means[name] ?? 0) + (value * indices.length) / numRows;
     }
