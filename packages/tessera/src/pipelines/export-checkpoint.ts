@@ -79,5 +79,5 @@ function locate(
   }
   if (part === 'tokenizer') return { path: inner, ...readTokenizerConfig(inner) };
   const { family, config } = readModelFolder(source);
-  return { path: source, family, config };
+  return { path: source, family, config: { ...config } };
 }

@@ -9,7 +9,8 @@ import { basename, join } from 'node:path';
 import { type FileByteReader, openFile } from '@tessera/formats/node';
 import { ENAT_PRESETS, enatStrategy, parseConfig, type Strategy } from '@tessera/schedule';
 import { z } from 'zod';
-import type { Family } from '../models/registry.ts';
+import type { GeneratorConfig, GivenFields } from '../models/family.ts';
+import type { FamilyName } from '../models/registry.ts';
 import { checkShapes, shapesOf } from '../nn/state-dict.ts';
 import { tokenizerFamily } from '../tokenizers/registry.ts';
 import { chooseStrategy } from './choose-strategy.ts';
@@ -20,12 +21,7 @@ import {
   writeModelDescription,
   writeTokenizerDescription,
 } from './model-folder.ts';
-import {
-  type Architecture,
-  describeCheckpoint,
-  type GivenFields,
-  recogniseArchitecture,
-} from './official/architectures.ts';
+import { type Architecture, describeCheckpoint, recogniseArchitecture } from './official/architectures.ts';
 import { EMA_FILE, importTraining, isCheckpointFolder } from './official/checkpoint-folder.ts';
 import { readWeights, type WeightsInFile } from './official/read-weights.ts';
 import { writeSafetensors } from './official/tensor-file.ts';
@@ -142,9 +138,9 @@ function writeGenerator(folder: string, checkpoint: Checkpoint, options: ImportO
   const factor = addTokenizer(join(folder, 'tokenizer'), options);
   const imageSize = gridSize * factor;
   writeModelDescription(folder, {
-    family: architecture.family as Family,
+    family: architecture.family as FamilyName,
     imageSize,
-    config,
+    config: config as unknown as GeneratorConfig,
     classes: readClasses(options.classes, numClasses),
     strategy: strategyFor(options.strategy, imageSize),
     card: `# ${architecture.title}, ${imageSize} px\n\nImported from \`${basename(options.source)}\`.\n`,

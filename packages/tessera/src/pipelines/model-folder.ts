@@ -157,7 +157,7 @@ export function writeModelFolder(path: string, content: ModelToWrite): void {
   rmSync(temporary, { recursive: true, force: true });
   mkdirSync(join(temporary, 'tokenizer'), { recursive: true });
   writeModelDescription(temporary, {
-    family: model.family,
+    family: model.family as FamilyName,
     imageSize,
     config: model.config,
     classes,
@@ -174,8 +174,8 @@ export function writeModelFolder(path: string, content: ModelToWrite): void {
 export function writeModelDescription(
   path: string,
   description: Pick<ModelToWrite, 'imageSize' | 'classes' | 'strategy' | 'card'> & {
-    family: Family;
-    config: Readonly<Record<string, unknown>>;
+    family: FamilyName;
+    config: GeneratorConfig;
   },
 ): void {
   const { family, imageSize, config, classes, strategy, card } = description;

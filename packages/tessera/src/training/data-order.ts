@@ -14,6 +14,8 @@ export interface ShardPlan {
   numItems: number;
   /** Another order than every item once an epoch, such as of weighted sources. */
   itemAt?(seed: number, place: number): number;
+  /** Each step takes the second of two batches. */
+  discardsBatches?: boolean;
 }
 
 export function shardsPerStep(plan: ShardPlan): number {
@@ -27,7 +29,8 @@ export function itemAt(seed: number, place: number, numItems: number): number {
 
 /** Shard `index` of step `step`, both from 0. */
 export function shardAt(plan: ShardPlan, step: number, index: number): Shard {
-  const first = step * plan.globalBatch + index * plan.shardSize;
+  const batch = plan.discardsBatches === true ? 2 * step + 1 : step;
+  const first = batch * plan.globalBatch + index * plan.shardSize;
   const items = Array.from({ length: plan.shardSize }, (_, j) =>
     plan.itemAt === undefined ? itemAt(plan.seed, first + j, plan.numItems) : plan.itemAt(plan.seed, first + j),
   );

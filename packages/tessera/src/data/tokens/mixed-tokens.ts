@@ -53,6 +53,12 @@ export class MixedTokens implements TokenRows {
     if (this.kind === 'weighted') this.itemAt = (seed, place) => this.weightedItem(seed, place);
   }
 
+  /** Pixels of a picture's side, where all sources say the same. */
+  get imageSize(): number | undefined {
+    const [size, ...others] = this.sources.map(({ imageSize }) => imageSize);
+    return others.every((other) => other === size) ? size : undefined;
+  }
+
   get identity(): unknown {
     return { mix: this.kind, weights: this.weights, sources: this.sources.map(({ identity }) => identity) };
   }

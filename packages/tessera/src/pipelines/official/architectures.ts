@@ -3,9 +3,8 @@
  * of their tensors, finds their sizes, and says how the official code wants the state dict wrapped.
  */
 
-import { type GivenEnatFields, inferEnatConfig } from '../../models/infer-config.ts';
-import { FAMILIES, type Family } from '../../models/registry.ts';
-import type { Module, ParameterBuilder } from '../../nn/module.ts';
+import type { GeneratorConfig, GivenFields } from '../../models/family.ts';
+import { type FamilyName, familyNames, familyOf } from '../../models/registry.ts';
 import { type Shapes, stateShapes } from '../../nn/state-dict.ts';
 import { tokenizerFamily, tokenizerFamilyNames } from '../../tokenizers/registry.ts';
 
@@ -22,9 +21,6 @@ export interface Architecture {
   /** Names and shapes of such a network, in official order. */
   shapes(config: Record<string, unknown>): Map<string, readonly number[]>;
 }
-
-/** What shapes do not tell. */
-export type GivenFields = GivenEnatFields;
 
 /** Entries of the official tokenizer checkpoints. */
 const TOKENIZER_ENTRIES: Record<string, string> = { 'maskgit-vqgan': 'state_dict', 'llamagen-vq': 'model' };
@@ -44,38 +40,32 @@ function tokenizers(): Architecture[] {
   });
 }
 
-function generator(
-  family: Family,
-  title: string,
-  marker: string,
-  entry: string,
-  infer: Architecture['infer'],
-): Architecture {
-  const construct = FAMILIES[family].construct as unknown as (
-    config: Record<string, unknown>,
-    p: ParameterBuilder,
-  ) => Module;
-  return {
-    family,
-    title,
-    part: 'generator',
-    entry,
-    recognises: (shapes) => shapes.has(marker),
-    infer,
-    shapes: (config) => stateShapes((p) => construct(config, p)),
-  };
+/** What people call a family, and the entry of its official checkpoints. */
+const GENERATORS: Record<FamilyName, { title: string; entry: string }> = {
+  autonat: { title: 'AutoNAT', entry: '' },
+  enat: { title: 'ENAT', entry: '' },
+};
+
+function generators(): Architecture[] {
+  return familyNames.map((family) => {
+    const row = familyOf(family);
+    return {
+      family,
+      ...GENERATORS[family],
+      part: 'generator',
+      recognises: (shapes) => row.recognises(shapes),
+      infer: (shapes, given, where) => ({ ...row.inferConfig(shapes, given, where) }),
+      shapes: (config) => stateShapes((p) => row.construct(config as unknown as GeneratorConfig, p)),
+    };
+  });
 }
 
-export const ARCHITECTURES: readonly Architecture[] = [
-  ...tokenizers(),
-  generator('enat', 'ENAT', 'x_embedder.word_embeddings.weight', '', inferEnatConfig),
-];
+export const ARCHITECTURES: readonly Architecture[] = [...tokenizers(), ...generators()];
 
 export const architectureNames = ARCHITECTURES.map(({ family }) => family) as [string, ...string[]];
 
 /** Checkpoints that are not read here, by a tensor that only they have: for a helpful error. */
 const OTHERS: readonly (readonly [title: string, marker: string])[] = [
-  ['an AutoNAT', 'token_emb.word_embeddings.weight'],
   ["a GPT of LlamaGen's", 'tok_embeddings.weight'],
   ['a PatchGAN discriminator', 'main.0.weight'],
   ["a VQGAN of taming-transformers' original layout", 'encoder.down.0.downsample.conv.weight'],
