@@ -287,7 +287,6 @@ napi_value distributedClose(Arguments& a) {
   return a.nothing();
 }
 
-napi_value isContiguous(Arguments& a) { return a.result(a.tensor(0).is_contiguous()); }
 napi_value hasNccl(Arguments& a) { return a.result(kHasNccl); }
 
 }  // namespace
@@ -325,7 +324,7 @@ const CoreEntry kDistributedFunctions[] = {
     {"groupOpen", groupOpen},         {"groupClose", groupClose},   {"groupNote", groupNote},
     {"groupSequence", groupSequence}, {"collective", collective},   {"workIsDone", workIsDone},
     {"workWait", workWait},           {"workWatch", workWatch},     {"distributedClose", distributedClose},
-    {"hasNccl", hasNccl},             {"isContiguous", isContiguous},             {nullptr, nullptr},
+    {"hasNccl", hasNccl},             {nullptr, nullptr},
 };
 
 }  // namespace tessera

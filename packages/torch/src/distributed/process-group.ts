@@ -178,7 +178,7 @@ export class ProcessGroup {
     const label = [kind, ...tensors.slice(0, 1).map((tensor) => tensor.describe())].join(' ');
     const native = addon();
     const { handle } = this;
-    if (tensors.length === 1 && !guarded(kind, () => native.isContiguous(tensors[0]!.handle))) {
+    if (tensors.length === 1 && !tensors[0]!.isContiguous()) {
       throw refused(kind, `the tensor is a view in another order: call contiguous() first (${tensors[0]!.describe()})`);
     }
     if (this.#setting.checkCollectives) this.#compare(kind, `${label} ${reduction} ${root}`, timeoutMs);

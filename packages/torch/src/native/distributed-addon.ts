@@ -45,7 +45,6 @@ export interface DistributedAddon {
   workWatch(work: number, done: () => void): void;
   distributedClose(): void;
   hasNccl(): boolean;
-  isContiguous(tensor: number): boolean;
   reducerOpen(
     group: number,
     parameters: readonly number[],
