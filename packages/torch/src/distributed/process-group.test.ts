@@ -188,7 +188,7 @@ describe('a rank', { timeout: 90_000 }, () => {
     });
     // Not before its time, and not long after it; other work on the machine delays.
     for (const error of said) expect((error as { ms: number }).ms).toBeGreaterThan(1400);
-    for (const error of said) expect((error as { ms: number }).ms).toBeLessThan(15_000);
+    for (const error of said) expect((error as { ms: number }).ms).toBeLessThan(30_000);
   });
 
   it('that is started twice is told so', async () => {
