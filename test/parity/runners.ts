@@ -6,7 +6,18 @@ import { autonatForward } from './runners/autonat-forward.ts';
 import { natMaskSample, natTrainLoss, natTrainSteps } from './runners/autonat-train.ts';
 import { enatForward, enatReuseChain, enatReuseSameMask } from './runners/enat-forward.ts';
 import { enatTrainLoss, natMaskCount } from './runners/enat-train.ts';
-import { centerCropRunner } from './runners/images.ts';
+import {
+  bicubicResize,
+  centerCropRunner,
+  cropBox,
+  extractCodes,
+  extractTokens,
+  pixelNormalize,
+  pixelToUint8,
+  randomCropRunner,
+  tenCropOffsets,
+  tenCropRunner,
+} from './runners/images.ts';
 import { hashImages, tokenizerStateShapes, vqCodec, vqQuantizer } from './runners/llamagen-vq.ts';
 import { maskgitVqCodec, weightRule } from './runners/maskgit-vq.ts';
 import { natCheckpointResume } from './runners/nat-checkpoint.ts';
@@ -52,6 +63,15 @@ const RUNNERS: Record<string, Entry> = {
   'weight-rule': { run: weightRule },
   'nat-checkpoint-resume': { run: natCheckpointResume },
   'center-crop': { run: centerCropRunner },
+  'crop-box': { run: cropBox },
+  'ten-crop': { run: tenCropRunner },
+  'ten-crop-offsets': { run: tenCropOffsets },
+  'random-crop': { run: randomCropRunner },
+  'pixel-normalize': { run: pixelNormalize },
+  'pixel-to-uint8': { run: pixelToUint8 },
+  'bicubic-resize': { run: bicubicResize },
+  'extract-codes': { run: extractCodes },
+  'extract-tokens': { run: extractTokens },
 };
 
 export function runnerOf(kind: string): Runner | undefined {

@@ -1,6 +1,7 @@
 /** The commands, in the order in which help lists them. */
 
 import type { Command } from './command.ts';
+import { convertCommand } from './commands/convert.ts';
 import { demoCommand } from './commands/demo.ts';
 import { editCommand } from './commands/edit.ts';
 import { exportCommand } from './commands/export.ts';
@@ -20,6 +21,7 @@ export const COMMANDS: readonly Command[] = [
   editCommand,
   inspectCommand,
   tokenizeCommand,
+  convertCommand,
   trainCommand,
   importCommand,
   exportCommand,

@@ -14,7 +14,7 @@ import { noGrad, scope } from '@tessera/torch';
 import { centerCrop } from '../data/center-crop.ts';
 import { encodePng, gridPng } from '../data/contact-sheet.ts';
 import { decodeImage, type RgbImage } from '../data/image.ts';
-import { chooseStrategy, type StrategyChoice } from './choose-strategy.ts';
+import { chooseStrategy, requireNullClass, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
 import { imageBatch, toRgbImages } from './decode-tokens.ts';
 import {
@@ -79,6 +79,7 @@ async function* editWith(folder: ModelFolder, options: EditOptions): AsyncGenera
       ? model.nullLabel
       : planImages([options.class], model.config.numClasses, classes, { numImages: 1 }).labels[0]!;
   const strategy = chooseStrategy(options, folder.strategy);
+  requireNullClass(strategy, folder.nullClass, options.model);
   const { picture, mask } = await prepare(options, imageSize);
   const known = noGrad(() => scope(() => tokenizer.encode(asBatch(picture)).toNumbers()));
   const region = mask === undefined ? undefined : tokenMask(mask, imageSize, tokenizer.downsampleFactor);

@@ -13,7 +13,7 @@
  * a newer format version is refused.
  */
 
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseConfig, parseStrategy, type Strategy, strictConfig } from '@tessera/schedule';
 import { loadSafetensors, saveSafetensors, scope, type Tensor } from '@tessera/torch';
@@ -26,6 +26,7 @@ import { loadModule } from '../nn/state-dict.ts';
 import { type TokenizerFamilyName, tokenizerFamily, tokenizerFamilyNames } from '../tokenizers/registry.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { PipelineError } from './events.ts';
+import { loadOfficialTokenizer } from './load-weights.ts';
 
 const FORMAT_VERSION = 1;
 
@@ -34,6 +35,8 @@ const modelConfigSchema = strictConfig({
   family: z.enum(familyNames),
   /** Pixels of an image's side. */
   imageSize: z.int().min(1).max(65536),
+  /** False for a model that never saw the null label: it cannot be guided. */
+  nullClass: z.boolean().default(true),
   model: z.record(z.string(), z.unknown()),
 });
 
@@ -51,6 +54,8 @@ export interface ModelFolder {
   strategy: Strategy;
   /** Class names by label. */
   classes: string[];
+  /** False for a model that never saw the null label; default true. */
+  nullClass?: boolean | undefined;
   dispose(): void;
 }
 
@@ -61,6 +66,8 @@ export interface ModelToWrite {
   tokenizer: Tokenizer;
   strategy: Strategy;
   classes: readonly string[];
+  /** False for a model that was trained without dropping labels. */
+  nullClass?: boolean | undefined;
   /** Markdown of the model card. */
   card: string;
   /** Storage type of the network's weights; half precision halves the file and is widened on reading. */
@@ -76,6 +83,8 @@ export interface ModelDescription {
   tokenizerConfig: Record<string, unknown>;
   strategy: Strategy;
   classes: string[];
+  /** False for a model that was trained without dropping labels. */
+  nullClass: boolean;
 }
 
 /** Reads and checks everything but the weights; needs no engine. */
@@ -83,7 +92,7 @@ export function readModelFolder(path: string): ModelDescription {
   if (!existsSync(join(path, 'config.json'))) {
     throw new PipelineError('MODEL_FOLDER', `${path} is no model folder: expected a config.json in it.`);
   }
-  const { formatVersion, family, imageSize, model } = parseConfig(
+  const { formatVersion, family, imageSize, nullClass, model } = parseConfig(
     modelConfigSchema,
     readJson(path, 'config.json'),
     join(path, 'config.json'),
@@ -103,11 +112,12 @@ export function readModelFolder(path: string): ModelDescription {
     tokenizerConfig: tokenizer.config,
     strategy,
     classes,
+    nullClass,
   };
 }
 
 export function openModelFolder(path: string): ModelFolder {
-  const { family, imageSize, config, strategy, classes } = readModelFolder(path);
+  const { family, imageSize, config, strategy, classes, nullClass } = readModelFolder(path);
   const tokenizer = openTokenizer(join(path, 'tokenizer'));
   let model: GeneratorModel;
   try {
@@ -120,7 +130,7 @@ export function openModelFolder(path: string): ModelFolder {
     model.dispose();
     tokenizer.dispose();
   };
-  return { path, imageSize, model, tokenizer, strategy, classes, dispose };
+  return { path, imageSize, model, tokenizer, strategy, classes, nullClass, dispose };
 }
 
 /** The tokenizer folder alone. */
@@ -142,8 +152,11 @@ export function readTokenizerConfig(path: string): TokenizerDescription {
   return { family, config: parseConfig(tokenizerFamily(family).schema, tokenizer, file) };
 }
 
-/** A tokenizer from a tokenizer folder, or from a model folder with the model's image size. */
+/** A tokenizer from a tokenizer folder, an official checkpoint, or from a model folder with the model's image size. */
 export function openAnyTokenizer(path: string): { tokenizer: Tokenizer; imageSize: number | undefined } {
+  if (existsSync(path) && statSync(path).isFile()) {
+    return { tokenizer: scope(() => loadOfficialTokenizer(path)), imageSize: undefined };
+  }
   const inner = join(path, 'tokenizer');
   if (!existsSync(join(inner, 'config.json'))) return { tokenizer: openTokenizer(path), imageSize: undefined };
   const config = parseConfig(modelConfigSchema, readJson(path, 'config.json'), join(path, 'config.json'));
@@ -152,7 +165,7 @@ export function openAnyTokenizer(path: string): { tokenizer: Tokenizer; imageSiz
 
 /** Writes a whole folder or nothing; an older one at `path` is replaced. */
 export function writeModelFolder(path: string, content: ModelToWrite): void {
-  const { imageSize, model, tokenizer, strategy, classes, card, dtype = 'float32' } = content;
+  const { imageSize, model, tokenizer, strategy, classes, nullClass, card, dtype = 'float32' } = content;
   const temporary = `${path}.writing`;
   rmSync(temporary, { recursive: true, force: true });
   mkdirSync(join(temporary, 'tokenizer'), { recursive: true });
@@ -161,6 +174,7 @@ export function writeModelFolder(path: string, content: ModelToWrite): void {
     imageSize,
     config: model.config,
     classes,
+    nullClass,
     strategy,
     card,
   });
@@ -173,13 +187,14 @@ export function writeModelFolder(path: string, content: ModelToWrite): void {
 /** All files of a model folder but the weights and the tokenizer, into a folder that exists. */
 export function writeModelDescription(
   path: string,
-  description: Pick<ModelToWrite, 'imageSize' | 'classes' | 'strategy' | 'card'> & {
+  description: Pick<ModelToWrite, 'imageSize' | 'classes' | 'nullClass' | 'strategy' | 'card'> & {
     family: FamilyName;
     config: GeneratorConfig;
   },
 ): void {
-  const { family, imageSize, config, classes, strategy, card } = description;
-  writeJson(path, 'config.json', { formatVersion: FORMAT_VERSION, family, imageSize, model: config });
+  const { family, imageSize, config, classes, nullClass = true, strategy, card } = description;
+  const unguided = nullClass ? {} : { nullClass };
+  writeJson(path, 'config.json', { formatVersion: FORMAT_VERSION, family, imageSize, ...unguided, model: config });
   writeJson(path, 'classes.json', classes);
   writeFileSync(join(path, 'strategy.yaml'), stringifyYaml(strategy));
   writeFileSync(join(path, 'README.md'), card);

@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { memoryStats, setNumThreads, tensor } from '@tessera/torch';
+import { memoryStats, setNumThreads } from '@tessera/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
 import type { PipelineEvent } from './events.ts';
@@ -19,13 +19,7 @@ beforeAll(() => {
   data = join(folder, 'tokens');
   const writer = new TokenDatasetWriter(data, { gridSize: 4, codebookSize: 32, classes: ['even', 'odd'] });
   const rows = Array.from({ length: 12 }, (_, i) => Array.from({ length: 16 }, (_, p) => (i + 2 * p) % 32));
-  writer.addShard(
-    tensor(rows, 'int64'),
-    tensor(
-      rows.map((_, i) => i % 2),
-      'int64',
-    ),
-  );
+  for (const [i, row] of rows.entries()) writer.add(i % 2, row);
   writer.finish();
   writeTinyModel(join(folder, 'tiny'));
   config = join(folder, 'tiny.yaml');
@@ -67,6 +61,28 @@ describe('train', () => {
     expect(memoryStats().liveTensors).toBe(before);
   });
 
+  it('marks a model that was trained without a null class, which cannot be guided', async () => {
+    const out = join(folder, 'unguided');
+    await run({ config, data: [data], out, tokenizer: join(folder, 'tiny'), labelDrop: 0, steps: 1 });
+    const model = join(out, 'model');
+    const attempt = async (guidanceScale: number) => {
+      for await (const _ of sample({
+        model,
+        numImages: 1,
+        out: join(folder, 'guided'),
+        guidanceScale,
+        strategy: 'enat',
+      })) {
+        // Nothing is looked at.
+      }
+    };
+    await expect(attempt(2)).rejects.toMatchObject({
+      code: 'GUIDANCE',
+      message: expect.stringContaining('null class'),
+    });
+    await attempt(1);
+  });
+
   it('shows its settings without data', async () => {
     const [event] = await run({ config, dryRun: true, exactOriginal: true, out: join(folder, 'dry') });
     expect(event).toMatchObject({
@@ -77,9 +93,8 @@ describe('train', () => {
   });
 
   it.each([
-    [{}, 'OPTIONS', 'expected a token data set (--data)'],
+    [{}, 'OPTIONS', 'expected tokens (--data)'],
     [{ data: ['x'] }, 'OPTIONS', 'expected a run folder (--out)'],
-    [{ data: ['x', 'y'], out: 'z' }, 'OPTIONS', 'one token data set, got 2'],
   ])('refuses %j', async (options, code, message) => {
     await expect(run({ config, ...options })).rejects.toMatchObject({
       code,

@@ -1,7 +1,10 @@
 /** `tessera train`: a generator on a token data set, in a run folder that resumes. */
 
 import { join, resolve } from 'node:path';
-import { TokenDataset } from '../data/token-dataset.ts';
+import type { Strategy } from '@tessera/schedule';
+import { DataError } from '../data/data-error.ts';
+import { type OpenedTokens, openTokens, requireTokens } from '../data/tokens/open-tokens.ts';
+import { gridSideOf } from '../data/tokens/token-rows.ts';
 import type { GeneratorModel } from '../models/family.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { copyInitialWeights } from './initial-weights.ts';
@@ -17,6 +20,10 @@ export interface TrainOptions extends TrainFlags {
   initFrom?: string | undefined;
   /** Names, or beginnings of names, of tensors that start at random all the same. */
   ignoreKeys?: readonly string[] | undefined;
+  /** Weights of several sources, one each. */
+  mix?: readonly number[] | undefined;
+  /** Pixels of the images to train on, where a source holds more than one size. */
+  size?: number | undefined;
   /** Resolve the settings, show them, do nothing. */
   dryRun?: boolean | undefined;
   signal?: AbortSignal | undefined;
@@ -30,28 +37,45 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
     return;
   }
   const out = options.out ?? file.out;
-  const [path, ...more] = options.data ?? file.data ?? [];
+  const paths = options.data ?? file.data ?? [];
+  const [path] = paths;
   if (path === undefined || out === undefined) {
-    const what = path === undefined ? 'a token data set (--data)' : 'a run folder (--out)';
+    const what = path === undefined ? 'tokens (--data)' : 'a run folder (--out)';
     throw new PipelineError('OPTIONS', `train: expected ${what}, as a flag or in the configuration.`);
   }
-  if (more.length > 0) throw new PipelineError('OPTIONS', `Expected one token data set, got ${more.length + 1}.`);
   const heldOutPath = options.heldOut ?? file.heldOut;
   const tokenizerPath = options.tokenizer ?? file.tokenizer;
-  const data = TokenDataset.open(path);
-  const heldOut = heldOutPath === undefined ? undefined : TokenDataset.open(heldOutPath);
   const opened = tokenizerPath === undefined ? undefined : openAnyTokenizer(tokenizerPath);
+  let data: OpenedTokens | undefined;
+  let heldOut: OpenedTokens | undefined;
   let ema: GeneratorModel | undefined;
   try {
-    if (opened !== undefined && opened.tokenizer.codebookSize !== data.codebookSize) {
-      const [had, got] = [data.codebookSize, opened.tokenizer.codebookSize];
-      throw new PipelineError(
-        'CODEBOOK',
-        `${path} has ${had} codes, the tokenizer ${got}: they do not belong together.`,
+    const assumed = {
+      imageSize: options.size,
+      codebookSize: opened?.tokenizer.codebookSize,
+      numClasses: options.numClasses,
+    };
+    data = openTokens(paths, { ...assumed, weights: options.mix });
+    if (heldOutPath !== undefined) {
+      heldOut = openTokens([heldOutPath], assumed);
+      const { codebookSize, classes } = data;
+      const needed = { gridSize: gridSideOf(data.seqLen, path), codebookSize, numClasses: classes.length };
+      requireTokens(heldOut, needed, heldOutPath, 'the training data');
+    }
+    if (opened !== undefined) {
+      const { codebookSize, downsampleFactor } = opened.tokenizer;
+      const gridSize = options.size === undefined ? undefined : options.size / downsampleFactor;
+      requireTokens(data, { codebookSize, gridSize, downsampleFactor }, path, 'the tokenizer');
+    }
+    if (options.size !== undefined && data.imageSize !== undefined && data.imageSize !== options.size) {
+      throw new DataError(
+        'TOKENS_SIZE',
+        `${path} was made of images of ${data.imageSize} px, --size says ${options.size}: tokenize the images with ` +
+          `--size ${options.size}, or train at ${data.imageSize}.`,
       );
     }
     const settings = resolveTraining(options, file, {
-      gridSize: data.description.gridSize,
+      gridSize: gridSideOf(data.seqLen, path),
       codebookSize: data.codebookSize,
       numClasses: data.classes.length,
     });
@@ -67,7 +91,7 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
       training,
       data,
       heldOut,
-      dataIdentity: data.description.shards,
+      dataIdentity: data.identity,
       tokenizer: opened?.tokenizer,
       recompute,
       prepare: (model) => {
@@ -76,6 +100,7 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
       signal: options.signal,
     });
     const steps = training.totalSteps;
+    const nullClass = (recipe as { labelDrop?: number }).labelDrop !== 0;
     const result: Record<string, unknown> = { run, steps };
     if (opened !== undefined) {
       const { tokenizer } = opened;
@@ -84,7 +109,8 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
         imageSize: config.gridSize * tokenizer.downsampleFactor,
         model: ema,
         tokenizer,
-        strategy: presetStrategy(preset),
+        strategy: nullClass ? presetStrategy(preset) : unguided(presetStrategy(preset)),
+        nullClass,
         classes: classNames(data.classes, config.numClasses),
         card: `# ${preset}\n\nTrained with \`tessera train\` for ${steps} steps of ${training.globalBatch} images.\n`,
       });
@@ -100,4 +126,8 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
 /** A model may have more classes than the data names. */
 function classNames(names: readonly string[], count: number): string[] {
   return Array.from({ length: count }, (_, label) => names[label] ?? `class ${label}`);
+}
+
+function unguided(strategy: Strategy): Strategy {
+  return { ...strategy, steps: strategy.steps.map((step) => ({ ...step, guidanceScale: 1 })) };
 }
