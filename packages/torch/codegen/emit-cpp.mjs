@@ -5,13 +5,14 @@ const FILES = 4;
 
 const READ = {
   Tensor: 'tensor',
+  'Tensor!': 'written',
   'Tensor?': 'optionalTensor',
   'Tensor[]': 'tensors',
   'Tensor?[]': 'optionalTensors',
   int: 'integer',
   'int?': 'optionalInteger',
   'int[]': 'integers',
-  'int[]?': 'integers',
+  'int[]?': 'optionalIntegers',
   float: 'real',
   'float?': 'optionalReal',
   bool: 'boolean',
@@ -21,6 +22,8 @@ const READ = {
   str: 'string',
   dtype: 'dtype',
   'dtype?': 'optionalDtype',
+  MemoryFormat: 'memoryFormat',
+  'MemoryFormat?': 'optionalMemoryFormat',
   Options: 'options',
   IndexOptions: 'options',
 };

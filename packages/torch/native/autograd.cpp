@@ -7,21 +7,28 @@
 namespace tessera {
 namespace {
 
-/** backward(tensor, gradient?, leaves?): without leaves, every leaf that wants a gradient gets one. */
+/** backward(tensor, gradient?, retainGraph, createGraph, leaves?): without leaves, every leaf that wants a gradient gets one. */
 napi_value backward(Arguments& a) {
+  const bool createGraph = a.boolean(3);
+  const bool retainGraph = a.boolean(2) || createGraph;
   const at::Tensor gradient = a.optionalTensor(1).value_or(at::Tensor());
-  if (a.isNothing(2)) {
-    a.tensor(0).backward(gradient);
+  if (a.isNothing(4)) {
+    a.tensor(0).backward(gradient, retainGraph, createGraph);
   } else {
-    const std::vector<at::Tensor> leaves = a.tensors(2);
-    a.tensor(0).backward(gradient, std::nullopt, false, at::TensorList(leaves));
+    const std::vector<at::Tensor> leaves = a.tensors(4);
+    a.tensor(0).backward(gradient, retainGraph, createGraph, at::TensorList(leaves));
   }
   return a.nothing();
 }
 
-/** gradients(scalar, inputs): d scalar / d input each; the graph stays, and so does what the leaves have collected. */
+/**
+ * gradients(outputs, inputs, gradOutputs, retainGraph, createGraph): the gradients as new tensors; nothing is added to
+ * `grad`. An input that the outputs do not depend on gives undefined.
+ */
 napi_value gradients(Arguments& a) {
-  return a.result(torch::autograd::grad({a.tensor(0)}, a.tensors(1), {}, /*retain_graph=*/true));
+  const bool createGraph = a.boolean(4);
+  return a.result(torch::autograd::grad(a.tensors(0), a.tensors(1), a.tensors(2), a.boolean(3) || createGraph,
+                                        createGraph, /*allow_unused=*/true));
 }
 
 /** The accumulated gradient, or undefined. */

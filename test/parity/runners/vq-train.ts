@@ -82,7 +82,7 @@ export const lpips: Runner = (context) => {
   const a = context.tensor('a');
   const b = context.tensor('b').requiresGrad_();
   const distance = network.distance(a, b, context.param<number>('dropout'));
-  const gradB = gradients(distance.mean(), [b])[0]!;
+  const gradB = gradients([distance.mean()], [b])[0]!;
   const features = noGrad(() => network.features(a));
   const means = features.map((feature, i): [string, Output] => [String(i), feature.abs().mean([1, 2, 3])]);
   network.dispose();

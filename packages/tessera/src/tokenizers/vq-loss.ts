@@ -146,7 +146,7 @@ export class VqLoss {
 /** |∂picture| / (|∂adversarial| + 1e-4) at the last layer, at most 1e4: a scalar without a graph. */
 function adaptiveWeight(picture: Tensor, adversarial: Tensor, lastLayer: Tensor): Tensor {
   const [ofPicture, ofAdversarial] = [picture, adversarial].map((loss) =>
-    linalgVectorNorm(gradients(loss, [lastLayer])[0]!),
+    linalgVectorNorm(gradients([loss], [lastLayer], { retainGraph: true })[0]!),
   );
   return ofPicture!.div(ofAdversarial!.add(1e-4)).clamp(0, MAX_ADAPTIVE_WEIGHT);
 }

@@ -64,7 +64,7 @@ export class TrainedNetwork {
 
   /** Adds the gradient of a loss to this network's parameters, and to no others. */
   collect(loss: Tensor): void {
-    loss.backward(undefined, this.leaves);
+    loss.backward(undefined, { leaves: this.leaves });
   }
 
   /** The global norm of what was collected. */

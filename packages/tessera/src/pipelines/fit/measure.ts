@@ -22,9 +22,9 @@ export function secondsPerStep(task: TrainingTask, globalBatch: number): number 
     const began = performance.now();
     scope(() => {
       const { loss, partLosses = {} } = task.shardLoss(shard);
-      loss.backward(undefined, [...task.model.parameters.values()]);
+      loss.backward(undefined, { leaves: [...task.model.parameters.values()] });
       for (const { name, model } of task.parts ?? []) {
-        partLosses[name]?.backward(undefined, [...model.parameters.values()]);
+        partLosses[name]?.backward(undefined, { leaves: [...model.parameters.values()] });
       }
     });
     for (const network of networks) network.clearGradients();
