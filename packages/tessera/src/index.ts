@@ -115,6 +115,7 @@ export { type SetupOptions, setup } from './pipelines/setup.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';
 export { type TokenizeOptions, tokenize } from './pipelines/tokenize.ts';
 export { type TrainOptions, train } from './pipelines/train.ts';
+export { type TrainTokenizerOptions, trainTokenizerOnImages } from './pipelines/train-tokenizer.ts';
 export {
   allMasked,
   guide,

@@ -8,6 +8,7 @@ import { sampleCommand } from './commands/sample.ts';
 import { setupCommand } from './commands/setup.ts';
 import { tokenizeCommand } from './commands/tokenize.ts';
 import { trainCommand } from './commands/train.ts';
+import { trainTokenizerCommand } from './commands/train-tokenizer.ts';
 
 export const COMMANDS: readonly Command[] = [
   demoCommand,
@@ -16,5 +17,6 @@ export const COMMANDS: readonly Command[] = [
   inspectCommand,
   tokenizeCommand,
   trainCommand,
+  trainTokenizerCommand,
   setupCommand,
 ];

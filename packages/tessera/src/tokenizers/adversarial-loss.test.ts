@@ -26,7 +26,7 @@ test('non-saturating: as released, slopes are constant and false pictures do not
   expect(ofGenerator('non-saturating')).toBeCloseTo(slope - mean(FAKE), 6);
   scope(() => {
     const [real, fake] = [tensor(REAL).requiresGrad_(), tensor(FAKE).requiresGrad_()];
-    const [ofReal, ofFake] = gradients(discriminatorLoss('non-saturating', real, fake), [real, fake]);
+    const [ofReal, ofFake] = gradients([discriminatorLoss('non-saturating', real, fake)], [real, fake]);
     for (const value of ofReal!.toNumbers()) expect(value).toBeCloseTo(-1 / 6, 6);
     for (const value of ofFake!.toNumbers()) expect(value).toBeCloseTo(0, 9);
   });

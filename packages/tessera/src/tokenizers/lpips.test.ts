@@ -23,14 +23,14 @@ test('is 0 for equal pictures, grows with the difference, and is a distance a pi
       expect(at(0.2)[i]!).toBeGreaterThan(0);
       expect(at(0.8)[i]!).toBeGreaterThan(at(0.2)[i]!);
     }
-    const [gradient] = gradients(network.distance(images, other).sum(), [other]);
+    const [gradient] = gradients([network.distance(images, other).sum()], [other]);
     expect(gradient!.abs().sum().item()).toBeGreaterThan(0);
   }));
 
 test('equal pictures have a gradient of 0, not of NaN', () =>
   scope(() => {
     const images = noGrad(() => rand([1, 3, 16, 16])).requiresGrad_();
-    const [gradient] = gradients(network.distance(images.detach().zerosLike(), images.mul(0)).sum(), [images]);
+    const [gradient] = gradients([network.distance(images.detach().zerosLike(), images.mul(0)).sum()], [images]);
     expect(gradient!.toNumbers().every((value) => value === 0)).toBe(true);
   }));
 
