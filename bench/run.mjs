@@ -1,5 +1,6 @@
 // `npm run bench -- NAME`: the measurements behind docs/benchmarks.md. `engine` is what the tensor engine costs, `sample`
-// how fast a model folder makes images, `vq-recipe` which recipe trains fit's tokenizer best. Both print a table, or with --json one JSON object.
+// how fast a model folder makes images, `tokenize` how fast encoders and decoders of tokenizers are, `vq-recipe` which recipe
+// trains fit's tokenizer best. All print a table, or with --json one JSON object.
 //
 //   --json       for machines
 //   --rounds N   rounds of all cases; the median over rounds is reported (default 7)
@@ -12,7 +13,12 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-const BENCHES = { engine: './engine.mjs', sample: './sample.mjs', 'vq-recipe': './vq-recipe.mjs' };
+const BENCHES = {
+  engine: './engine.mjs',
+  sample: './sample.mjs',
+  tokenize: './tokenize.mjs',
+  'vq-recipe': './vq-recipe.mjs',
+};
 
 /** Exits with one line: this is a command of developers, its errors are wrong arguments. */
 function stop(message) {

@@ -81,8 +81,11 @@ export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { decodeTokens, encodePixels } from './pipelines/decode-tokens.ts';
 export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
+export { type ExportOptions, exportCheckpoint } from './pipelines/export-checkpoint.ts';
+export { type FetchOptions, fetchFiles } from './pipelines/fetch.ts';
 export { type FitImages, loadFitImages } from './pipelines/fit/images.ts';
 export { type FitOptions, fit } from './pipelines/fit.ts';
+export { type ImportOptions, importCheckpoint } from './pipelines/import-checkpoint.ts';
 export type { Inspection } from './pipelines/inspect/inspection.ts';
 export { type InspectOptions, inspect } from './pipelines/inspect.ts';
 export {
@@ -95,11 +98,15 @@ export {
 export {
   type ModelFolder,
   type ModelToWrite,
+  openAnyTokenizer,
   openModelFolder,
   openTokenizer,
   writeModelFolder,
+  writeTokenizerFolder,
 } from './pipelines/model-folder.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
+export { type AutonatYaml, readAutonatYaml } from './pipelines/official/autonat-yaml.ts';
+export { PUBLIC_FILES, type PublicFile } from './pipelines/official/public-files.ts';
 export type { Chart, Series } from './pipelines/report/chart.ts';
 export {
   type ReportContent,
@@ -109,6 +116,7 @@ export {
   renderReport,
   writeReport,
 } from './pipelines/report.ts';
+export { runInWorker, type WorkerPipeline, type WorkerSettings } from './pipelines/run-in-worker.ts';
 export { type SampleOptions, sample, sampleModel } from './pipelines/sample.ts';
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
@@ -140,6 +148,7 @@ export { PatchDiscriminator } from './tokenizers/patch-discriminator.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
 export { TOKENIZERS, type TokenizerFamily, type TokenizerFamilyName, tokenizerPresets } from './tokenizers/registry.ts';
 export { StyleganBlock, StyleganDiscriminator } from './tokenizers/stylegan-discriminator.ts';
+export { decodeTiled, type TileOptions } from './tokenizers/tiled-decode.ts';
 export { Tokenizer } from './tokenizers/tokenizer.ts';
 export { TokenizerError, type TokenizerErrorCode } from './tokenizers/tokenizer-error.ts';
 export type { Probe } from './tokenizers/vq-blocks.ts';

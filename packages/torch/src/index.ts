@@ -22,8 +22,12 @@ export {
 export { type DType, isDType, type TypedArray } from './dtype.ts';
 export { TensorError, type TensorErrorCode } from './errors.ts';
 export * from './generated/operations.ts';
+export type { Index, Slice, SliceText } from './indexing.ts';
+export { formatLiveTensors, type LiveTensor, listLiveTensors, traceMemory } from './memory-trace.ts';
 export { AddonError, type AddonErrorCode } from './native/locate-addon.ts';
 export { exponentialNoise, gumbelNoise, type NoiseKey } from './noise.ts';
+export { countMacs, macsOf } from './profile/macs.ts';
+export { type OperationTotals, Profile, type ProfileOptions, type ProfileSummary } from './profile/profile.ts';
 export type { Sizes } from './recorder/affine.ts';
 export { type Recording, recordOnnx } from './recorder/record-onnx.ts';
 export { RecorderError, type RecorderErrorCode } from './recorder/recorder-error.ts';

@@ -7,7 +7,7 @@
  */
 
 import type { Draws } from '@tessera/schedule';
-import type { Tensor } from '@tessera/torch';
+import { scope, type Tensor } from '@tessera/torch';
 import type { z } from 'zod';
 import type { Module, ParameterBuilder } from '../nn/module.ts';
 
@@ -88,7 +88,15 @@ export interface TrainingBatch {
   step: number;
   /** Random numbers of (seed, step, shard) for one purpose, see DrawPurpose. */
   draws(purpose: number): Draws;
+  /** Runs the blocks so that their activations are made again in the backward pass. */
+  runBlock?: RunBlock | undefined;
 }
+
+/** How a block of a network is run: at once, or so that it can be run again. */
+export type RunBlock = (block: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]) => Tensor;
+
+/** At once; what it makes on the way is freed when it is done, unless autograd needs it. */
+export const runAtOnce: RunBlock = (block, ...inputs) => scope(() => block(...inputs));
 
 export interface TrainingLoss {
   /** Scalar, with a graph behind it. */
@@ -112,6 +120,25 @@ export interface GivenFields {
   numHeads?: number | undefined;
 }
 
+/** Tokens of one sample in a step of a masked model. */
+export interface StepSizes {
+  masked: number;
+  /** Visible and not seen before. */
+  fresh: number;
+  /** Visible and seen before. */
+  reused: number;
+}
+
+/** Multiply-accumulates of a step, of one sample and one branch. */
+export interface StepMacs {
+  /** In the released code. */
+  reference: number;
+  /** Here. */
+  computed: number;
+  /** The part of `computed` that later steps build on. */
+  state: number;
+}
+
 export type Shapes = ReadonlyMap<string, readonly number[]>;
 
 /**
@@ -132,4 +159,8 @@ export interface Family {
   trainingLoss(model: GeneratorModel, ema: GeneratorModel, batch: TrainingBatch, recipe: object): TrainingLoss;
   /** Means over held-out rows, such as `loss` and `accuracy`; runs without gradients, inside a scope. */
   measure(model: GeneratorModel, batch: MeasuredBatch): Record<string, number>;
+  /** What a step costs; families of other kinds may leave it out. */
+  stepMacs?(config: GeneratorConfig, sizes: StepSizes): StepMacs;
+  /** What a generation costs once, of one sample and one branch. */
+  setupMacs?(config: GeneratorConfig): number;
 }

@@ -10,6 +10,7 @@ import { Enat, type EnatConfig, enatConfigSchema } from './enat.ts';
 import { enatRecipeSchema, enatTrainingLoss, measureEnat } from './enat-recipe.ts';
 import type { Family, GeneratorModel, Shapes } from './family.ts';
 import { inferAutonatConfig, inferEnatConfig, recognisesAutonat, recognisesEnat } from './infer-config.ts';
+import { autonatStepMacs, enatSetupMacs, enatStepMacs } from './nat-macs.ts';
 
 export const FAMILIES = {
   autonat: {
@@ -21,6 +22,7 @@ export const FAMILIES = {
     recipe: autonatRecipeSchema,
     trainingLoss: autonatTrainingLoss,
     measure: measureAutonat,
+    stepMacs: autonatStepMacs,
   },
   enat: {
     generation: 'masked',
@@ -31,6 +33,8 @@ export const FAMILIES = {
     recipe: enatRecipeSchema,
     trainingLoss: enatTrainingLoss,
     measure: measureEnat,
+    stepMacs: enatStepMacs,
+    setupMacs: enatSetupMacs,
   },
 } as const satisfies Record<string, Family>;
 

@@ -13,7 +13,7 @@
  * a newer format version is refused.
  */
 
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseConfig, parseStrategy, type Strategy, strictConfig } from '@tessera/schedule';
 import { loadSafetensors, saveSafetensors, scope, type Tensor } from '@tessera/torch';
@@ -26,6 +26,7 @@ import { loadModule } from '../nn/state-dict.ts';
 import { type TokenizerFamilyName, tokenizerFamily, tokenizerFamilyNames } from '../tokenizers/registry.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { PipelineError } from './events.ts';
+import { loadOfficialTokenizer } from './load-weights.ts';
 
 const FORMAT_VERSION = 1;
 
@@ -135,15 +136,18 @@ export interface TokenizerDescription {
   config: Record<string, unknown>;
 }
 
-function readTokenizerConfig(path: string): TokenizerDescription {
+export function readTokenizerConfig(path: string): TokenizerDescription {
   const file = join(path, 'config.json');
   const { formatVersion, family, tokenizer } = parseConfig(tokenizerConfigSchema, readJson(path, 'config.json'), file);
   checkVersion(formatVersion, file);
   return { family, config: parseConfig(tokenizerFamily(family).schema, tokenizer, file) };
 }
 
-/** A tokenizer from a tokenizer folder, or from a model folder with the model's image size. */
+/** A tokenizer from a tokenizer folder, an official checkpoint, or from a model folder with the model's image size. */
 export function openAnyTokenizer(path: string): { tokenizer: Tokenizer; imageSize: number | undefined } {
+  if (existsSync(path) && statSync(path).isFile()) {
+    return { tokenizer: scope(() => loadOfficialTokenizer(path)), imageSize: undefined };
+  }
   const inner = join(path, 'tokenizer');
   if (!existsSync(join(inner, 'config.json'))) return { tokenizer: openTokenizer(path), imageSize: undefined };
   const config = parseConfig(modelConfigSchema, readJson(path, 'config.json'), join(path, 'config.json'));
@@ -156,19 +160,41 @@ export function writeModelFolder(path: string, content: ModelToWrite): void {
   const temporary = `${path}.writing`;
   rmSync(temporary, { recursive: true, force: true });
   mkdirSync(join(temporary, 'tokenizer'), { recursive: true });
-  writeJson(temporary, 'config.json', {
-    formatVersion: FORMAT_VERSION,
-    family: model.family,
+  writeModelDescription(temporary, {
+    family: model.family as FamilyName,
     imageSize,
-    model: model.config,
+    config: model.config,
+    classes,
+    strategy,
+    card,
   });
-  writeJson(temporary, 'classes.json', classes);
-  writeFileSync(join(temporary, 'strategy.yaml'), stringifyYaml(strategy));
-  writeFileSync(join(temporary, 'README.md'), card);
   saveModule(join(temporary, 'model.safetensors'), model, dtype);
   writeTokenizer(join(temporary, 'tokenizer'), tokenizer, dtype);
   rmSync(path, { recursive: true, force: true });
   renameSync(temporary, path);
+}
+
+/** All files of a model folder but the weights and the tokenizer, into a folder that exists. */
+export function writeModelDescription(
+  path: string,
+  description: Pick<ModelToWrite, 'imageSize' | 'classes' | 'strategy' | 'card'> & {
+    family: FamilyName;
+    config: GeneratorConfig;
+  },
+): void {
+  const { family, imageSize, config, classes, strategy, card } = description;
+  writeJson(path, 'config.json', { formatVersion: FORMAT_VERSION, family, imageSize, model: config });
+  writeJson(path, 'classes.json', classes);
+  writeFileSync(join(path, 'strategy.yaml'), stringifyYaml(strategy));
+  writeFileSync(join(path, 'README.md'), card);
+}
+
+/** The `config.json` of a tokenizer folder. */
+export function writeTokenizerDescription(
+  path: string,
+  { family, config }: { family: string; config: Readonly<Record<string, unknown>> },
+): void {
+  writeJson(path, 'config.json', { formatVersion: FORMAT_VERSION, family, tokenizer: config });
 }
 
 /** Writes a tokenizer folder of its own, whole or not at all. */
@@ -182,11 +208,7 @@ export function writeTokenizerFolder(path: string, tokenizer: Tokenizer): void {
 }
 
 function writeTokenizer(path: string, tokenizer: Tokenizer, dtype: 'float32' | 'float16' | 'bfloat16'): void {
-  writeJson(path, 'config.json', {
-    formatVersion: FORMAT_VERSION,
-    family: tokenizer.family,
-    tokenizer: tokenizer.config,
-  });
+  writeTokenizerDescription(path, tokenizer);
   saveModule(join(path, 'model.safetensors'), tokenizer, dtype);
 }
 

@@ -32,6 +32,10 @@ export interface GeneratorTraining {
   dataIdentity: unknown;
   /** Draws samples along the way; without one there are none. */
   tokenizer: Tokenizer | undefined;
+  /** See GeneratorTaskOptions. */
+  recompute?: boolean | undefined;
+  /** Changes the fresh weights before the first step of a run that starts from nothing. */
+  prepare?: ((model: GeneratorModel) => void) | undefined;
   signal: AbortSignal | undefined;
 }
 
@@ -45,9 +49,10 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
   manualSeed(training.seed);
   const construct = (p: ParameterBuilder) => familyOf(options.family).construct(config, p);
   const model = initialise(construct);
+  options.prepare?.(model);
   const ema = loadModule(construct, model.state, 'the network');
   model.trainable();
-  const task = createGeneratorTask({ model, ema, data, heldOut, recipe });
+  const task = createGeneratorTask({ model, ema, data, heldOut, recipe, recompute: options.recompute });
   const narrator = new TrainingNarrator(stage, training.globalBatch);
   const perClass = Math.max(1, Math.min(8, Math.floor(GRID_IMAGES / config.numClasses)));
   let finished = false;

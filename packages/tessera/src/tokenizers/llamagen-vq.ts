@@ -58,10 +58,6 @@ export class LlamaGenVq extends Tokenizer {
   fromNetwork(images: Tensor): Tensor {
     return fromNetworkRange(images);
   }
-
-  toLossRange(images: Tensor): Tensor {
-    return images;
-  }
 }
 
 /** [0, 1] to [-1, 1]. */

@@ -61,7 +61,7 @@ export class MaskgitVqgan extends Tokenizer {
     return images.clamp(0, 1);
   }
 
-  toLossRange(images: Tensor): Tensor {
+  override toLossRange(images: Tensor): Tensor {
     return images.mul(2).sub(1);
   }
 }

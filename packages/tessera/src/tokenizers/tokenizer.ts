@@ -29,8 +29,11 @@ export abstract class Tokenizer extends Module {
   abstract toNetwork(images: Tensor): Tensor;
   /** The network's range to [0, 1], clamped. */
   abstract fromNetwork(images: Tensor): Tensor;
-  /** The network's range to [-1, 1], not clamped: the range of the training losses. */
-  abstract toLossRange(images: Tensor): Tensor;
+
+  /** The network's range to [-1, 1], not clamped, which the training losses expect; that is the range of most. */
+  toLossRange(images: Tensor): Tensor {
+    return images;
+  }
 
   /** V. */
   get codebookSize(): number {

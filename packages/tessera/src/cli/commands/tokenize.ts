@@ -15,8 +15,8 @@ export const tokenizeCommand = defineCommand({
     tokenizer: {
       type: 'string',
       required: true,
-      valueHint: 'FOLDER',
-      description: 'a model folder, or its tokenizer/',
+      valueHint: 'PATH',
+      description: 'a model folder, a tokenizer folder, or an official checkpoint of one',
     },
     size: { type: 'string', valueHint: 'PX', description: "pixels of a side (default: the model's)" },
   },
@@ -29,7 +29,7 @@ export const tokenizeCommand = defineCommand({
   schema: strictConfig({
     images: text('a folder of images'),
     out: text('a folder'),
-    tokenizer: text('a folder'),
+    tokenizer: text('a folder or a file'),
     size: wholeNumber(8, 4096).optional(),
   }),
   run: (options, { signal }) => tokenize({ ...options, signal }),
