@@ -202,6 +202,12 @@ test('training reads every layout and mixtures, and refuses what does not fit be
   writer.add(0, new Array(16).fill(63));
   writer.finish();
   await refused('TOKENS_CODEBOOK', [other]);
+  await trained([shards], { verify: true });
+  const shard = join(shards, 'tokens-00000.safetensors');
+  const bytes = readFileSync(shard);
+  bytes[bytes.length - 1]! ^= 1;
+  writeFileSync(shard, bytes);
+  await refused('TOKENS_BROKEN', [shards], { verify: true });
 }, 60_000);
 
 test('mistakes are told before anything is encoded', async () => {
