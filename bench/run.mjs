@@ -1,5 +1,6 @@
 // `npm run bench -- NAME`: the measurements behind docs/benchmarks.md. `engine` is what the tensor engine costs, `sample`
-// how fast a model folder makes images, `tokenize-end-to-end` whether the encoder waits for images. All print a table, or with --json one JSON object.
+// how fast a model folder makes images, `tokenize` how fast encoders and decoders of tokenizers are,
+// `tokenize-end-to-end` whether the encoder waits for images. All print a table, or with --json one JSON object.
 //
 //   --json       for machines
 //   --rounds N   rounds of all cases; the median over rounds is reported (default 7)
@@ -14,6 +15,7 @@ import { parseArgs } from 'node:util';
 const BENCHES = {
   engine: './engine.mjs',
   sample: './sample.mjs',
+  tokenize: './tokenize.mjs',
   'tokenize-end-to-end': './tokenize-end-to-end.mjs',
 };
 

@@ -20,5 +20,7 @@ extern const CoreEntry kRuntimeFunctions[];
 extern const CoreEntry kNoiseFunctions[];
 extern const CoreEntry kDistributedFunctions[];
 extern const CoreEntry kReducerFunctions[];
+extern const CoreEntry kCudaFunctions[];
+extern const CoreEntry kPrecisionFunctions[];
 
 }  // namespace tessera

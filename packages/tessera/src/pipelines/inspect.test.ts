@@ -1,7 +1,15 @@
 import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { concatBytes, encodeNpy, encodeNpz, encodeSafetensors, FormatError, zipChunks } from '@tessera/formats';
+import {
+  concatBytes,
+  encodeNpy,
+  encodeNpz,
+  encodeOnnx,
+  encodeSafetensors,
+  FormatError,
+  zipChunks,
+} from '@tessera/formats';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
@@ -45,6 +53,24 @@ const SAMPLES: Record<string, () => Uint8Array> = {
   safetensors: () =>
     encodeSafetensors([['w', { dtype: 'int16', shape: [2, 3], bytes: new Uint8Array(12) }]], { made: 'here' }),
   checkpoint,
+  onnx: () =>
+    encodeOnnx({
+      opset: 20,
+      producer: 'here',
+      graph: {
+        name: 'twice',
+        nodes: ['a', 'b'].map((output, i) => ({
+          op: 'Add',
+          name: output,
+          inputs: [['x', 'a'][i]!, 'w'],
+          outputs: [output],
+          attributes: {},
+        })),
+        initializers: new Map([['w', { dtype: 'float32', shape: [2], bytes: new Uint8Array(8) }]]),
+        inputs: [{ name: 'x', dtype: 'float32', shape: ['B', 2] }],
+        outputs: [{ name: 'b', dtype: 'float32', shape: ['B', 2] }],
+      },
+    }),
 };
 
 describe('inspect a file', () => {
@@ -60,6 +86,19 @@ describe('inspect a file', () => {
           { name: 'lr', value: '0.5' },
           { name: 'steps', value: '[1, 2]' },
           { name: 'note', value: 'None' },
+        ],
+      },
+    ],
+    [
+      'onnx',
+      {
+        format: 'ONNX',
+        metadata: { opset: '20', producer: 'here' },
+        tensors: [{ name: 'w', dtype: 'float32', shape: [2], byteLength: 8 }],
+        values: [
+          { name: 'inputs.x', value: 'float32 [B, 2]' },
+          { name: 'outputs.b', value: 'float32 [B, 2]' },
+          { name: 'nodes.Add', value: '2' },
         ],
       },
     ],

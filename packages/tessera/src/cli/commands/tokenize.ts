@@ -24,8 +24,8 @@ export const tokenizeCommand = defineCommand({
     tokenizer: {
       type: 'string',
       required: true,
-      valueHint: 'NAME|FOLDER',
-      description: 'maskgit-vqgan, llamagen-vq16, …, or a model folder, or a tokenizer folder',
+      valueHint: 'NAME|PATH',
+      description: 'maskgit-vqgan, llamagen-vq16, …, or a model folder, a tokenizer folder, an official checkpoint',
     },
     'tokenizer-weights': {
       type: 'string',
@@ -76,7 +76,7 @@ export const tokenizeCommand = defineCommand({
   schema: strictConfig({
     images: text('a folder of images'),
     out: text('a path'),
-    tokenizer: text('a folder or a name'),
+    tokenizer: text('a name, a folder or a file'),
     tokenizerWeights: text('a file').optional(),
     size: wholeNumber(8, 4096).optional(),
     flip: z.boolean().optional(),
