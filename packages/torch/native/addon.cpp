@@ -25,7 +25,8 @@ napi_value initialise(napi_env env, napi_value exports) {
     auto* instance = new Instance();
     check(env, napi_set_instance_data(
                    env, instance, [](napi_env, void* data, void*) { delete static_cast<Instance*>(data); }, nullptr));
-    for (const CoreEntry* entries : {kTensorFunctions, kAutogradFunctions, kRuntimeFunctions, kNoiseFunctions}) {
+    for (const CoreEntry* entries : {kTensorFunctions, kAutogradFunctions, kRuntimeFunctions, kNoiseFunctions,
+                                     kLinearRowsFunctions}) {
       exportTable(env, *instance, exports, entries);
     }
     napi_value operations;

@@ -14,5 +14,6 @@ extern const CoreEntry kTensorFunctions[];
 extern const CoreEntry kAutogradFunctions[];
 extern const CoreEntry kRuntimeFunctions[];
 extern const CoreEntry kNoiseFunctions[];
+extern const CoreEntry kLinearRowsFunctions[];
 
 }  // namespace tessera

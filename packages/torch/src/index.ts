@@ -6,6 +6,7 @@ export { type Argument, type DispatchEvent, type Listener, listen, type Operatio
 export { type DType, isDType, type TypedArray } from './dtype.ts';
 export { TensorError, type TensorErrorCode } from './errors.ts';
 export * from './generated/operations.ts';
+export { linearRows, linearRowsInt8, quantizeRows } from './linear-rows.ts';
 export { AddonError, type AddonErrorCode } from './native/locate-addon.ts';
 export { exponentialNoise, gumbelNoise, type NoiseKey } from './noise.ts';
 export { cudaDeviceCount, getNumThreads, manualSeed, setNumThreads, torchVersion } from './runtime.ts';

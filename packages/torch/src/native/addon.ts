@@ -45,6 +45,8 @@ export interface Addon {
     step: number,
     purpose: number,
   ): number;
+  linearRows(x: number, weight: number): number;
+  linearRowsInt8(x: number, weight: number, scales: number): number;
   gumbelNoise(images: number, positions: number, seed: number, step: number, purpose: number): number;
 }
 
