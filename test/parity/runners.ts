@@ -4,6 +4,21 @@ import type { GoldenCase, GoldenFolder } from './golden-set.ts';
 import type { Runner } from './runner.ts';
 import { enatReuseChain, enatReuseSameMask, natForward } from './runners/enat-forward.ts';
 import { enatTrainLoss, natMaskCount } from './runners/enat-train.ts';
+import {
+  captionEmbed,
+  captionForwardLoss,
+  dropPathRunner,
+  gptForwardEval,
+  gptForwardLoss,
+  labelEmbedder,
+  nppForwardLoss,
+  paramCount,
+  patchify,
+  ropeApply,
+  ropeTable,
+  ropeTable1d,
+} from './runners/gpt-forward.ts';
+import { captionGenerate, gptGenerate, logitFilter, logitProbs } from './runners/gpt-generate.ts';
 import { centerCropRunner } from './runners/images.ts';
 import { vqCodec, vqQuantizer, vqStateDictShapes } from './runners/llamagen-vq.ts';
 import { natCheckpointResume } from './runners/nat-checkpoint.ts';
@@ -30,6 +45,23 @@ const RUNNERS: Record<string, Entry> = {
   'state-dict-shapes': { run: vqStateDictShapes, networks: ['llamagen-vq'] },
   'nat-checkpoint-resume': { run: natCheckpointResume, networks: ['enat'] },
   'center-crop': { run: centerCropRunner },
+  'rope-table-2d': { run: ropeTable },
+  'rope-table-1d': { run: ropeTable1d },
+  'npp-rope-level': { run: ropeTable },
+  'rope-apply': { run: ropeApply },
+  'drop-path': { run: dropPathRunner },
+  'label-embedder': { run: labelEmbedder },
+  'param-count': { run: paramCount },
+  'npp-patchify': { run: patchify },
+  'gpt-forward-loss': { run: gptForwardLoss },
+  'gpt-forward-eval': { run: gptForwardEval },
+  'npp-forward-loss': { run: nppForwardLoss },
+  'gpt-generate': { run: gptGenerate },
+  'logit-filter': { run: logitFilter },
+  'logit-probs': { run: logitProbs },
+  't2i-caption-embed': { run: captionEmbed },
+  't2i-generate': { run: captionGenerate },
+  't2i-forward-loss': { run: captionForwardLoss },
 };
 
 export function runnerOf(kind: string): Runner | undefined {

@@ -40,12 +40,42 @@ export {
 } from './models/enat.ts';
 export { type EnatLossInput, type EnatLossOutput, enatLoss } from './models/enat-loss.ts';
 export { EnatSession } from './models/enat-session.ts';
+export { dropPath, Gpt, type GptInput, type GptProbe } from './models/gpt.ts';
+export {
+  ConditionError,
+  captionCondition,
+  classCondition,
+  dropLabels,
+  type GptCondition,
+} from './models/gpt-condition.ts';
+export {
+  type GptConfig,
+  type GptConfigInput,
+  type GptPreset,
+  type GptSizes,
+  gptConfigSchema,
+  gptPreset,
+  gptPresetNames,
+  gptSizes,
+} from './models/gpt-config.ts';
+export { cellLoss, type GptLossInput, type GptLossOutput, gptLoss } from './models/gpt-loss.ts';
+export { averageCells, PatchError, tokenCells } from './models/gpt-patches.ts';
+export { applyRope, gridCoordinates, type RopeTable, ropeAngles, ropeTable2d, ropeTableOf } from './models/gpt-rope.ts';
+export { conditionMask, GptSession, type GptSessionOptions } from './models/gpt-session.ts';
 export { type GivenEnatFields, inferEnatConfig } from './models/infer-config.ts';
 export { type EnatPreset, enatPreset, enatPresetNames } from './models/presets.ts';
 export { AdamW, type AdamWOptions } from './nn/adamw.ts';
 export { type Initialisation, initialTensor } from './nn/initialisation.ts';
-export { initialise, Module, ParameterBuilder, type ParameterSource } from './nn/module.ts';
+export { initialise, Module, ParameterBuilder, type ParameterSource, shapesOnly } from './nn/module.ts';
 export { loadModule, StateDictError } from './nn/state-dict.ts';
+export {
+  AutoregressiveGeneration,
+  type AutoregressiveOptions,
+  type FinishedImage,
+  type PickRecord,
+  philoxTokenNoise,
+  type TokenNoise,
+} from './pipelines/autoregressive-generation.ts';
 export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy.ts';
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { decodeTokens, encodePixels } from './pipelines/decode-tokens.ts';
@@ -82,6 +112,15 @@ export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-token
 export { type SetupOptions, setup } from './pipelines/setup.ts';
 export { type TokenizeOptions, tokenize } from './pipelines/tokenize.ts';
 export { type TrainOptions, train } from './pipelines/train.ts';
+export {
+  type AutoregressiveSettings,
+  type AutoregressiveSettingsInput,
+  autoregressiveSettings,
+  autoregressiveSettingsSchema,
+  filterLogits,
+  guideLogits,
+  pickTokens,
+} from './sampling/autoregressive-sampler.ts';
 export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';
 export { LlamaGenVq } from './tokenizers/llamagen-vq.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
