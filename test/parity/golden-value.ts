@@ -11,11 +11,12 @@ import {
   readSafetensorsHeader,
   readTensorBytes,
   readTorchCheckpoint,
+  type TorchDict,
   TorchTensor,
   type TorchValue,
 } from '@tessera/formats';
 import { openFile, withFile } from '@tessera/formats/node';
-import { type DType, fromBytes, fromTorchTensor, isDType, type Tensor } from '@tessera/torch';
+import { type DType, fromBytes, fromTorchTensor, isDType, loadSafetensors, type Tensor } from '@tessera/torch';
 import type { GoldenFolder, Json, Reference } from './golden-set.ts';
 
 /** Numbers in C order. */
@@ -75,8 +76,9 @@ export class GoldenReader {
     return value;
   }
 
-  /** All tensors under a path of a checkpoint, by joined name. */
+  /** All tensors of a safetensors file, or under a path of a checkpoint by joined name. */
   stateDict(file: string, path: (string | number)[] = []): Map<string, Tensor> {
+    if (file.endsWith('.safetensors')) return loadSafetensors(this.path(file)).tensors;
     const tensors = flattenStateDict(this.checkpoint(file), path);
     return new Map([...tensors].map(([name, value]) => [name, fromTorchTensor(value)]));
   }
@@ -97,8 +99,8 @@ export class GoldenReader {
     return value;
   }
 
-  /** The value of a reference; `defaultFile` is the case's. */
-  value(reference: Reference, defaultFile: string | undefined): GoldenValue {
+  /** The value of a reference; `defaultFile` and `params` are the case's. */
+  value(reference: Reference, defaultFile: string | undefined, params: Record<string, Json> = {}): GoldenValue {
     const file = reference.file ?? defaultFile ?? '';
     if (reference.tensor !== undefined) return arrayOf(this.selected(this.tensor(file, reference.tensor), reference));
     if (reference.tensors !== undefined) return this.named(file, reference.tensors);
@@ -116,8 +118,20 @@ export class GoldenReader {
       );
       return { kind: 'map', map: new Map(tensors.map(([name, tensor]) => [name, arrayOf(tensor)])) };
     }
+    if (reference.optimizerState !== undefined) return this.optimizerField(file, reference, params);
     if (reference.pickle !== undefined) return { kind: 'json', json: this.pickleNumber(file, reference.pickle) };
     throw new Error(`a reference of a form that is not read yet: ${JSON.stringify(reference).slice(0, 200)}`);
+  }
+
+  /** One field of a torch optimizer's state, by the parameters' names in index order. */
+  private optimizerField(file: string, reference: Reference, params: Record<string, Json>): GoldenValue {
+    const names = atDottedPath({ params }, reference.order!) as string[];
+    const state = atPath(this.checkpoint(file), [...reference.optimizerState!, 'state']) as TorchDict;
+    const entries = names.map((name, i) => {
+      const value = (state.get(i) as TorchDict).get(reference.field!);
+      return [name, arrayOf(fromTorchTensor(value as TorchTensor))] as const;
+    });
+    return { kind: 'map', map: new Map(entries) };
   }
 
   private named(file: string, names: Record<string, string>): GoldenValue {
@@ -141,6 +155,10 @@ export class GoldenReader {
       result = result.index([fromBytes(BigInt64Array.from(rows, BigInt), [rows.length], 'int64')]);
     return result;
   }
+}
+
+function atDottedPath(root: Json, path: string): Json {
+  return path.split('.').reduce<Json>((value, key) => (value as Record<string, Json>)[key]!, root);
 }
 
 export function arrayOf(tensor: Tensor): GoldenValue {

@@ -59,7 +59,7 @@ export class CaseContext {
   }
 
   input(role: string): GoldenValue {
-    return this.reader.value(this.golden.inputs[role]!, this.golden.file);
+    return this.reader.value(this.golden.inputs[role]!, this.golden.file, this.golden.params);
   }
 
   /** A network's weights by name: the case's own, or those of an extra role. */

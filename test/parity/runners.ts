@@ -19,6 +19,7 @@ import {
   ropeTable1d,
 } from './runners/gpt-forward.ts';
 import { captionGenerate, gptGenerate, logitFilter, logitProbs } from './runners/gpt-generate.ts';
+import { gptTrainSteps, nppLearningRates, nppTrainSteps, patchSchedule } from './runners/gpt-train.ts';
 import { centerCropRunner } from './runners/images.ts';
 import { vqCodec, vqQuantizer, vqStateDictShapes } from './runners/llamagen-vq.ts';
 import { natCheckpointResume } from './runners/nat-checkpoint.ts';
@@ -56,6 +57,10 @@ const RUNNERS: Record<string, Entry> = {
   'gpt-forward-loss': { run: gptForwardLoss },
   'gpt-forward-eval': { run: gptForwardEval },
   'npp-forward-loss': { run: nppForwardLoss },
+  'npp-patch-schedule': { run: patchSchedule },
+  'npp-lr-schedule': { run: nppLearningRates },
+  'gpt-train-steps': { run: gptTrainSteps },
+  'npp-train-steps': { run: nppTrainSteps },
   'gpt-generate': { run: gptGenerate },
   'logit-filter': { run: logitFilter },
   'logit-probs': { run: logitProbs },

@@ -17,6 +17,7 @@ export {
   noiseBits,
   uniformFromBits,
 } from './noise.ts';
+export * from './patch-stages.ts';
 export * from './philox.ts';
 export * from './portable-math.ts';
 export { ScheduleError, type ScheduleErrorCode } from './schedule-error.ts';

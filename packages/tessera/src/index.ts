@@ -60,11 +60,14 @@ export {
 } from './models/gpt-config.ts';
 export { cellLoss, type GptLossInput, type GptLossOutput, gptLoss } from './models/gpt-loss.ts';
 export { averageCells, PatchError, tokenCells } from './models/gpt-patches.ts';
+export { checkStages, type GptRecipe, gptRecipeSchema, gptTrainingLoss, measureGpt } from './models/gpt-recipe.ts';
 export { applyRope, gridCoordinates, type RopeTable, ropeAngles, ropeTable2d, ropeTableOf } from './models/gpt-rope.ts';
 export { conditionMask, GptSession, type GptSessionOptions } from './models/gpt-session.ts';
 export { type GivenEnatFields, inferEnatConfig } from './models/infer-config.ts';
 export { type EnatPreset, enatPreset, enatPresetNames } from './models/presets.ts';
 export { AdamW, type AdamWOptions } from './nn/adamw.ts';
+export { Ema } from './nn/ema.ts';
+export { clipByNorm, globalNorm, gradientsOf } from './nn/gradients.ts';
 export { type Initialisation, initialTensor } from './nn/initialisation.ts';
 export { initialise, Module, ParameterBuilder, type ParameterSource, shapesOnly } from './nn/module.ts';
 export { loadModule, StateDictError } from './nn/state-dict.ts';

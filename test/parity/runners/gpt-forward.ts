@@ -21,7 +21,7 @@ import {
 } from 'tessera';
 import type { Output } from '../compare.ts';
 import type { CaseContext, Runner } from '../runner.ts';
-import { angleTable, droppedCondition, gptModel, gradients, ropeOf } from './gpt-model.ts';
+import { angleTable, droppedCondition, gptModel, gradients } from './gpt-model.ts';
 
 export const ropeTable: Runner = (context) => {
   const side = context.optional<number>('levelGridSize') ?? context.param<number>('gridSize');
@@ -52,7 +52,7 @@ export const dropPathRunner: Runner = (context) => {
 export const labelEmbedder: Runner = (context) => {
   const model = gptModel(context);
   const dropped = context.tensor('forceDrop').eq(1);
-  return { embedding: model.embedClasses(dropLabels(model, context.tensor('labels'), dropped)) };
+  return { embedding: model.embedClasses(dropLabels(model, context.tensor('labels').to('int64'), dropped)) };
 };
 
 export const paramCount: Runner = (context) => {
@@ -77,7 +77,7 @@ export const patchify: Runner = (context) => {
   const [gridSize, patchSide] = [context.param<number>('gridSize'), context.param<number>('patchSide')];
   return {
     embeddings: averageCells(context.tensor('embeddings'), gridSize, patchSide),
-    ...(context.has('ids') ? { targets: tokenCells(context.tensor('ids'), gridSize, patchSide) } : {}),
+    ...(context.has('ids') ? { targets: tokenCells(context.tensor('ids').to('int64'), gridSize, patchSide) } : {}),
   };
 };
 
@@ -97,10 +97,14 @@ function lossOutputs(context: CaseContext, patchSide: number, observe?: Paramete
   const model = gptModel(context).trainable();
   const uniform = context.has('classUniform') ? context.tensor('classUniform') : undefined;
   const { loss, logits }: GptLossOutput = gptLoss(model, {
-    tokens: context.tensor('ids'),
-    condition: droppedCondition(model, context.tensor('labels'), uniform, context.param<number>('classDropout')),
+    tokens: context.tensor('ids').to('int64'),
+    condition: droppedCondition(
+      model,
+      context.tensor('labels').to('int64'),
+      uniform,
+      context.param<number>('classDropout'),
+    ),
     patchSide,
-    rope: ropeOf(model, patchSide),
     valid: context.has('valid') ? context.tensor('valid').flatten() : undefined,
     observe,
   });
@@ -111,9 +115,9 @@ function lossOutputs(context: CaseContext, patchSide: number, observe?: Paramete
 
 export const gptForwardEval: Runner = (context) => {
   const model = gptModel(context);
-  const [ids, labels] = [context.tensor('ids'), context.tensor('labels')];
+  const [ids, labels] = [context.tensor('ids').to('int64'), context.tensor('labels').to('int64')];
   const x = cat([model.embedClasses(labels), model.embedTokens(ids)], 1);
-  return { logits: model.head(model.forward({ x, rope: ropeOf(model) })) };
+  return { logits: model.head(model.forward({ x, rope: model.rope() })) };
 };
 
 export const captionEmbed: Runner = (context) => {
@@ -122,7 +126,11 @@ export const captionEmbed: Runner = (context) => {
 
 export const captionForwardLoss: Runner = (context) => {
   const model = gptModel(context);
-  const [captions, shown, tokens] = [context.tensor('captions'), context.tensor('embMasks'), context.tensor('ids')];
+  const [captions, shown, tokens] = [
+    context.tensor('captions'),
+    context.tensor('embMasks'),
+    context.tensor('ids').to('int64'),
+  ];
   const { embedded, visible } = captionCondition(model, captions, shown, false);
   const whole = conditionMask(visible!, visible!.size(1) + tokens.size(1));
   const length = whole.size(-1) - 1;
@@ -130,7 +138,6 @@ export const captionForwardLoss: Runner = (context) => {
     tokens,
     condition: embedded,
     patchSide: 1,
-    rope: ropeOf(model),
     mask: whole.narrow(2, 0, length).narrow(3, 0, length),
   });
   return { maskRowSum: whole.to('int64').sum([-1]), logits, loss };

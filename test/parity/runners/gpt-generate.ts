@@ -64,7 +64,7 @@ function generate(
 
 export const gptGenerate: Runner = (context) => {
   const model = gptModel(context);
-  const labels = context.tensor('labels').flatten();
+  const labels = context.tensor('labels').to('int64').flatten();
   const condition = (images: readonly number[], guided: boolean): GptCondition =>
     classCondition(model, stack(images.map((image) => labels.select(0, image))), guided);
   return generate(context, model, condition, labels.size(0));

@@ -1,16 +1,7 @@
 /** GPT from a manifest's configuration and weights, and the parts of its cases that several runners share. */
 
 import { fromTypedArray, type Tensor } from '@tessera/torch';
-import {
-  dropLabels,
-  Gpt,
-  type GptConfig,
-  gptConfigSchema,
-  loadModule,
-  type RopeTable,
-  ropeAngles,
-  ropeTable2d,
-} from 'tessera';
+import { dropLabels, Gpt, type GptConfig, gptConfigSchema, loadModule, ropeAngles } from 'tessera';
 import type { Output } from '../compare.ts';
 import type { Json } from '../golden-set.ts';
 import type { CaseContext } from '../runner.ts';
@@ -43,11 +34,6 @@ export function gptModel(context: CaseContext, weights = context.weights()): Gpt
   const config = gptConfig(context.config);
   const own = new Map([...weights].filter(([name]) => !NOT_WEIGHTS.test(name)));
   return loadModule((p) => new Gpt(config, p), own, context.golden.id);
-}
-
-export function ropeOf(model: Gpt, patchSide = 1): RopeTable {
-  const { gridSize, ropeBase } = model.config;
-  return ropeTable2d(gridSize / patchSide, model.sizes.headDim, ropeBase, model.sizes.conditionTokens);
 }
 
 /** The class condition, dropped where the recorded uniform is below the share. */

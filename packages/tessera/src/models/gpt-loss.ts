@@ -7,8 +7,8 @@
 
 import { crossEntropyLoss, type Tensor } from '@tessera/torch';
 import { type Gpt, type GptProbe, prepend } from './gpt.ts';
-import { averageCells, checkPatchSide, tokenCells } from './gpt-patches.ts';
-import type { RopeTable } from './gpt-rope.ts';
+import { averageCells, tokenCells } from './gpt-patches.ts';
+import { ropeRows } from './gpt-rope.ts';
 
 export interface GptLossInput {
   /** Every token of each image: [B, n] int64. */
@@ -17,8 +17,6 @@ export interface GptLossInput {
   condition: Tensor;
   /** p; 1 is next-token prediction. */
   patchSide: number;
-  /** Of the level's grid, gridSize / p: `Gpt`'s T + n / p² rows. */
-  rope: RopeTable;
   /** Applies the dropouts of the configuration. */
   training?: boolean;
   /** Samples that count: [B] float32, 0 or 1; default: all. */
@@ -38,16 +36,15 @@ export interface GptLossOutput {
 }
 
 export function gptLoss(model: Gpt, input: GptLossInput): GptLossOutput {
-  const { tokens, condition, patchSide, rope, valid } = input;
+  const { tokens, condition, patchSide, valid } = input;
   const { gridSize } = model.config;
-  checkPatchSide(gridSize, patchSide);
   const targets = tokenCells(tokens, gridSize, patchSide);
   const cells = targets.size(1);
   const seen = averageCells(model.embedTokens(tokens), gridSize, patchSide).narrow(1, 0, cells - 1);
   const length = condition.size(1) + cells - 1;
   const features = model.forward({
     x: prepend(condition, seen),
-    rope: { cos: rope.cos.narrow(0, 0, length), sin: rope.sin.narrow(0, 0, length) },
+    rope: ropeRows(model.rope(patchSide), 0, length),
     mask: input.mask,
     training: input.training ?? false,
     observe: input.observe,

@@ -8,7 +8,7 @@
 
 import { arange, cat, empty, keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
 import type { Gpt, GptInput, KeyValueStore } from './gpt.ts';
-import { type RopeTable, ropeTable2d } from './gpt-rope.ts';
+import { type RopeTable, ropeRows } from './gpt-rope.ts';
 
 export interface GptSessionOptions {
   /** R, sequences side by side. */
@@ -24,7 +24,6 @@ export class GptSession {
   /** Positions of a row's store. */
   readonly capacity: number;
   private readonly model: Gpt;
-  private readonly rope: RopeTable;
   private readonly store: Store;
 
   constructor(model: Gpt, { rows, maxTokens = model.seqLen }: GptSessionOptions) {
@@ -32,15 +31,11 @@ export class GptSession {
       throw new RangeError(`GptSession: expected 1 to ${model.seqLen} tokens an image, got ${maxTokens}`);
     }
     const { conditionTokens, headDim, numKvHeads } = model.sizes;
-    const { gridSize, ropeBase, depth } = model.config;
+    const { depth } = model.config;
     this.model = model;
     this.rows = rows;
     this.capacity = conditionTokens + maxTokens - 1;
     const like = model.state.get('tok_embeddings.weight')!;
-    this.rope = scope(() => {
-      const table = ropeTable2d(gridSize, headDim, ropeBase, conditionTokens);
-      return { cos: keep(toDeviceOf(table.cos, like)), sin: keep(toDeviceOf(table.sin, like)) };
-    });
     this.store = new Store(depth, [rows, numKvHeads, this.capacity, headDim], like);
   }
 
@@ -71,7 +66,7 @@ export class GptSession {
     }
     return noGrad(() => {
       this.store.begin(rows, visible);
-      const rope = { cos: this.rope.cos.narrow(0, 0, length), sin: this.rope.sin.narrow(0, 0, length) };
+      const rope = ropeRows(this.model.rope(), 0, length);
       return this.run({ x: condition, rope, store: this.store }, rows);
     });
   }
@@ -100,8 +95,6 @@ export class GptSession {
   }
 
   dispose(): void {
-    this.rope.cos.dispose();
-    this.rope.sin.dispose();
     this.store.dispose();
   }
 
@@ -114,14 +107,12 @@ export class GptSession {
 
   /** Rows of the rotary table: one for all where all stand at the same position, else one each. */
   private ropeAt(positions: readonly number[]): RopeTable {
-    const { cos, sin } = this.rope;
+    const table = this.model.rope();
     const first = positions[0]!;
-    if (positions.every((position) => position === first)) {
-      return { cos: cos.narrow(0, first, 1), sin: sin.narrow(0, first, 1) };
-    }
-    const index = toDeviceOf(tensor([...positions], 'int64'), cos);
-    const pick = (table: Tensor): Tensor => table.indexSelect(0, index).unsqueeze(1).unsqueeze(1); // [R, 1, 1, K]
-    return { cos: pick(cos), sin: pick(sin) };
+    if (positions.every((position) => position === first)) return ropeRows(table, first, 1);
+    const index = toDeviceOf(tensor([...positions], 'int64'), table.cos);
+    const pick = (part: Tensor): Tensor => part.indexSelect(0, index).unsqueeze(1).unsqueeze(1); // [R, 1, 1, K]
+    return { cos: pick(table.cos), sin: pick(table.sin) };
   }
 }
 

@@ -16,17 +16,20 @@ import {
   dropout,
   embedding,
   gelu,
+  keep,
   linear,
   linearRows,
   rmsNorm,
   scaledDotProductAttention,
+  scope,
   silu,
   type Tensor,
 } from '@tessera/torch';
 import { type Initialisation, ONES, ZEROS } from '../nn/initialisation.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
 import { type GptConfig, type GptSizes, gptSizes } from './gpt-config.ts';
-import { applyRope, type RopeTable } from './gpt-rope.ts';
+import { checkPatchSide } from './gpt-patches.ts';
+import { applyRope, type RopeTable, ropeTable2d } from './gpt-rope.ts';
 
 /** Told of intermediate results by name, for inspection. */
 export type GptProbe = (name: string, value: Tensor) => void;
@@ -64,6 +67,8 @@ export class Gpt extends Module {
   private readonly blocks: Block[];
   private readonly norm: RmsNorm;
   private readonly output: Projection;
+  /** Rotary tables by patch side, made when first asked for. */
+  private readonly ropes = new Map<number, RopeTable>();
 
   constructor(config: GptConfig, p: ParameterBuilder) {
     super(p);
@@ -119,6 +124,31 @@ export class Gpt extends Module {
   /** tokens — [B, n] int64; returns [B, n, D]. */
   embedTokens(tokens: Tensor): Tensor {
     return embedding(this.tokenTable, tokens);
+  }
+
+  /** Rotary table of the condition and of the grid of cells of a patch side; the model's. */
+  rope(patchSide = 1): RopeTable {
+    const { gridSize, ropeBase } = this.config;
+    checkPatchSide(gridSize, patchSide);
+    const known = this.ropes.get(patchSide);
+    if (known !== undefined) return known;
+    const { headDim, conditionTokens } = this.sizes;
+    const device = this.tokenTable.device as 'cpu';
+    const made = scope(() => {
+      const { cos, sin } = ropeTable2d(gridSize / patchSide, headDim, ropeBase, conditionTokens);
+      return { cos: keep(cos.to(device)), sin: keep(sin.to(device)) };
+    });
+    this.ropes.set(patchSide, made);
+    return made;
+  }
+
+  override dispose(): void {
+    super.dispose();
+    for (const { cos, sin } of this.ropes.values()) {
+      cos.dispose();
+      sin.dispose();
+    }
+    this.ropes.clear();
   }
 
   /** Embedded positions to features after the last norm: [B, S, D]. */
