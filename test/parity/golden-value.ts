@@ -11,13 +11,12 @@ import {
   readSafetensorsHeader,
   readTensorBytes,
   readTorchCheckpoint,
-  type TorchDict,
   TorchTensor,
   type TorchValue,
 } from '@tessera/formats';
 import { openFile, withFile } from '@tessera/formats/node';
-import { type DType, fromBytes, fromTorchTensor, isDType, loadSafetensors, type Tensor } from '@tessera/torch';
-import type { GoldenFolder, Json, Reference } from './golden-set.ts';
+import { type DType, fromBytes, fromTorchTensor, isDType, type Tensor } from '@tessera/torch';
+import type { GoldenCase, GoldenFolder, Json, Reference } from './golden-set.ts';
 
 /** Numbers in C order. */
 export interface GoldenArray {
@@ -78,7 +77,10 @@ export class GoldenReader {
 
   /** All tensors of a safetensors file, or under a path of a checkpoint by joined name. */
   stateDict(file: string, path: (string | number)[] = []): Map<string, Tensor> {
-    if (file.endsWith('.safetensors')) return loadSafetensors(this.path(file)).tensors;
+    if (file.endsWith('.safetensors')) {
+      const names = withFile(this.path(file), (reader) => [...readSafetensorsHeader(reader).tensors.keys()]);
+      return new Map(names.map((name) => [name, this.tensor(file, name)]));
+    }
     const tensors = flattenStateDict(this.checkpoint(file), path);
     return new Map([...tensors].map(([name, value]) => [name, fromTorchTensor(value)]));
   }
@@ -99,9 +101,9 @@ export class GoldenReader {
     return value;
   }
 
-  /** The value of a reference; `defaultFile` and `params` are the case's. */
-  value(reference: Reference, defaultFile: string | undefined, params: Record<string, Json> = {}): GoldenValue {
-    const file = reference.file ?? defaultFile ?? '';
+  /** The value of a reference of a case. */
+  value(reference: Reference, golden: Pick<GoldenCase, 'file' | 'params'>): GoldenValue {
+    const file = reference.file ?? golden.file ?? '';
     if (reference.tensor !== undefined) return arrayOf(this.selected(this.tensor(file, reference.tensor), reference));
     if (reference.tensors !== undefined) return this.named(file, reference.tensors);
     if (reference.tensorsByStep !== undefined) {
@@ -118,18 +120,25 @@ export class GoldenReader {
       );
       return { kind: 'map', map: new Map(tensors.map(([name, tensor]) => [name, arrayOf(tensor)])) };
     }
-    if (reference.optimizerState !== undefined) return this.optimizerField(file, reference, params);
-    if (reference.pickle !== undefined) return { kind: 'json', json: this.pickleNumber(file, reference.pickle) };
+    if (reference.optimizerState !== undefined) return this.optimizerState(file, reference, golden.params);
+    if (reference.pickle !== undefined) {
+      const value = atPath(this.checkpoint(file), reference.pickle);
+      return value instanceof TorchTensor
+        ? arrayOf(fromTorchTensor(value))
+        : { kind: 'json', json: this.pickleNumber(file, reference.pickle) };
+    }
     throw new Error(`a reference of a form that is not read yet: ${JSON.stringify(reference).slice(0, 200)}`);
   }
 
-  /** One field of a torch optimizer's state, by the parameters' names in index order. */
-  private optimizerField(file: string, reference: Reference, params: Record<string, Json>): GoldenValue {
-    const names = atDottedPath({ params }, reference.order!) as string[];
-    const state = atPath(this.checkpoint(file), [...reference.optimizerState!, 'state']) as TorchDict;
-    const entries = names.map((name, i) => {
-      const value = (state.get(i) as TorchDict).get(reference.field!);
-      return [name, arrayOf(fromTorchTensor(value as TorchTensor))] as const;
+  /** One field of every entry of a torch optimizer's state, by parameter: entry i is that of name i of the order. */
+  private optimizerState(file: string, reference: Reference, params: GoldenCase['params']): GoldenValue {
+    const [, list = ''] = /^params\.(\w+)$/.exec(reference.order ?? '') ?? [];
+    const names = params[list] as string[] | undefined;
+    if (names === undefined) throw new Error(`expected the order of an optimizer's state at ${reference.order}`);
+    const fields = flattenStateDict(this.checkpoint(file), [...reference.optimizerState!, 'state']);
+    const entries = names.flatMap((name, i): [string, GoldenValue][] => {
+      const found = fields.get(`${i}.${reference.field}`);
+      return found === undefined ? [] : [[name, arrayOf(fromTorchTensor(found))]];
     });
     return { kind: 'map', map: new Map(entries) };
   }
@@ -155,10 +164,6 @@ export class GoldenReader {
       result = result.index([fromBytes(BigInt64Array.from(rows, BigInt), [rows.length], 'int64')]);
     return result;
   }
-}
-
-function atDottedPath(root: Json, path: string): Json {
-  return path.split('.').reduce<Json>((value, key) => (value as Record<string, Json>)[key]!, root);
 }
 
 export function arrayOf(tensor: Tensor): GoldenValue {

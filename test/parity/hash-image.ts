@@ -10,7 +10,7 @@ interface HashImageRule {
   uniform: string;
 }
 
-interface SaltedHashRule {
+export interface SaltedHashRule {
   saltMultiplier: number;
   mix: { xorShiftRight?: number; multiply?: number }[];
 }
@@ -34,7 +34,7 @@ export function hashImage(reference: Reference, rules: Record<string, Json>): { 
 }
 
 /** 32 bits of (index, salt). */
-function saltedHash(index: number, salt: number, rule: SaltedHashRule): number {
+export function saltedHash(index: number, salt: number, rule: SaltedHashRule): number {
   let h = (index + Math.imul(salt, rule.saltMultiplier)) >>> 0;
   for (const { xorShiftRight, multiply } of rule.mix) {
     h = (xorShiftRight === undefined ? Math.imul(h, multiply!) : h ^ (h >>> xorShiftRight)) >>> 0;

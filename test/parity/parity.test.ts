@@ -29,7 +29,7 @@ for (const folder of folders ?? []) {
         const problems = scope(() => {
           const outputs = runnerOf(golden.kind)!(new CaseContext(golden, reader))!;
           return Object.entries(golden.outputs).flatMap(([role, reference]) =>
-            differences(role, outputs[role], reader.value(reference, golden.file, golden.params), reference),
+            differences(role, outputs[role], reader.value(reference, golden), reference),
           );
         });
         expect(problems).toEqual([]);

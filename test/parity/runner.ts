@@ -5,6 +5,7 @@ import type { Output } from './compare.ts';
 import type { GoldenCase, Json, WeightsReference } from './golden-set.ts';
 import type { GoldenReader, GoldenValue } from './golden-value.ts';
 import { hashImage } from './hash-image.ts';
+import { namedHash } from './named-hash.ts';
 
 /** Outputs by role; undefined when this variant of the kind is not covered yet. */
 export type Runner = (context: CaseContext) => Record<string, Output | undefined> | undefined;
@@ -59,7 +60,7 @@ export class CaseContext {
   }
 
   input(role: string): GoldenValue {
-    return this.reader.value(this.golden.inputs[role]!, this.golden.file, this.golden.params);
+    return this.reader.value(this.golden.inputs[role]!, this.golden);
   }
 
   /** A network's weights by name: the case's own, or those of an extra role. */
@@ -71,7 +72,15 @@ export class CaseContext {
 
   private weightsOf(reference: WeightsReference): Map<string, Tensor> {
     if (typeof reference === 'string') return this.reader.stateDict(reference);
-    if ('rule' in reference) throw new Error(`weights by the rule ${reference.rule} are not made yet`);
+    if ('rule' in reference) {
+      const shapes = this.reader.json(reference.keysFile, []) as Record<string, number[]>;
+      return new Map(
+        Object.entries(shapes).map(([name, shape]) => {
+          const made = namedHash(this.reader.folder.rules, reference.rule, name, shape);
+          return [name, fromTypedArray(made.data, made.shape)];
+        }),
+      );
+    }
     if (reference.tensors !== undefined) {
       const entries = Object.entries(reference.tensors);
       return new Map(entries.map(([key, name]) => [key, this.reader.tensor(reference.file, name)]));

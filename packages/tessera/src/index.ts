@@ -125,8 +125,22 @@ export {
   pickTokens,
 } from './sampling/autoregressive-sampler.ts';
 export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';
+export { type AdversarialLoss, discriminatorLoss, generatorLoss } from './tokenizers/adversarial-loss.ts';
+export { Discriminator, type DiscriminatorConfig } from './tokenizers/discriminator.ts';
 export { LlamaGenVq } from './tokenizers/llamagen-vq.ts';
+export { Lpips, loadLpips } from './tokenizers/lpips.ts';
+export {
+  type MaskgitConfig,
+  type MaskgitConfigInput,
+  maskgitConfigSchema,
+  maskgitPreset,
+} from './tokenizers/maskgit-config.ts';
+export { MaskgitVqgan } from './tokenizers/maskgit-vqgan.ts';
+export { PatchDiscriminator } from './tokenizers/patch-discriminator.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
+export { TOKENIZERS, type TokenizerFamily, type TokenizerFamilyName, tokenizerPresets } from './tokenizers/registry.ts';
+export { StyleganBlock, StyleganDiscriminator } from './tokenizers/stylegan-discriminator.ts';
+export { Tokenizer } from './tokenizers/tokenizer.ts';
 export { TokenizerError, type TokenizerErrorCode } from './tokenizers/tokenizer-error.ts';
 export type { Probe } from './tokenizers/vq-blocks.ts';
 export {
@@ -139,6 +153,7 @@ export {
   vqPreset,
   vqPresetNames,
 } from './tokenizers/vq-config.ts';
+export { type NamedLoss, VqLoss, type VqLossConfig, type VqLossInput, vqLossSchema } from './tokenizers/vq-loss.ts';
 export {
   resolveTrainingConfig,
   type TrainingConfig,
@@ -148,7 +163,8 @@ export {
 export { createEnatTask, type EnatTaskConfig, enatTaskSchema } from './training/enat-task.ts';
 export { type TrainingEvent, type TrainLoopOptions, trainLoop } from './training/loop.ts';
 export { openRun, RunFolder } from './training/run-folder.ts';
-export type { Shard, ShardResult, TrainingTask } from './training/task.ts';
+export type { OptimizerSettings, Shard, ShardResult, TrainedPart, TrainingTask } from './training/task.ts';
+export { networksOf, TrainedNetwork } from './training/trained-network.ts';
 export { TrainingError, type TrainingErrorCode } from './training/training-error.ts';
 export {
   createVqTask,

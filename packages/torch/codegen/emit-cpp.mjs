@@ -5,13 +5,14 @@ const FILES = 4;
 
 const READ = {
   Tensor: 'tensor',
+  'Tensor!': 'written',
   'Tensor?': 'optionalTensor',
   'Tensor[]': 'tensors',
   'Tensor?[]': 'optionalTensors',
   int: 'integer',
   'int?': 'optionalInteger',
   'int[]': 'integers',
-  'int[]?': 'integers',
+  'int[]?': 'optionalIntegers',
   float: 'real',
   'float?': 'optionalReal',
   bool: 'boolean',
@@ -21,6 +22,8 @@ const READ = {
   str: 'string',
   dtype: 'dtype',
   'dtype?': 'optionalDtype',
+  MemoryFormat: 'memoryFormat',
+  'MemoryFormat?': 'optionalMemoryFormat',
   Options: 'options',
   IndexOptions: 'options',
 };
@@ -64,7 +67,13 @@ function body(operation, index) {
   });
   const call = operation.methodOnly
     ? `${values[0]}.${operation.cppName}(${values.slice(1).join(', ')})`
-    : `at::${operation.cppName}(${values.join(', ')})`;
+    : `at::${operation.cppName}(${written(operation, values).join(', ')})`;
   const statement = operation.returns.length === 0 ? `${call};\n  return a.nothing();` : `return a.result(${call});`;
   return `// ${operation.schema}\nnapi_value op${index}(Arguments& a) {\n  ${statement}\n}\n`;
+}
+
+/** ATen's in-place functions without a method form take `Tensor&`, though they change what it refers to, not it. */
+function written({ cppName, parameters }, values) {
+  if (!cppName.endsWith('_') || parameters[0]?.type !== 'Tensor') return values;
+  return [`const_cast<at::Tensor&>(${values[0]})`, ...values.slice(1)];
 }

@@ -2,6 +2,7 @@
 
 const TYPES = new Set([
   'Tensor',
+  'Tensor!',
   'Tensor?',
   'Tensor[]',
   'Tensor?[]',
@@ -19,6 +20,8 @@ const TYPES = new Set([
   'dtype',
   'dtype?',
   'Options',
+  'MemoryFormat',
+  'MemoryFormat?',
   'IndexOptions',
 ]); // prettier-ignore
 

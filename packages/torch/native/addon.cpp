@@ -2,6 +2,7 @@
 // an array in table order.
 #include "core.h"
 #include "generated/operations.h"
+#include "small_allocator.h"
 
 namespace tessera {
 namespace {
@@ -22,11 +23,12 @@ napi_value initialise(napi_env env, napi_value exports) {
   try {
     static SilentWarnings silent;
     c10::WarningUtils::set_warning_handler(&silent);
+    installSmallAllocator();
     auto* instance = new Instance();
     check(env, napi_set_instance_data(
                    env, instance, [](napi_env, void* data, void*) { delete static_cast<Instance*>(data); }, nullptr));
-    for (const CoreEntry* entries : {kTensorFunctions, kAutogradFunctions, kRuntimeFunctions, kNoiseFunctions,
-                                     kLinearRowsFunctions}) {
+    for (const CoreEntry* entries : {kTensorFunctions, kViewFunctions, kAutogradFunctions, kRuntimeFunctions,
+                                     kNoiseFunctions, kLinearRowsFunctions}) {
       exportTable(env, *instance, exports, entries);
     }
     napi_value operations;
@@ -34,7 +36,7 @@ napi_value initialise(napi_env env, napi_value exports) {
     for (const OperationEntry* entries : kAllOperations) {
       for (const OperationEntry* entry = entries; entry->body != nullptr; ++entry) {
         check(env, napi_set_element(env, operations, static_cast<uint32_t>(entry->index),
-                                    makeFunction(env, *instance, "operation", entry->body)));
+                                    makeFunction(env, *instance, nullptr, entry->body)));
       }
     }
     check(env, napi_set_named_property(env, exports, "operations", operations));

@@ -1,5 +1,9 @@
 #include "arguments.h"
 
+#include <ATen/Parallel.h>
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <c10/core/GradMode.h>
+
 #include <cmath>
 #include <cstring>
 #include <unordered_map>
@@ -8,9 +12,13 @@ namespace tessera {
 namespace {
 
 constexpr size_t kMaxArguments = 20;
+/** Enough for most calls: N-API fills what is left of the array with undefined, which costs more than a second look. */
+constexpr size_t kFewArguments = 4;
 
 /** A double that an int64 holds exactly. */
-bool isSafeInteger(double number) { return number == std::floor(number) && std::abs(number) <= 9007199254740991.0; }
+bool isSafeInteger(double number) {
+  return std::abs(number) <= 9007199254740991.0 && number == static_cast<double>(static_cast<int64_t>(number));
+}
 
 struct DtypeRow {
   const char* name;
@@ -29,16 +37,40 @@ struct FunctionData {
   Body body;
 };
 
+/**
+ * libtorch's number of threads belongs to the calling thread: what one thread chose is taken over here by each of them,
+ * at its next call.
+ */
+void adoptThreads(Instance& instance) {
+  const int wanted = processThreads.load(std::memory_order_relaxed);
+  if (wanted == instance.threads) return;
+  at::set_num_threads(wanted);
+  instance.threads = wanted;
+}
+
 void throwError(napi_env env, const char* code, const char* message) { napi_throw_error(env, code, message); }
 
+template <bool kIsOperation>
 napi_value trampoline(napi_env env, napi_callback_info info) {
   napi_value values[kMaxArguments];
-  size_t count = kMaxArguments;
+  size_t count = kFewArguments;
   void* data = nullptr;
   napi_get_cb_info(env, info, &count, values, nullptr, &data);
+  if (count > kFewArguments) {
+    count = kMaxArguments;
+    napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
+  }
   auto& function = *static_cast<FunctionData*>(data);
   Arguments arguments(env, *function.instance, values, std::min(count, kMaxArguments));
   try {
+    adoptThreads(*function.instance);
+    if constexpr (kIsOperation) {
+      if (!c10::GradMode::is_enabled()) {
+        // Nothing is recorded: the kernels that would find that out anew for every operation are passed over.
+        const at::AutoDispatchBelowAutograd belowAutograd;
+        return function.body(arguments);
+      }
+    }
     return function.body(arguments);
   } catch (const PendingException&) {
   } catch (const DisposedTensor& error) {
@@ -54,6 +86,8 @@ napi_value trampoline(napi_env env, napi_callback_info info) {
 }
 
 }  // namespace
+
+std::atomic<int> processThreads{0};
 
 void check(napi_env env, napi_status status) {
   if (status == napi_ok) return;
@@ -73,9 +107,11 @@ const char* dtypeName(at::ScalarType type) {
 }
 
 napi_value makeFunction(napi_env env, Instance& instance, const char* name, Body body) {
+  const bool isOperation = name == nullptr;
   napi_value function;
   auto* data = new FunctionData{&instance, body};
-  check(env, napi_create_function(env, name, NAPI_AUTO_LENGTH, trampoline, data, &function));
+  check(env, napi_create_function(env, isOperation ? "operation" : name, NAPI_AUTO_LENGTH,
+                                  isOperation ? trampoline<true> : trampoline<false>, data, &function));
   check(env, napi_add_finalizer(env, function, data, [](napi_env, void* p, void*) { delete static_cast<FunctionData*>(p); },
                                 nullptr, nullptr));
   return function;
@@ -178,7 +214,6 @@ std::optional<int64_t> Arguments::optionalInteger(size_t i) const {
 Integers Arguments::integers(size_t i) const {
   Integers list;
   if (isNothing(i)) return list;
-  list.present = true;
   uint32_t length = 0;
   if (napi_get_array_length(env, values_[i], &length) != napi_ok) reject(i, "an array of integers");
   list.values.resize(length);
@@ -192,6 +227,11 @@ Integers Arguments::integers(size_t i) const {
     list.values[k] = static_cast<int64_t>(number);
   }
   return list;
+}
+
+OptionalIntegers Arguments::optionalIntegers(size_t i) const {
+  if (isNothing(i)) return {};
+  return {integers(i)};
 }
 
 double Arguments::real(size_t i) const {
@@ -251,6 +291,20 @@ std::optional<at::ScalarType> Arguments::optionalDtype(size_t i) const {
   return dtype(i);
 }
 
+at::MemoryFormat Arguments::memoryFormat(size_t i) const {
+  const std::string name = string(i);
+  if (name == "contiguous_format") return at::MemoryFormat::Contiguous;
+  if (name == "channels_last") return at::MemoryFormat::ChannelsLast;
+  if (name == "channels_last_3d") return at::MemoryFormat::ChannelsLast3d;
+  if (name == "preserve_format") return at::MemoryFormat::Preserve;
+  throw std::runtime_error("unknown memory format \"" + name + "\"");
+}
+
+std::optional<at::MemoryFormat> Arguments::optionalMemoryFormat(size_t i) const {
+  if (isNothing(i)) return std::nullopt;
+  return memoryFormat(i);
+}
+
 at::TensorOptions Arguments::options(size_t i) const {
   at::TensorOptions options = at::TensorOptions().dtype(dtype(i));
   return isNothing(i + 1) ? options : options.device(at::Device(string(i + 1)));
@@ -285,10 +339,10 @@ napi_value Arguments::nothing() const {
   return value;
 }
 
-napi_value Arguments::result(const at::Tensor& tensor) const {
+napi_value Arguments::result(at::Tensor tensor) const {
   if (!tensor.defined()) return nothing();
   napi_value value;
-  check(env, napi_create_double(env, static_cast<double>(instance.table.add(tensor)), &value));
+  check(env, napi_create_double(env, static_cast<double>(instance.table.add(std::move(tensor))), &value));
   return value;
 }
 

@@ -5,8 +5,10 @@
 #include <ATen/ATen.h>
 #include <node_api.h>
 
+#include <atomic>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "handle_table.h"
@@ -16,18 +18,29 @@ namespace tessera {
 /** What one JavaScript environment (the main thread or a worker) owns. */
 struct Instance {
   HandleTable table;
+  /** ArrayBuffers over tensors' memory, by the handle whose life they share (views.cpp). */
+  std::unordered_map<Handle, struct MemoryView*> views;
+  /** The number of threads last set on this thread; 0: libtorch's own choice. */
+  int threads = 0;
 };
+
+/** The number of threads that setNumThreads() chose for the whole process; 0: nothing chosen yet. */
+extern std::atomic<int> processThreads;
 
 /** A JavaScript exception is already pending: unwind and let it be. */
 struct PendingException {};
 
-/** Integer lists: stored here, seen by ATen as IntArrayRef or as an optional one. */
+/** An integer list: stored here, seen by ATen as an IntArrayRef. */
 struct Integers {
-  bool present = false;
   c10::SmallVector<int64_t, 8> values;
   operator at::IntArrayRef() const { return {values.data(), values.size()}; }
+};
+
+/** One that may be absent, which is not the same as empty: `any` over no dimensions changes nothing. */
+struct OptionalIntegers {
+  std::optional<Integers> list;
   operator at::OptionalIntArrayRef() const {
-    return present ? at::OptionalIntArrayRef(at::IntArrayRef(values.data(), values.size())) : at::OptionalIntArrayRef();
+    return list ? at::OptionalIntArrayRef(at::IntArrayRef(*list)) : at::OptionalIntArrayRef();
   }
 };
 
@@ -44,12 +57,15 @@ class Arguments {
 
   Handle handle(size_t i) const;
   const at::Tensor& tensor(size_t i) const { return instance.table.at(handle(i)); }
+  /** A tensor that the operation writes to: the table's own, which is not const. */
+  at::Tensor& written(size_t i) const { return const_cast<at::Tensor&>(tensor(i)); }
   std::optional<at::Tensor> optionalTensor(size_t i) const;
   std::vector<at::Tensor> tensors(size_t i) const;
   c10::List<std::optional<at::Tensor>> optionalTensors(size_t i) const;
   int64_t integer(size_t i) const;
   std::optional<int64_t> optionalInteger(size_t i) const;
   Integers integers(size_t i) const;
+  OptionalIntegers optionalIntegers(size_t i) const;
   double real(size_t i) const;
   std::optional<double> optionalReal(size_t i) const;
   bool boolean(size_t i) const;
@@ -58,6 +74,8 @@ class Arguments {
   std::string string(size_t i) const;
   at::ScalarType dtype(size_t i) const;
   std::optional<at::ScalarType> optionalDtype(size_t i) const;
+  at::MemoryFormat memoryFormat(size_t i) const;
+  std::optional<at::MemoryFormat> optionalMemoryFormat(size_t i) const;
   /** Two arguments: dtype (required) and device (cpu when absent). */
   at::TensorOptions options(size_t i) const;
   /** The bytes behind a typed array or an ArrayBuffer. */
@@ -65,7 +83,7 @@ class Arguments {
   std::vector<Handle> handles(size_t i) const;
 
   napi_value nothing() const;
-  napi_value result(const at::Tensor& tensor) const;
+  napi_value result(at::Tensor tensor) const;
   napi_value result(const std::vector<at::Tensor>& tensors) const;
   napi_value result(bool value) const;
   napi_value result(double value) const;
@@ -92,7 +110,7 @@ struct OperationEntry {
   Body body;
 };
 
-/** Makes a JavaScript function of a body. */
+/** Makes a JavaScript function of a body; without a name, of an operation of the table. */
 napi_value makeFunction(napi_env env, Instance& instance, const char* name, Body body);
 
 void check(napi_env env, napi_status status);

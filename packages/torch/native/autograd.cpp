@@ -1,14 +1,34 @@
-// Autograd switches and gradients. ATen alone suffices; torch/torch.h would double the compile time.
+// Autograd switches and gradients. torch/torch.h would double the compile time.
 #include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "core.h"
 
 namespace tessera {
 namespace {
 
+/** backward(tensor, gradient?, retainGraph, createGraph, leaves?): without leaves, every leaf that wants a gradient gets one. */
 napi_value backward(Arguments& a) {
-  a.tensor(0).backward(a.optionalTensor(1).value_or(at::Tensor()));
+  const bool createGraph = a.boolean(3);
+  const bool retainGraph = a.boolean(2) || createGraph;
+  const at::Tensor gradient = a.optionalTensor(1).value_or(at::Tensor());
+  if (a.isNothing(4)) {
+    a.tensor(0).backward(gradient, retainGraph, createGraph);
+  } else {
+    const std::vector<at::Tensor> leaves = a.tensors(4);
+    a.tensor(0).backward(gradient, retainGraph, createGraph, at::TensorList(leaves));
+  }
   return a.nothing();
+}
+
+/**
+ * gradients(outputs, inputs, gradOutputs, retainGraph, createGraph): the gradients as new tensors; nothing is added to
+ * `grad`. An input that the outputs do not depend on gives undefined.
+ */
+napi_value gradients(Arguments& a) {
+  const bool createGraph = a.boolean(4);
+  return a.result(torch::autograd::grad(a.tensors(0), a.tensors(1), a.tensors(2), a.boolean(3) || createGraph,
+                                        createGraph, /*allow_unused=*/true));
 }
 
 /** The accumulated gradient, or undefined. */
@@ -43,6 +63,7 @@ napi_value setGradEnabled(Arguments& a) {
 
 const CoreEntry kAutogradFunctions[] = {
     {"backward", backward},
+    {"gradients", gradients},
     {"grad", grad},
     {"clearGrad", clearGrad},
     {"setGrad", setGrad},

@@ -10,7 +10,11 @@ struct CoreEntry {
   Body body;
 };
 
+/** Detaches the ArrayBuffers whose tensors are gone; after every call that frees. */
+void endStaleViews(Arguments& a);
+
 extern const CoreEntry kTensorFunctions[];
+extern const CoreEntry kViewFunctions[];
 extern const CoreEntry kAutogradFunctions[];
 extern const CoreEntry kRuntimeFunctions[];
 extern const CoreEntry kNoiseFunctions[];

@@ -68,15 +68,24 @@ void HandleTable::keep(Handle handle) {
   slots_[static_cast<size_t>(handle & kSlotMask)].scope = 0;
 }
 
-size_t HandleTable::liveBytes() const {
+std::map<std::string, size_t> HandleTable::liveBytes() const {
   std::unordered_set<const void*> seen;
-  size_t bytes = 0;
+  std::map<std::string, size_t> bytes;
   for (const Slot& slot : slots_) {
     if (!slot.tensor.defined() || !slot.tensor.has_storage()) continue;
     const auto& storage = slot.tensor.storage();
-    if (seen.insert(storage.unsafeGetStorageImpl()).second) bytes += storage.nbytes();
+    if (seen.insert(storage.unsafeGetStorageImpl()).second) bytes[slot.tensor.device().str()] += storage.nbytes();
   }
   return bytes;
+}
+
+std::vector<Handle> HandleTable::liveHandles() const {
+  std::vector<Handle> handles;
+  for (size_t slot = 0; slot < slots_.size(); ++slot) {
+    if (!slots_[slot].tensor.defined()) continue;
+    handles.push_back((static_cast<Handle>(slots_[slot].generation) << kSlotBits) | static_cast<Handle>(slot));
+  }
+  return handles;
 }
 
 }  // namespace tessera

@@ -7,7 +7,9 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <map>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 namespace tessera {
@@ -45,8 +47,10 @@ class HandleTable {
   void keep(Handle handle);
 
   size_t liveTensors() const noexcept { return live_; }
-  /** Bytes of the distinct storages behind the live tensors of one device type. */
-  size_t liveBytes() const;
+  /** Bytes of the distinct storages behind the live tensors, by device (`cpu`, `cuda:0`). */
+  std::map<std::string, size_t> liveBytes() const;
+  /** All live handles, in the order of their slots; for reports. */
+  std::vector<Handle> liveHandles() const;
 
  private:
   static constexpr int kSlotBits = 24;

@@ -11,7 +11,9 @@ namespace {
 napi_value setNumThreads(Arguments& a) {
   const int64_t count = a.integer(0);
   if (count < 1 || count > 4096) throw std::runtime_error("the number of threads must be between 1 and 4096");
+  processThreads.store(static_cast<int>(count), std::memory_order_relaxed);
   at::set_num_threads(static_cast<int>(count));
+  a.instance.threads = static_cast<int>(count);
   return a.nothing();
 }
 

@@ -118,15 +118,17 @@ napi_value item(Arguments& a) {
 napi_value shape(Arguments& a) { return a.result(a.tensor(0).sizes()); }
 napi_value dtype(Arguments& a) { return a.result(std::string(dtypeName(a.tensor(0).scalar_type()))); }
 napi_value device(Arguments& a) { return a.result(a.tensor(0).device().str()); }
+napi_value strides(Arguments& a) { return a.result(a.tensor(0).strides()); }
+napi_value isContiguous(Arguments& a) { return a.result(a.tensor(0).is_contiguous(a.memoryFormat(1))); }
+napi_value nbytes(Arguments& a) { return a.result(static_cast<int64_t>(a.tensor(0).nbytes())); }
 napi_value numel(Arguments& a) { return a.result(a.tensor(0).numel()); }
 napi_value isLive(Arguments& a) { return a.result(a.instance.table.isLive(a.handle(0))); }
 
 napi_value toDevice(Arguments& a) { return a.result(a.tensor(0).to(at::Device(a.string(1)))); }
 
-napi_value channelsLast(Arguments& a) { return a.result(a.tensor(0).contiguous(at::MemoryFormat::ChannelsLast)); }
-
 napi_value dispose(Arguments& a) {
   a.instance.table.dispose(a.handle(0));
+  endStaleViews(a);
   return a.nothing();
 }
 
@@ -134,6 +136,7 @@ napi_value beginScope(Arguments& a) { return a.result(static_cast<int64_t>(a.ins
 
 napi_value endScope(Arguments& a) {
   a.instance.table.endScope(static_cast<int32_t>(a.integer(0)), a.handles(1));
+  endStaleViews(a);
   return a.nothing();
 }
 
@@ -143,7 +146,22 @@ napi_value keep(Arguments& a) {
 }
 
 napi_value liveTensors(Arguments& a) { return a.result(static_cast<int64_t>(a.instance.table.liveTensors())); }
-napi_value liveBytes(Arguments& a) { return a.result(static_cast<int64_t>(a.instance.table.liveBytes())); }
+
+/** liveBytes(): bytes by device, as a plain object. */
+napi_value liveBytes(Arguments& a) {
+  napi_value object;
+  check(a.env, napi_create_object(a.env, &object));
+  for (const auto& [device, bytes] : a.instance.table.liveBytes()) {
+    check(a.env, napi_set_named_property(a.env, object, device.c_str(), a.result(static_cast<int64_t>(bytes))));
+  }
+  return object;
+}
+
+/** liveHandles(): every live tensor, for reports. */
+napi_value liveHandles(Arguments& a) {
+  const std::vector<Handle> handles = a.instance.table.liveHandles();
+  return a.result(at::IntArrayRef(handles.data(), handles.size()));
+}
 
 }  // namespace
 
@@ -151,7 +169,8 @@ const CoreEntry kTensorFunctions[] = {
     {"fromBytes", fromBytes},   {"mapFile", mapFile},   {"toBytes", toBytes},
     {"item", item},             {"shape", shape},       {"dtype", dtype},
     {"device", device},         {"numel", numel},       {"isLive", isLive},
-    {"toDevice", toDevice},     {"channelsLast", channelsLast},
+    {"toDevice", toDevice},     {"strides", strides},   {"isContiguous", isContiguous},
+    {"nbytes", nbytes},         {"liveHandles", liveHandles},
     {"dispose", dispose},       {"beginScope", beginScope}, {"endScope", endScope},
     {"keep", keep},             {"liveTensors", liveTensors}, {"liveBytes", liveBytes},
     {nullptr, nullptr},

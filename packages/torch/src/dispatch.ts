@@ -65,18 +65,34 @@ export function wrap(handle: number): Tensor {
 }
 
 export function dispatch(operation: Operation, args: readonly Argument[]): Result {
-  const native = addon();
-  const nativeArgs = new Array<unknown>(args.length);
-  for (let i = 0; i < args.length; i++) nativeArgs[i] = nativeArgument(operation, args, i);
+  const native = addon().operations[operation.index]!;
+  const given = new Array<unknown>(args.length);
+  for (let i = 0; i < args.length; i++) given[i] = nativeArgument(operation, args, i);
   let raw: unknown;
   try {
-    raw = native.operations[operation.index]!(...nativeArgs);
+    raw = call(native, given);
   } catch (error) {
     throw explain(error, operation, args);
   }
   const result = wrapResult(raw);
   if (listeners.size > 0) for (const listener of listeners) listener({ operation, args, result });
   return result;
+}
+
+/** Spreading an array into a call costs as much as the call itself: short argument lists are written out. */
+function call(native: (...args: unknown[]) => unknown, args: readonly unknown[]): unknown {
+  switch (args.length) {
+    case 1:
+      return native(args[0]);
+    case 2:
+      return native(args[0], args[1]);
+    case 3:
+      return native(args[0], args[1], args[2]);
+    case 4:
+      return native(args[0], args[1], args[2], args[3]);
+    default:
+      return native(...args);
+  }
 }
 
 function wrapResult(raw: unknown): Result {

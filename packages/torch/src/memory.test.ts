@@ -64,7 +64,7 @@ test('10,000 training steps leave memory flat, and learn', { timeout: 180_000 },
   expect(marks[1]!.live.liveTensors).toBe(16);
   expect((marks[1]!.resident - marks[0]!.resident) / MEBIBYTE).toBeLessThan(8);
   for (const x of [...parameters, ...means, ...squares, ...counts]) x.dispose();
-  expect(memoryStats()).toEqual({ liveTensors: 0, liveBytes: 0 });
+  expect(memoryStats()).toEqual({ liveTensors: 0, liveBytes: 0, bytesByDevice: {} });
 });
 
 test('4 GB of tensors pass through scopes of 4 MB', () => {

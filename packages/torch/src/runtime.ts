@@ -3,7 +3,10 @@
 import { addon } from './native/addon.ts';
 import { guarded } from './tensor.ts';
 
-/** Threads of one operation on this JavaScript thread. Results depend on it in the last bits. */
+/**
+ * Threads of one operation, on every thread of the process that runs tensors: workers that run already take it over at
+ * their next call. Results depend on it in the last bits.
+ */
 export function setNumThreads(count: number): void {
   guarded('setNumThreads', () => addon().setNumThreads(count));
 }

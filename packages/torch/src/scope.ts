@@ -33,9 +33,19 @@ export function keep<T extends Tensor>(tensor: T): T {
   return tensor;
 }
 
-/** Tensors alive on this thread, and the bytes of their storages. */
-export function memoryStats(): { liveTensors: number; liveBytes: number } {
-  return { liveTensors: addon().liveTensors(), liveBytes: addon().liveBytes() };
+export interface MemoryStats {
+  readonly liveTensors: number;
+  /** Bytes of the storages behind them, on all devices; tensors that share a storage count it once. */
+  readonly liveBytes: number;
+  /** The same by device: `{ cpu: 4096, 'cuda:0': 1048576 }`. */
+  readonly bytesByDevice: Readonly<Record<string, number>>;
+}
+
+/** The tensors alive on this thread. What autograd holds for a backward pass is not named by a tensor, nor counted. */
+export function memoryStats(): MemoryStats {
+  const bytesByDevice = addon().liveBytes();
+  const liveBytes = Object.values(bytesByDevice).reduce((sum, bytes) => sum + bytes, 0);
+  return { liveTensors: addon().liveTensors(), liveBytes, bytesByDevice };
 }
 
 function isPromiseLike(value: unknown): boolean {

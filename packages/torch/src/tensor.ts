@@ -9,6 +9,15 @@ import { addon } from './native/addon.ts';
 import { AddonError } from './native/locate-addon.ts';
 import { shortMessage } from './torch-message.ts';
 
+export interface BackwardOptions {
+  /** Keep the graph for another backward pass. */
+  readonly retainGraph?: boolean;
+  /** Make the gradients differentiable too (double backward); keeps the graph. */
+  readonly createGraph?: boolean;
+  /** Which leaves collect gradients; all that want one when left out. */
+  readonly leaves?: readonly Tensor[] | undefined;
+}
+
 export class Tensor extends TensorMethods {
   /** The native handle: slot and generation in one number. */
   readonly handle: number;
@@ -68,7 +77,17 @@ export class Tensor extends TensorMethods {
 
   /** The same values in channels-last memory order, for convolutions: [N, C, Y, X] stays the shape. */
   channelsLast(): Tensor {
-    return guarded('channelsLast', () => wrap(addon().channelsLast(this.handle)), this);
+    return this.contiguous({ memoryFormat: 'channels_last' });
+  }
+
+  /** Steps in memory, in entries, from one index to the next along each dimension. */
+  get strides(): number[] {
+    return guarded('strides', () => addon().strides(this.handle));
+  }
+
+  /** Do the values lie in this order without gaps? */
+  isContiguous(memoryFormat: 'contiguous_format' | 'channels_last' = 'contiguous_format'): boolean {
+    return guarded('isContiguous', () => addon().isContiguous(this.handle, memoryFormat));
   }
 
   /** The raw values in C order, copied. */
@@ -118,9 +137,18 @@ export class Tensor extends TensorMethods {
     return this;
   }
 
-  /** Adds the gradient of this scalar (or of `gradient` · this) to the `grad` of every leaf that wants one. */
-  backward(gradient?: Tensor): void {
-    guarded('backward', () => addon().backward(this.handle, gradient?.handle), this);
+  /**
+   * Adds the gradient of this scalar (or of `gradient` · this) to the `grad` of every leaf that wants one, or of `leaves`
+   * alone, which must want one. The graph is freed on the way unless `retainGraph`; `createGraph` keeps it, and makes the
+   * gradients differentiable themselves.
+   */
+  backward(gradient?: Tensor, { retainGraph = false, createGraph = false, leaves }: BackwardOptions = {}): void {
+    const handles = leaves?.map(({ handle }) => handle);
+    guarded(
+      'backward',
+      () => addon().backward(this.handle, gradient?.handle, retainGraph, createGraph, handles),
+      this,
+    );
   }
 
   /** The accumulated gradient as a new handle, or undefined when there is none. */

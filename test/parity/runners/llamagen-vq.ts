@@ -1,9 +1,10 @@
 /** The LlamaGen tokenizer and its quantizer from a manifest's configuration and weights. */
 
-import { empty, linspace, noGrad, type Tensor } from '@tessera/torch';
+import { empty, fromTypedArray, linspace, noGrad, stack, type Tensor } from '@tessera/torch';
 import {
   LlamaGenVq,
   loadModule,
+  MaskgitVqgan,
   ParameterBuilder,
   VectorQuantizer,
   type VqConfig,
@@ -12,7 +13,9 @@ import {
 } from 'tessera';
 import type { Output } from '../compare.ts';
 import type { Json } from '../golden-set.ts';
+import { hashImage } from '../hash-image.ts';
 import type { CaseContext, Runner } from '../runner.ts';
+import { maskgitConfig } from './maskgit-vq.ts';
 
 export function vqConfig(config: Record<string, Json>): VqConfig {
   const fields = Object.keys(vqConfigSchema.shape).filter((name) => config[name] !== undefined);
@@ -88,8 +91,8 @@ function quantizerWith(codebook: Tensor, context: CaseContext, usageFifo: number
   return new VectorQuantizer(new ParameterBuilder(source), config);
 }
 
-/** Names and shapes of the whole state; nothing is initialised. */
-export const vqStateDictShapes: Runner = (context) => {
+/** Names and shapes of the whole state of either tokenizer; nothing is initialised. */
+export const tokenizerStateShapes: Runner = (context) => {
   const shapes: Record<string, number[]> = {};
   const placeholder = empty([0]);
   const source = {
@@ -98,9 +101,35 @@ export const vqStateDictShapes: Runner = (context) => {
       return placeholder;
     },
   };
-  new LlamaGenVq(vqConfig(context.config), new ParameterBuilder(source));
+  const builder = new ParameterBuilder(source);
+  if (context.config.network === 'maskgit-vqgan') new MaskgitVqgan(maskgitConfig(context.config), builder);
+  else new LlamaGenVq(vqConfig(context.config), builder);
   const known = context.reader.json(context.golden.file!, []) as Record<string, Json>;
   const extra = Object.keys(shapes).filter((name) => known[name] === undefined);
   if (extra.length > 0) throw new Error(`names that the reference does not have: ${extra.slice(0, 6).join(', ')}`);
+  const order = Object.keys(known).filter((name) => shapes[name] !== undefined);
+  if (order.join() !== Object.keys(shapes).join()) throw new Error('the order of the tensors is not the official one');
   return { shapes };
 };
+
+/** Images of a rule and salts, brought to the network's range as `transform` says. */
+export const hashImages: Runner = (context) => {
+  const { rule, height, width, salts, transform } = context.golden.params as {
+    rule: string;
+    height: number;
+    width: number;
+    salts: number[];
+    transform: string;
+  };
+  if (transform !== TRANSFORM) throw new Error(`expected the transform ${TRANSFORM}, got ${transform}`);
+  const images = salts.map((salt) => {
+    const { shape, data } = hashImage(
+      { imageRule: rule, height, width, salt: String(salt) },
+      context.reader.folder.rules,
+    );
+    return fromTypedArray(data, shape).permute([2, 0, 1]).to('float32').div(127.5).sub(1);
+  });
+  return { images: stack(images) };
+};
+
+const TRANSFORM = 'u8/127.5-1, channel first';

@@ -17,7 +17,7 @@ test('parameters move by 1 - decay, buffers are copied', () => {
   manualSeed(3);
   const model = initialise((p) => new Pair(p)).trainable();
   const average = initialise((p) => new Pair(p));
-  const ema = new Ema(average, model);
+  const ema = new Ema(average.state, model);
   const weights = model.state.get('weight')!.toNumbers();
   const expected = average.state.get('weight')!.toNumbers();
   noGrad(() =>
@@ -40,7 +40,7 @@ test('parameters move by 1 - decay, buffers are copied', () => {
 test('an average of another architecture is refused', () => {
   const model = initialise((p) => new Pair(p, true));
   const average = initialise((p) => new Pair(p));
-  expect(() => new Ema(average, model)).toThrow('The average has 2 tensors, the model 3');
+  expect(() => new Ema(average.state, model)).toThrow('The average has 2 tensors, the model 3');
   model.dispose();
   average.dispose();
 });

@@ -14,15 +14,15 @@ export class Ema {
   private readonly averageBuffers: Tensor[] = [];
   private readonly buffers: Tensor[] = [];
 
-  /** Both are borrowed and must have the same tensors. */
-  constructor(average: Module, model: Module) {
-    if (average.state.size !== model.state.size) {
+  /** average — by name, the same tensors as the model's; both are borrowed. */
+  constructor(average: ReadonlyMap<string, Tensor>, model: Module) {
+    if (average.size !== model.state.size) {
       throw new StateDictError(
-        `The average has ${average.state.size} tensors, the model ${model.state.size}: build both from one config.`,
+        `The average has ${average.size} tensors, the model ${model.state.size}: build both from one config.`,
       );
     }
     for (const [name, tensor] of model.state) {
-      const partner = average.state.get(name);
+      const partner = average.get(name);
       if (partner === undefined) throw new StateDictError(`The average has no tensor ${name}, which the model has.`);
       const trained = model.parameters.has(name);
       (trained ? this.averages : this.averageBuffers).push(partner);

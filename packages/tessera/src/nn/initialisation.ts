@@ -1,10 +1,12 @@
 /** How a parameter's first values are drawn, as data: what the reference implementations do, by PyTorch's names. */
 
-import { empty, full, linalgVectorNorm, type Tensor } from '@tessera/torch';
+import { empty, fromTypedArray, full, linalgVectorNorm, type Tensor } from '@tessera/torch';
 
 export type Initialisation =
   | { kind: 'constant'; value: number }
-  | { kind: 'normal'; std: number }
+  /** Exactly these, in C order. */
+  | { kind: 'values'; values: readonly number[] }
+  | { kind: 'normal'; std: number; mean?: number }
   /** U(-bound, bound). */
   | { kind: 'uniform'; bound: number }
   /** U(-bound, bound), then each row divided by its length. */
@@ -22,8 +24,10 @@ export function initialTensor(shape: readonly number[], initialisation: Initiali
   switch (initialisation.kind) {
     case 'constant':
       return full(shape, initialisation.value);
+    case 'values':
+      return fromTypedArray(Float32Array.from(initialisation.values), shape);
     case 'normal':
-      return empty(shape).normal_(0, initialisation.std);
+      return empty(shape).normal_(initialisation.mean ?? 0, initialisation.std);
     case 'uniform':
       return empty(shape).uniform_(-initialisation.bound, initialisation.bound);
     case 'uniform-unit-rows': {

@@ -84,10 +84,11 @@ export class Conv2d {
     inChannels: number,
     outChannels: number,
     kernel: number,
-    options: { stride?: number; padding?: number; bias?: boolean } = {},
+    options: { stride?: number; padding?: number; bias?: boolean; weightInit?: Initialisation } = {},
   ) {
     const fanIn = inChannels * kernel * kernel;
-    this.weight = p.parameter('weight', [outChannels, inChannels, kernel, kernel], { kind: 'fan-in-uniform' });
+    const weightInit = options.weightInit ?? { kind: 'fan-in-uniform' };
+    this.weight = p.parameter('weight', [outChannels, inChannels, kernel, kernel], weightInit);
     this.bias =
       (options.bias ?? true) ? p.parameter('bias', [outChannels], { kind: 'fan-in-uniform', fanIn }) : undefined;
     this.stride = options.stride ?? 1;

@@ -1,8 +1,9 @@
 /**
  * Strict loading: a ParameterSource over named tensors that reports every missing, unexpected and misshapen tensor at
- * once, instead of the first.
+ * once, instead of the first, and refuses values that are not finite: a network with one NaN gives nothing else.
  */
 
+import { nearest } from '@tessera/schedule';
 import { empty, keep, noGrad, scope, type Tensor } from '@tessera/torch';
 import { type Module, ParameterBuilder, type ParameterSource } from './module.ts';
 
@@ -40,20 +41,13 @@ export function loadModule<M extends Module>(
 }
 
 /**
- * Copies named tensors into a module that exists, as strictly as loadModule.
+ * Copies named tensors into a module that exists, or into anything with named tensors, as strictly as loadModule.
  *
  * @param where names the source in errors, such as a file name
  */
-export function loadInto(module: Module, tensors: ReadonlyMap<string, Tensor>, where: string): void {
-  const missing: string[] = [];
-  const misshapen: string[] = [];
-  for (const [name, tensor] of module.state) {
-    const found = tensors.get(name);
-    if (found === undefined) missing.push(name);
-    else if (!sameShape(found.shape, tensor.shape)) misshapen.push(shapeProblem(name, tensor.shape, found.shape));
-  }
-  const unexpected = [...tensors.keys()].filter((name) => !module.state.has(name));
-  refuse(where, missing, unexpected, misshapen);
+export function loadInto(module: Pick<Module, 'state'>, tensors: ReadonlyMap<string, Tensor>, where: string): void {
+  checkShapes(shapesOf(module.state), shapesOf(tensors), where);
+  refuse(where, { ...NO_PROBLEMS, notFinite: [...tensors].filter(([, tensor]) => !isFinite(tensor)).map(([n]) => n) });
   noGrad(() =>
     scope(() => {
       for (const [name, tensor] of module.state) tensor.copy_(tensors.get(name)!);
@@ -61,11 +55,50 @@ export function loadInto(module: Module, tensors: ReadonlyMap<string, Tensor>, w
   );
 }
 
+/** Names and shapes of all tensors of a module, in checkpoint order; nothing is made. */
+export function stateShapes(construct: (builder: ParameterBuilder) => Module): Map<string, readonly number[]> {
+  const shapes = new Map<string, readonly number[]>();
+  const nothing = placeholder([0]);
+  construct(
+    new ParameterBuilder({
+      take: (name, shape) => {
+        shapes.set(name, shape);
+        return nothing;
+      },
+    }),
+  );
+  nothing.dispose();
+  return shapes;
+}
+
+/** Throws unless both have the same names and shapes; the order does not matter. */
+export function checkShapes(expected: Shapes, got: Shapes, where: string): void {
+  const names = [...expected.keys()];
+  refuse(where, {
+    missing: names.filter((name) => !got.has(name)),
+    unexpected: [...got.keys()].filter((name) => !expected.has(name)),
+    misshapen: names
+      .filter((name) => got.has(name) && !sameShape(got.get(name)!, expected.get(name)!))
+      .map((name) => shapeProblem(name, expected.get(name)!, got.get(name)!)),
+    notFinite: [],
+  });
+}
+
+/** Shapes by name. */
+export type Shapes = ReadonlyMap<string, readonly number[]>;
+
+export function shapesOf(
+  tensors: Iterable<readonly [string, { readonly shape: readonly number[] }]>,
+): Map<string, readonly number[]> {
+  return new Map(Array.from(tensors, ([name, { shape }]) => [name, shape]));
+}
+
 class StateDictSource implements ParameterSource {
   private readonly tensors: ReadonlyMap<string, Tensor>;
   private readonly taken = new Set<string>();
   private readonly missing: string[] = [];
   private readonly misshapen: string[] = [];
+  private readonly notFinite: string[] = [];
 
   constructor(tensors: ReadonlyMap<string, Tensor>) {
     this.tensors = tensors;
@@ -83,12 +116,13 @@ class StateDictSource implements ParameterSource {
       this.misshapen.push(shapeProblem(name, shape, got));
       return placeholder(shape);
     }
+    if (!isFinite(found)) this.notFinite.push(name);
     return noGrad(() => scope(() => keep(found.detach().to('float32').clone())));
   }
 
   finish(where: string): void {
     const unexpected = [...this.tensors.keys()].filter((name) => !this.taken.has(name));
-    refuse(where, this.missing, unexpected, this.misshapen);
+    refuse(where, { missing: this.missing, unexpected, misshapen: this.misshapen, notFinite: this.notFinite });
   }
 }
 
@@ -105,16 +139,41 @@ function shapeProblem(name: string, expected: readonly number[], got: readonly n
   return `${name}: expected [${expected.join(', ')}], got [${got.join(', ')}]`;
 }
 
-/** Throws when any list has an entry. */
-function refuse(where: string, missing: string[], unexpected: string[], misshapen: string[]): void {
-  const parts = [list('missing', missing), list('unexpected', unexpected), list('of another shape', misshapen)].filter(
-    (part) => part !== '',
-  );
+interface Problems {
+  missing: readonly string[];
+  unexpected: readonly string[];
+  misshapen: readonly string[];
+  notFinite: readonly string[];
+}
+
+const NO_PROBLEMS: Problems = { missing: [], unexpected: [], misshapen: [], notFinite: [] };
+
+/** Throws when any list has an entry. A missing name comes with the unexpected one that it may be. */
+function refuse(where: string, { missing, unexpected, misshapen, notFinite }: Problems): void {
+  const guessed = missing.map((name, i) => {
+    const near = i < MOST_SHOWN ? nearest(name, unexpected) : undefined;
+    return near === undefined ? name : `${name}, perhaps the file's ${near}`;
+  });
+  const parts = [
+    list('missing', guessed),
+    list('unexpected', unexpected),
+    list('of another shape', misshapen),
+    list('with NaN or infinite values', notFinite),
+  ].filter((part) => part !== '');
   if (parts.length > 0) throw new StateDictError(`${where} does not fit this model: ${parts.join('; ')}`);
 }
 
+const MOST_SHOWN = 6;
+
 function list(what: string, names: readonly string[]): string {
   if (names.length === 0) return '';
-  const shown = names.slice(0, 6).join(', ');
-  return `${names.length} ${what} (${shown}${names.length > 6 ? ', …' : ''})`;
+  const shown = names.slice(0, MOST_SHOWN).join(', ');
+  return `${names.length} ${what} (${shown}${names.length > MOST_SHOWN ? ', …' : ''})`;
 }
+
+function isFinite(tensor: Tensor): boolean {
+  if (!FLOATING.has(tensor.dtype)) return true;
+  return noGrad(() => scope(() => tensor.isfinite().all().item() !== 0));
+}
+
+const FLOATING: ReadonlySet<string> = new Set(['float64', 'float32', 'float16', 'bfloat16']);

@@ -4,7 +4,7 @@ import { enatStrategy, type Strategy } from '@tessera/schedule';
 import { noGrad, scope } from '@tessera/torch';
 import type { RgbImage } from '../data/image.ts';
 import type { Enat } from '../models/enat.ts';
-import type { LlamaGenVq } from '../tokenizers/llamagen-vq.ts';
+import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { decodeTokens } from './decode-tokens.ts';
 import { generateTokens } from './masked-generation.ts';
 import { philoxNoise } from './noise-source.ts';
@@ -16,7 +16,7 @@ export function smallModelStrategy(): Strategy {
 
 export interface ClassGridOptions {
   model: Enat;
-  tokenizer: LlamaGenVq;
+  tokenizer: Tokenizer;
   perClass: number;
   seed: number;
   strategy?: Strategy;

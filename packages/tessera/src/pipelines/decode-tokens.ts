@@ -2,7 +2,7 @@
 
 import { cat, fromTypedArray, keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
 import type { RgbImage } from '../data/image.ts';
-import type { LlamaGenVq } from '../tokenizers/llamagen-vq.ts';
+import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 
 const BATCH = 128;
 
@@ -17,7 +17,7 @@ export function toRgbImages(images: Tensor): RgbImage[] {
 }
 
 /** tokens — [N, L] int64. */
-export function decodeTokens(tokenizer: LlamaGenVq, tokens: Tensor): RgbImage[] {
+export function decodeTokens(tokenizer: Tokenizer, tokens: Tensor): RgbImage[] {
   const images: RgbImage[] = [];
   for (let start = 0; start < tokens.size(0); start += BATCH) {
     const length = Math.min(BATCH, tokens.size(0) - start);
@@ -40,7 +40,7 @@ export function imageBatch({ pixels, size }: PixelBlock, start: number, count: n
 }
 
 /** Encodes a whole block: tokens [N, L] int64, owned by the caller. Yields the number done after each batch. */
-export function* encodePixels(tokenizer: LlamaGenVq, block: PixelBlock): Generator<number, Tensor> {
+export function* encodePixels(tokenizer: Tokenizer, block: PixelBlock): Generator<number, Tensor> {
   const total = block.pixels.length / (block.size * block.size * 3);
   const parts: Tensor[] = [];
   for (let start = 0; start < total; start += BATCH) {
@@ -54,7 +54,7 @@ export function* encodePixels(tokenizer: LlamaGenVq, block: PixelBlock): Generat
 }
 
 /** PSNR in dB of the mean squared error over all images of a block. */
-export function reconstructionPsnr(tokenizer: LlamaGenVq, block: PixelBlock): number {
+export function reconstructionPsnr(tokenizer: Tokenizer, block: PixelBlock): number {
   const total = block.pixels.length / (block.size * block.size * 3);
   let squared = 0;
   for (let start = 0; start < total; start += BATCH) {
@@ -70,7 +70,7 @@ export function reconstructionPsnr(tokenizer: LlamaGenVq, block: PixelBlock): nu
 }
 
 /** Rows of 16 images, each row above its reconstructions: for looking at a tokenizer. */
-export function reconstructionPairs(tokenizer: LlamaGenVq, block: PixelBlock, count: number): RgbImage[] {
+export function reconstructionPairs(tokenizer: Tokenizer, block: PixelBlock, count: number): RgbImage[] {
   const total = Math.min(count, block.pixels.length / (block.size * block.size * 3));
   return noGrad(() =>
     scope(() => {

@@ -6,7 +6,7 @@
 import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { getNumThreads, setNumThreads, torchVersion } from '@tessera/torch';
-import type { LlamaGenVq } from '../tokenizers/llamagen-vq.ts';
+import { LlamaGenVq } from '../tokenizers/llamagen-vq.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { finishStage } from './fit/finish-stage.ts';
 import { generatorStage } from './fit/generator-stage.ts';
@@ -80,7 +80,12 @@ export async function* fit(options: FitOptions): AsyncGenerator<PipelineEvent> {
 
 function openShipped(size: number): LlamaGenVq | undefined {
   const path = shippedModel(`emoji-${size}`);
-  return path === undefined ? undefined : openTokenizer(join(path, 'tokenizer'));
+  if (path === undefined) return undefined;
+  const tokenizer = openTokenizer(join(path, 'tokenizer'));
+  if (tokenizer instanceof LlamaGenVq) return tokenizer;
+  // A fit trains on from it, which is built for this architecture alone.
+  tokenizer.dispose();
+  return undefined;
 }
 
 function requireSameImages(plan: FitPlan, images: FitImages, root: string): void {

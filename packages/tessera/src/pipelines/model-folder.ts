@@ -23,8 +23,8 @@ import type { Enat, EnatConfig } from '../models/enat.ts';
 import { FAMILIES, type Family } from '../models/registry.ts';
 import type { Module, ParameterBuilder } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
-import { LlamaGenVq } from '../tokenizers/llamagen-vq.ts';
-import { downsampleFactor, type VqConfig, vqConfigSchema } from '../tokenizers/vq-config.ts';
+import { type TokenizerFamilyName, tokenizerFamily, tokenizerFamilyNames } from '../tokenizers/registry.ts';
+import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { PipelineError } from './events.ts';
 
 const FORMAT_VERSION = 1;
@@ -39,7 +39,7 @@ const modelConfigSchema = strictConfig({
 
 const tokenizerConfigSchema = strictConfig({
   formatVersion: z.int(),
-  family: z.literal('llamagen-vq'),
+  family: z.enum(tokenizerFamilyNames),
   tokenizer: z.record(z.string(), z.unknown()),
 });
 
@@ -47,7 +47,7 @@ export interface ModelFolder {
   path: string;
   imageSize: number;
   model: Enat;
-  tokenizer: LlamaGenVq;
+  tokenizer: Tokenizer;
   strategy: Strategy;
   /** Class names by label. */
   classes: string[];
@@ -58,7 +58,7 @@ export interface ModelFolder {
 export interface ModelToWrite {
   imageSize: number;
   model: Enat;
-  tokenizer: LlamaGenVq;
+  tokenizer: Tokenizer;
   strategy: Strategy;
   classes: readonly string[];
   /** Markdown of the model card. */
@@ -72,7 +72,8 @@ export interface ModelDescription {
   family: Family;
   imageSize: number;
   config: EnatConfig;
-  tokenizerConfig: VqConfig;
+  tokenizerFamily: TokenizerFamilyName;
+  tokenizerConfig: Record<string, unknown>;
   strategy: Strategy;
   classes: string[];
 }
@@ -91,10 +92,18 @@ export function readModelFolder(path: string): ModelDescription {
   const classes = parseConfig(z.array(z.string()), readJson(path, 'classes.json'), join(path, 'classes.json'));
   const strategy = parseStrategy(readYaml(path, 'strategy.yaml'), join(path, 'strategy.yaml'));
   const config = parseConfig(FAMILIES[family].schema, model, join(path, 'config.json'));
-  const tokenizerConfig = readTokenizerConfig(join(path, 'tokenizer'));
-  const problem = mismatch(config, tokenizerConfig, classes, imageSize);
+  const tokenizer = readTokenizerConfig(join(path, 'tokenizer'));
+  const problem = mismatch(config, tokenizer, classes, imageSize);
   if (problem !== undefined) throw new PipelineError('MODEL_FOLDER', `${path}: ${problem}`);
-  return { family, imageSize, config, tokenizerConfig, strategy, classes };
+  return {
+    family,
+    imageSize,
+    config,
+    tokenizerFamily: tokenizer.family,
+    tokenizerConfig: tokenizer.config,
+    strategy,
+    classes,
+  };
 }
 
 export function openModelFolder(path: string): ModelFolder {
@@ -115,19 +124,26 @@ export function openModelFolder(path: string): ModelFolder {
 }
 
 /** The tokenizer folder alone. */
-export function openTokenizer(path: string): LlamaGenVq {
-  const config = readTokenizerConfig(path);
-  return loadFrom(join(path, 'model.safetensors'), (p) => new LlamaGenVq(config, p));
+export function openTokenizer(path: string): Tokenizer {
+  const { family, config } = readTokenizerConfig(path);
+  return loadFrom(join(path, 'model.safetensors'), (p) => tokenizerFamily(family).construct(config, p));
 }
 
-function readTokenizerConfig(path: string): VqConfig {
-  const config = parseConfig(tokenizerConfigSchema, readJson(path, 'config.json'), join(path, 'config.json'));
-  checkVersion(config.formatVersion, join(path, 'config.json'));
-  return parseConfig(vqConfigSchema, config.tokenizer, join(path, 'config.json'));
+/** What a tokenizer folder says of itself. */
+export interface TokenizerDescription {
+  family: TokenizerFamilyName;
+  config: Record<string, unknown>;
+}
+
+function readTokenizerConfig(path: string): TokenizerDescription {
+  const file = join(path, 'config.json');
+  const { formatVersion, family, tokenizer } = parseConfig(tokenizerConfigSchema, readJson(path, 'config.json'), file);
+  checkVersion(formatVersion, file);
+  return { family, config: parseConfig(tokenizerFamily(family).schema, tokenizer, file) };
 }
 
 /** A tokenizer from a tokenizer folder, or from a model folder with the model's image size. */
-export function openAnyTokenizer(path: string): { tokenizer: LlamaGenVq; imageSize: number | undefined } {
+export function openAnyTokenizer(path: string): { tokenizer: Tokenizer; imageSize: number | undefined } {
   const inner = join(path, 'tokenizer');
   if (!existsSync(join(inner, 'config.json'))) return { tokenizer: openTokenizer(path), imageSize: undefined };
   const config = parseConfig(modelConfigSchema, readJson(path, 'config.json'), join(path, 'config.json'));
@@ -156,7 +172,7 @@ export function writeModelFolder(path: string, content: ModelToWrite): void {
 }
 
 /** Writes a tokenizer folder of its own, whole or not at all. */
-export function writeTokenizerFolder(path: string, tokenizer: LlamaGenVq): void {
+export function writeTokenizerFolder(path: string, tokenizer: Tokenizer): void {
   const temporary = `${path}.writing`;
   rmSync(temporary, { recursive: true, force: true });
   mkdirSync(temporary, { recursive: true });
@@ -165,10 +181,10 @@ export function writeTokenizerFolder(path: string, tokenizer: LlamaGenVq): void 
   renameSync(temporary, path);
 }
 
-function writeTokenizer(path: string, tokenizer: LlamaGenVq, dtype: 'float32' | 'float16' | 'bfloat16'): void {
+function writeTokenizer(path: string, tokenizer: Tokenizer, dtype: 'float32' | 'float16' | 'bfloat16'): void {
   writeJson(path, 'config.json', {
     formatVersion: FORMAT_VERSION,
-    family: 'llamagen-vq',
+    family: tokenizer.family,
     tokenizer: tokenizer.config,
   });
   saveModule(join(path, 'model.safetensors'), tokenizer, dtype);
@@ -188,15 +204,14 @@ function loadFrom<M extends Module>(path: string, construct: (p: ParameterBuilde
 
 function mismatch(
   model: EnatConfig,
-  tokenizer: VqConfig,
+  tokenizer: TokenizerDescription,
   classes: readonly string[],
   imageSize: number,
 ): string | undefined {
   const { gridSize, codebookSize, numClasses } = model;
-  if (codebookSize !== tokenizer.codebookSize) {
-    return `the model has a codebook of ${codebookSize}, the tokenizer of ${tokenizer.codebookSize}`;
-  }
-  const factor = downsampleFactor(tokenizer);
+  const codes = tokenizer.config.codebookSize;
+  if (codebookSize !== codes) return `the model has a codebook of ${codebookSize}, the tokenizer of ${String(codes)}`;
+  const factor = tokenizerFamily(tokenizer.family).downsampleFactor(tokenizer.config);
   if (gridSize * factor !== imageSize) {
     return `a grid of ${gridSize} tokens of ${factor} px is not ${imageSize} px`;
   }

@@ -1,7 +1,6 @@
 /** `tessera tokenize`: a folder of images to a token data set. */
 
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
-import { tokenGrid } from '../tokenizers/vq-config.ts';
 import type { PipelineEvent } from './events.ts';
 import { loadFitImages } from './fit/images.ts';
 import { openAnyTokenizer } from './model-folder.ts';
@@ -22,7 +21,7 @@ export async function* tokenize(options: TokenizeOptions): AsyncGenerator<Pipeli
   const { tokenizer, imageSize } = openAnyTokenizer(options.tokenizer);
   try {
     const size = options.size ?? imageSize ?? 256;
-    const [gridSize] = tokenGrid(tokenizer.config, size, size);
+    const [gridSize] = tokenizer.grid(size, size);
     const { classes, train, heldOut } = yield* loadFitImages(options.images, { size, seed: 0, signal: options.signal });
     yield { kind: 'stage', stage: 'tokens', message: `turning images into ${gridSize}×${gridSize} tokens each` };
     const writer = new TokenDatasetWriter(options.out, { gridSize, codebookSize: tokenizer.codebookSize, classes });

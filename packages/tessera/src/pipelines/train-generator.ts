@@ -6,7 +6,7 @@ import type { TokenRows } from '../data/token-dataset.ts';
 import { Enat, type EnatConfig } from '../models/enat.ts';
 import { initialise } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
-import type { LlamaGenVq } from '../tokenizers/llamagen-vq.ts';
+import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import type { TrainingConfig } from '../training/config.ts';
 import { createEnatTask, type EnatTaskConfig } from '../training/enat-task.ts';
 import { trainLoop } from '../training/loop.ts';
@@ -28,7 +28,7 @@ export interface GeneratorTraining {
   /** What tells this data from other data, for the check of a resumed run. */
   dataIdentity: unknown;
   /** Draws samples along the way; without one there are none. */
-  tokenizer: LlamaGenVq | undefined;
+  tokenizer: Tokenizer | undefined;
   signal: AbortSignal | undefined;
 }
 

@@ -2,14 +2,14 @@
 
 import { tensor } from '@tessera/torch';
 import type { TokenDatasetWriter } from '../data/token-dataset.ts';
-import type { LlamaGenVq } from '../tokenizers/llamagen-vq.ts';
+import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { encodePixels } from './decode-tokens.ts';
 import type { PipelineEvent } from './events.ts';
 import type { LabelledPixels } from './fit/images.ts';
 
 export async function* writeTokens(
   writer: TokenDatasetWriter,
-  tokenizer: LlamaGenVq,
+  tokenizer: Tokenizer,
   images: LabelledPixels,
   signal?: AbortSignal,
 ): AsyncGenerator<PipelineEvent> {

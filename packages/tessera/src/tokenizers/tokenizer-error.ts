@@ -1,6 +1,13 @@
 /** Errors of tokenizers: what was expected, what came, what to do. */
 
-export type TokenizerErrorCode = 'IMAGE_SIZE' | 'IMAGE_SHAPE' | 'TOKEN_SHAPE' | 'TOKEN_GRID' | 'TRAINING_IMAGES';
+export type TokenizerErrorCode =
+  | 'IMAGE_SIZE'
+  | 'IMAGE_SHAPE'
+  | 'TOKEN_SHAPE'
+  | 'TOKEN_GRID'
+  | 'TRAINING_IMAGES'
+  | 'DISCRIMINATOR'
+  | 'LPIPS';
 
 export class TokenizerError extends Error {
   readonly code: TokenizerErrorCode;

@@ -5,9 +5,10 @@
  * Shapes: x — [N, C, Y, X] float32. Any memory order works; channels-last stays channels-last.
  */
 
-import { constantPadNd, scaledDotProductAttention, silu, type Tensor, upsampleNearest2d } from '@tessera/torch';
+import { constantPadNd, scaledDotProductAttention, type Tensor, upsampleNearest2d } from '@tessera/torch';
 import { Conv2d, GroupNorm } from '../nn/layers.ts';
 import type { ParameterBuilder } from '../nn/module.ts';
+import { addTo, swish, through } from './in-place.ts';
 
 const PADDED = { padding: 1 };
 
@@ -29,9 +30,9 @@ export class ResBlock {
   }
 
   forward(x: Tensor): Tensor {
-    const h = this.conv1.forward(silu(this.norm1.forward(x)));
-    const skip = this.shortcut === undefined ? x : this.shortcut.forward(x);
-    return skip.add(this.conv2.forward(silu(this.norm2.forward(h))));
+    const inner = this.conv1.forward(swish(this.norm1.forward(x)));
+    const h = this.conv2.forward(swish(this.norm2.forward(inner)));
+    return addTo(h, this.shortcut === undefined ? x : this.shortcut.forward(x));
   }
 }
 
@@ -60,7 +61,7 @@ export class AttentionBlock {
       .squeeze(1)
       .transpose(1, 2)
       .unflatten(2, [x.size(2), x.size(3)]); // [N, C, Y, X]
-    return x.add(this.proj.forward(grid));
+    return addTo(this.proj.forward(grid), x);
   }
 }
 
@@ -102,15 +103,36 @@ export class Middle {
     this.last = new ResBlock(p.child(2), channels, channels, groups);
   }
 
-  forward(x: Tensor, onAttention?: (value: Tensor) => void): Tensor {
-    let h = this.first.forward(x);
-    if (this.attention !== undefined) {
-      h = this.attention.forward(h);
-      onAttention?.(h);
-    }
-    return this.last.forward(h);
+  /** What it does to x, step by step, with a name where others may want to look. */
+  get steps(): Step[] {
+    const { attention } = this;
+    return [
+      { run: (x) => this.first.forward(x) },
+      ...(attention === undefined ? [] : [{ run: (x: Tensor) => attention.forward(x), place: 'midAttention' }]),
+      { run: (x) => this.last.forward(x) },
+    ];
   }
+}
+
+/** One of the steps of an encoder or decoder; `place` names its result for probes. */
+export interface Step {
+  run: (x: Tensor) => Tensor;
+  place?: string;
 }
 
 /** Sees intermediate values by the name of their place, such as `encoder.level0.downsample`. */
 export type Probe = (place: string, value: Tensor) => void;
+
+/** The steps in turn, each result freed once the next is there unless a probe looks on. */
+export function runSteps(input: Tensor, steps: readonly Step[], probe?: Probe): Tensor {
+  if (probe === undefined)
+    return through(
+      input,
+      steps.map(({ run }) => run),
+    );
+  return steps.reduce((x, { run, place }) => {
+    const result = run(x);
+    if (place !== undefined) probe(place, result);
+    return result;
+  }, input);
+}

@@ -6,7 +6,7 @@
 
 import { strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
-import { TokenizerError } from './tokenizer-error.ts';
+import { wholeGrid } from './tokenizer.ts';
 
 export const vqConfigSchema = strictConfig({
   /** Width at full resolution. */
@@ -87,15 +87,5 @@ export function downsampleFactor(config: VqConfig): number {
 
 /** Refuses picture sizes that do not give a whole token grid; returns the grid's rows and columns. */
 export function tokenGrid(config: VqConfig, height: number, width: number): [rows: number, columns: number] {
-  const factor = downsampleFactor(config);
-  for (const side of [height, width]) {
-    if (side < factor || side % factor !== 0) {
-      throw new TokenizerError(
-        'IMAGE_SIZE',
-        `Expected image sides that are multiples of ${factor} (${config.channelMultipliers.length - 1} halvings), got ${width}×${height}. ` +
-          `Resize the images, or choose a tokenizer with fewer halvings.`,
-      );
-    }
-  }
-  return [height / factor, width / factor];
+  return wholeGrid(downsampleFactor(config), height, width);
 }

@@ -3,10 +3,11 @@
  * deepest. The output is unbounded, nominally [-1, 1].
  */
 
-import { silu, type Tensor } from '@tessera/torch';
+import type { Tensor } from '@tessera/torch';
 import { Conv2d, GroupNorm } from '../nn/layers.ts';
 import type { ParameterBuilder } from '../nn/module.ts';
-import { AttentionBlock, Middle, type Probe, ResBlock, Upsample } from './vq-blocks.ts';
+import { swish } from './in-place.ts';
+import { AttentionBlock, Middle, type Probe, ResBlock, runSteps, type Step, Upsample } from './vq-blocks.ts';
 import type { VqConfig } from './vq-config.ts';
 
 interface DecoderLevel {
@@ -48,18 +49,20 @@ export class VqDecoder {
 
   /** latent — [N, latentChannels, Y, X]; returns images [N, 3, Y · 2^doublings, X · 2^doublings], nominally [-1, 1]. */
   forward(latent: Tensor, probe?: Probe): Tensor {
-    let x = this.middle.forward(this.convIn.forward(latent));
-    probe?.('decoder.mid', x);
+    const middle = this.middle.steps;
+    const steps: Step[] = [
+      { run: (x) => this.convIn.forward(x) },
+      ...middle.map(({ run }, i) => ({ run, ...(i === middle.length - 1 && { place: 'decoder.mid' }) })),
+    ];
     for (const [i, { blocks, attention, upsample }] of this.levels.entries()) {
       for (const [j, block] of blocks.entries()) {
-        x = block.forward(x);
-        if (attention[j] !== undefined) x = attention[j].forward(x);
+        const attend = attention[j];
+        steps.push({ run: (x) => block.forward(x) });
+        if (attend !== undefined) steps.push({ run: (x) => attend.forward(x) });
       }
-      if (upsample !== undefined) {
-        x = upsample.forward(x);
-        probe?.(`decoder.block${i}.upsample`, x);
-      }
+      if (upsample !== undefined) steps.push({ run: (x) => upsample.forward(x), place: `decoder.block${i}.upsample` });
     }
-    return this.convOut.forward(silu(this.normOut.forward(x)));
+    steps.push({ run: (x) => this.convOut.forward(swish(this.normOut.forward(x))) });
+    return runSteps(latent, steps, probe);
   }
 }

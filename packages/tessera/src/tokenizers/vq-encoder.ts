@@ -3,10 +3,11 @@
  * last, the middle, and a 3×3 convolution to `latentChannels`.
  */
 
-import { silu, type Tensor } from '@tessera/torch';
+import type { Tensor } from '@tessera/torch';
 import { Conv2d, GroupNorm } from '../nn/layers.ts';
 import type { ParameterBuilder } from '../nn/module.ts';
-import { AttentionBlock, Downsample, Middle, type Probe, ResBlock } from './vq-blocks.ts';
+import { swish } from './in-place.ts';
+import { AttentionBlock, Downsample, Middle, type Probe, ResBlock, runSteps, type Step } from './vq-blocks.ts';
 import type { VqConfig } from './vq-config.ts';
 
 interface EncoderLevel {
@@ -48,24 +49,20 @@ export class VqEncoder {
 
   /** images — [N, 3, Y, X] in [-1, 1]; returns [N, latentChannels, Y / 2^halvings, X / 2^halvings]. */
   forward(images: Tensor, probe?: Probe): Tensor {
-    let x = this.convIn.forward(images);
+    const steps: Step[] = [{ run: (x) => this.convIn.forward(x) }];
     for (const [i, { blocks, attention, downsample }] of this.levels.entries()) {
       for (const [j, block] of blocks.entries()) {
-        x = block.forward(x);
-        if (j === blocks.length - 1) probe?.(`encoder.level${i}.lastRes`, x);
-        if (attention[j] !== undefined) {
-          x = attention[j].forward(x);
-          if (j === blocks.length - 1) probe?.(`encoder.level${i}.lastAttention`, x);
-        }
+        const last = j === blocks.length - 1;
+        const attend = attention[j];
+        steps.push({ run: (x) => block.forward(x), ...(last && { place: `encoder.level${i}.lastRes` }) });
+        if (attend === undefined) continue;
+        steps.push({ run: (x) => attend.forward(x), ...(last && { place: `encoder.level${i}.lastAttention` }) });
       }
-      if (downsample !== undefined) {
-        x = downsample.forward(x);
-        probe?.(`encoder.level${i}.downsample`, x);
-      }
+      if (downsample === undefined) continue;
+      steps.push({ run: (x) => downsample.forward(x), place: `encoder.level${i}.downsample` });
     }
-    x = this.middle.forward(x, (value) => probe?.('encoder.midAttention', value));
-    x = this.convOut.forward(silu(this.normOut.forward(x)));
-    probe?.('encoder.out', x);
-    return x;
+    for (const { run, place } of this.middle.steps) steps.push({ run, ...(place && { place: `encoder.${place}` }) });
+    steps.push({ run: (x) => this.convOut.forward(swish(this.normOut.forward(x))), place: 'encoder.out' });
+    return runSteps(images, steps, probe);
   }
 }

@@ -21,7 +21,7 @@ test('defaults are filled in', () => {
   expect(resolveTrainingConfig(REQUIRED)).toMatchObject({
     shardSize: 64,
     betas: [0.9, 0.999],
-    ema: { decay: 0.9999, warmup: true },
+    ema: [{ decay: 0.9999, warmup: true }],
     learningRate: { warmupSteps: 0 },
     weightDecayOn: 'all',
   });

@@ -6,6 +6,19 @@
 import { emaSchema, learningRateSchema, parseConfig, strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
 
+/**
+ * Moving averages of the weights: the first is the one that is measured and sampled from; further ones, by other decays,
+ * are in the checkpoints. One or several, each settings or a decay alone.
+ */
+const emasSchema = z.preprocess(
+  (value) => (Array.isArray(value) ? value : [value]).map((ema) => (typeof ema === 'number' ? { decay: ema } : ema)),
+  z
+    .array(emaSchema)
+    .min(1)
+    .max(8)
+    .refine((emas) => new Set(emas.map((ema) => ema.decay)).size === emas.length, 'expected different decays'),
+);
+
 const every = z.int().min(1).max(Number.MAX_SAFE_INTEGER);
 
 export const trainingConfigSchema = strictConfig({
@@ -32,7 +45,7 @@ export const trainingConfigSchema = strictConfig({
   weightDecayOn: z.enum(['all', 'matrices']).default('all'),
   /** Largest global norm of the gradient; without it, no clipping. */
   clip: z.number().positive().optional(),
-  ema: emaSchema.prefault({}),
+  ema: emasSchema.prefault({}),
   /** Steps between lines of metrics. */
   logEvery: every.default(20),
   /** Steps between checkpoints. The last step always has one. */

@@ -6,8 +6,8 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest
 import { findCheckpoints } from './checkpoint.ts';
 import { resolveTrainingConfig, type TrainingConfig } from './config.ts';
 import { type TrainingEvent, trainLoop } from './loop.ts';
+import { readTensors } from './read-tensors.ts';
 import { openRun } from './run-folder.ts';
-import { readTensors } from './saved-state.ts';
 import { ToyTask } from './toy-task.test-support.ts';
 
 let folder: string;
@@ -197,7 +197,7 @@ test('a loss that is not a number stops the run and leaves weights and checkpoin
   };
   await expect(consume()).rejects.toMatchObject({
     code: 'NOT_FINITE',
-    message: expect.stringContaining('the gradient of step 13 has the norm NaN'),
+    message: expect.stringContaining('the loss in step 13 is NaN'),
   });
   expect(task.model.state.get('hidden.weight')!.toNumbers()).toEqual(weights);
   expect(findCheckpoints(run.checkpoints).checkpoints.map((checkpoint) => checkpoint.step)).toEqual([10]);

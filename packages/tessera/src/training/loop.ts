@@ -1,7 +1,7 @@
 /**
- * The one training loop. A step: for each logical shard, seed libtorch's generator, let the task compute the mean loss,
- * add its gradient divided by the number of shards; then the norm, clipping, AdamW, the moving average and the task's
- * own afterStep. Everything is a function of (seed, step, shard) and the tensors, so resuming from a checkpoint ends in
+ * The one training loop. A step: for each logical shard, seed libtorch's generator, let the task compute the mean loss of
+ * each network that it trains, add its gradient divided by the number of shards; then, network by network, the norm,
+ * clipping, AdamW and the moving averages; then the task's own afterStep. Everything is a function of (seed, step, shard) and the tensors, so resuming from a checkpoint ends in
  * the same bits at equal settings, threads and libtorch (design rules 4 and 5).
  *
  * The loop is an async generator: it yields what happened, and between steps it lets the event loop turn. What a consumer
@@ -9,19 +9,17 @@
  * its step has been written.
  */
 
-import { Draws, emaDecayAt, learningRateAt } from '@tessera/schedule';
-import { getNumThreads, manualSeed, noGrad, scope, torchVersion } from '@tessera/torch';
-import { AdamW } from '../nn/adamw.ts';
-import { Ema } from '../nn/ema.ts';
-import { clipByNorm, globalNorm, gradientsOf } from '../nn/gradients.ts';
+import { Draws } from '@tessera/schedule';
+import { getNumThreads, manualSeed, noGrad, scope, type Tensor, torchVersion } from '@tessera/torch';
 import { pruneCheckpoints, writeCheckpoint } from './checkpoint.ts';
 import type { TrainingConfig } from './config.ts';
 import { type ShardPlan, shardAt, shardsPerStep } from './data-order.ts';
 import { IntervalMetrics } from './interval-metrics.ts';
 import type { RunFolder } from './run-folder.ts';
 import { readState, restoreTensors, type SavedState, stateFiles } from './saved-state.ts';
-import type { TrainingTask } from './task.ts';
+import type { ShardResult, TrainingTask } from './task.ts';
 import { Throughput } from './throughput.ts';
+import { networksOf, type TrainedNetwork } from './trained-network.ts';
 import { TrainingError } from './training-error.ts';
 
 /** `step` is always the number of optimizer steps done. */
@@ -30,7 +28,10 @@ export type TrainingEvent =
   | { kind: 'start'; step: number; totalSteps: number; resumed: boolean }
   /** Something that the person should know, such as a removed checkpoint. */
   | { kind: 'warning'; step: number; message: string }
-  /** After every step. `metrics`: means over the logging interval that ends here, `loss` first. */
+  /**
+   * After every step; rate and norm are the main network's. `metrics`: means over the logging interval that ends here,
+   * `loss` first, then the losses of the other parts, such as `discriminatorLoss`.
+   */
   | {
       kind: 'step';
       step: number;
@@ -75,7 +76,7 @@ export async function* trainLoop(
     while (training.step < config.totalSteps && !options.signal?.aborted) {
       const began = performance.now();
       throughput.recordPause((began - before) / 1000);
-      const { learningRate, gradientNorm } = training.takeStep();
+      const { learningRate, gradientNorm, ofParts } = training.takeStep();
       const { step } = training;
       const isDue = (every: number) => step % every === 0 || step === config.totalSteps;
 
@@ -85,7 +86,7 @@ export async function* trainLoop(
       training.seconds += (before - began) / 1000;
       const itemsPerSecond = throughput.itemsPerSecond(config.globalBatch);
       if (metrics !== undefined) {
-        run.log(step, 'train', { ...metrics, learningRate, gradientNorm });
+        run.log(step, 'train', { ...metrics, learningRate, gradientNorm, ...ofParts });
         run.curves(step, 'speed', { itemsPerSecond });
       }
       const secondsLeft = throughput.secondsLeft(config.totalSteps - step);
@@ -131,25 +132,13 @@ class Training {
   private readonly task: TrainingTask;
   private readonly config: TrainingConfig;
   private readonly plan: ShardPlan;
-  private readonly optimizer: AdamW;
-  private readonly ema: Ema;
+  private readonly networks: readonly [TrainedNetwork, ...TrainedNetwork[]];
 
   constructor(task: TrainingTask, config: TrainingConfig) {
     this.task = task;
     this.config = config;
-    const parameters = [...task.model.parameters.values()];
-    if (!parameters.some((parameter) => parameter.requiresGrad)) task.model.trainable();
     this.plan = { ...config, numItems: task.numItems };
-    this.ema = new Ema(task.ema, task.model);
-    this.optimizer = new AdamW(task.model.parameters, {
-      betas: config.betas,
-      eps: config.eps,
-      weightDecay: config.weightDecay,
-      groups:
-        config.weightDecayOn === 'all'
-          ? []
-          : [{ matches: (_name, parameter) => parameter.shape.length < 2, weightDecay: 0 }],
-    });
+    this.networks = networksOf(task, config);
   }
 
   /** Continues from the newest checkpoint, if there is one, and opens the logs. Returns warnings. */
@@ -164,28 +153,29 @@ class Training {
           'choose another folder, or remove its checkpoints.',
       );
     }
-    restoreTensors(checkpoint.path, this.task, this.optimizer);
+    restoreTensors(checkpoint.path, this.task, this.networks);
     this.step = state.step;
     this.seconds = state.seconds;
     this.interval = new IntervalMetrics(state.interval);
     return [...warnings, ...differences(state), ...run.openLogs(state.lengths)];
   }
 
-  takeStep(): { learningRate: number; gradientNorm: number } {
+  takeStep(): StepNumbers {
     const { task, config, step } = this;
-    const learningRate = learningRateAt(config.learningRate, step);
-    const gradientNorm = scope(() => {
+    const numbers = scope(() => {
       try {
-        this.accumulateGradients();
-        return this.update(learningRate);
+        return this.update(this.collectGradients());
       } finally {
-        task.model.clearGradients();
+        for (const network of this.networks) network.clearGradients();
       }
     });
-    const draws = (purpose: number) => new Draws(config.seed, step, 0, purpose);
-    if (task.afterStep !== undefined) noGrad(() => scope(() => task.afterStep!(step, draws)));
+    if (task.afterStep !== undefined) {
+      const draws = (purpose: number) => new Draws(config.seed, step, 0, purpose);
+      const averages = this.networks[0].averages.map(({ state }) => state);
+      noGrad(() => scope(() => task.afterStep!(step, draws, averages)));
+    }
     this.step += 1;
-    return { learningRate, gradientNorm };
+    return numbers;
   }
 
   /** Writes a checkpoint and removes old ones. Returns its folder. */
@@ -201,51 +191,96 @@ class Training {
       torch: torchVersion(),
       threads: getNumThreads(),
     };
-    const { path } = writeCheckpoint(run.checkpoints, this.step, stateFiles(this.task, this.optimizer, state));
+    const { path } = writeCheckpoint(run.checkpoints, this.step, stateFiles(this.task, this.networks, state));
     pruneCheckpoints(run.checkpoints, this.config.keepCheckpoints);
     return path;
   }
 
   dispose(): void {
-    this.optimizer.dispose();
+    for (const network of this.networks) network.dispose();
     this.interval.dispose();
   }
 
-  private accumulateGradients(): void {
+  /** Adds up the gradients of all shards. Returns the mean loss of each network that has one. */
+  private collectGradients(): Map<TrainedNetwork, Tensor> {
     const numShards = shardsPerStep(this.plan);
+    const sums = new Map<TrainedNetwork, Tensor>();
     for (let index = 0; index < numShards; index++) {
       const shard = shardAt(this.plan, this.step, index);
       manualSeed(shard.dropoutSeed);
-      scope(() => {
-        const { loss, metrics } = this.task.shardLoss(shard);
-        (numShards === 1 ? loss : loss.div(numShards)).backward();
-        this.interval.add('loss', loss);
+      const losses = scope(() => {
+        const { metrics, ...result } = this.task.shardLoss(shard);
+        const detached = this.lossesOf(result).map(([network, loss]): [TrainedNetwork, Tensor] => {
+          const share = numShards === 1 ? loss : loss.div(numShards);
+          network.collect(share);
+          this.interval.add(lossName(network), loss);
+          return [network, share.detach()];
+        });
         for (const [name, value] of Object.entries(metrics)) {
           if (name !== 'loss') this.interval.add(name, value);
         }
+        return detached;
       });
+      for (const [network, loss] of losses) sums.set(network, sums.get(network)?.add(loss) ?? loss);
     }
+    return sums;
   }
 
-  /** Moves the weights and their average by the gradients; returns the global norm before clipping. */
-  private update(learningRate: number): number {
-    const { task, config } = this;
-    const gradients = gradientsOf(task.model.parameters.values());
-    const norm = globalNorm(gradients);
-    if (!Number.isFinite(norm)) throw this.notFinite(norm);
-    if (config.clip !== undefined) clipByNorm(gradients, norm, config.clip);
-    this.optimizer.step(learningRate);
-    this.ema.update(emaDecayAt(config.ema, this.step));
-    return norm;
+  private lossesOf({ loss, partLosses = {} }: Omit<ShardResult, 'metrics'>): [TrainedNetwork, Tensor][] {
+    const [main, ...parts] = this.networks;
+    const unknown = Object.keys(partLosses).find((name) => !parts.some((part) => part.name === name));
+    if (unknown !== undefined) {
+      throw new TrainingError('PART', `${this.task.name} gave a loss for "${unknown}", which is none of its parts.`);
+    }
+    const ofParts = parts.flatMap((part): [TrainedNetwork, Tensor][] => {
+      const own = partLosses[part.name!];
+      return own === undefined ? [] : [[part, own]];
+    });
+    return [[main, loss], ...ofParts];
   }
 
-  private notFinite(norm: number): TrainingError {
+  /** Moves all networks and their averages, or none when a number is not finite. */
+  private update(losses: ReadonlyMap<TrainedNetwork, Tensor>): StepNumbers {
+    const norms = [...losses].map(([network, loss]): [TrainedNetwork, number] => {
+      const [norm, value] = [network.gradientNorm(), loss.item()];
+      if (!Number.isFinite(norm) || !Number.isFinite(value)) throw this.notFinite(network, value, norm);
+      return [network, norm];
+    });
+    const numbers: StepNumbers = { learningRate: 0, gradientNorm: 0, ofParts: {} };
+    for (const [network, norm] of norms) {
+      const learningRate = network.update(this.step, norm);
+      if (network.name === undefined) Object.assign(numbers, { learningRate, gradientNorm: norm });
+      else numbers.ofParts[`${network.name}GradientNorm`] = norm;
+    }
+    return numbers;
+  }
+
+  private notFinite(network: TrainedNetwork, loss: number, norm: number): TrainingError {
+    const whose = network.name === undefined ? '' : ` of the ${network.name}`;
+    const broken = network.brokenParameter();
+    const what = Number.isFinite(loss)
+      ? `the gradient${whose} in step ${this.step + 1} has the norm ${norm}` +
+        `${broken === undefined ? '' : ` (first at ${broken})`}, though the loss is ${loss}`
+      : `the loss${whose} in step ${this.step + 1} is ${loss}`;
     return new TrainingError(
       'NOT_FINITE',
-      `${this.task.name}: the gradient of step ${this.step + 1} has the norm ${norm}, so the loss is not a number or ` +
-        'has overflowed; the weights were left as they were. Start again with a lower learning rate, or set "clip".',
+      `${this.task.name}: ${what}; the weights and the last checkpoint were left as they were. Start again with a lower ` +
+        'learning rate, or set "clip".',
     );
   }
+}
+
+/** What a step logs beside the metrics. */
+interface StepNumbers {
+  learningRate: number;
+  gradientNorm: number;
+  /** Such as `discriminatorGradientNorm`. */
+  ofParts: Record<string, number>;
+}
+
+/** The loss of a network among the metrics. */
+function lossName({ name }: TrainedNetwork): string {
+  return name === undefined ? 'loss' : `${name}Loss`;
 }
 
 /** What makes the bits of the rest of a run differ from those of an undisturbed one. */

@@ -1,18 +1,21 @@
 /**
- * What a checkpoint holds: the weights, their moving average, the optimizer's moments and `state.json`, which is all
- * that a resumed run cannot compute from the step (design rule 4: no generator states).
+ * What a checkpoint holds: the weights, moving averages and optimizer's moments of each network (trained-network.ts), the
+ * task's memory and `state.json`, which is all that a resumed run cannot compute from the step (design rule 4: no
+ * generator states).
  */
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readSafetensorsHeader, readTensorBytes } from '@tessera/formats';
-import { withFile } from '@tessera/formats/node';
-import { fromBytes, isDType, saveSafetensors, scope, type Tensor } from '@tessera/torch';
+import { saveSafetensors, scope } from '@tessera/torch';
 import { z } from 'zod';
-import type { AdamW } from '../nn/adamw.ts';
 import { loadInto } from '../nn/state-dict.ts';
+import { readTensors } from './read-tensors.ts';
 import type { TrainingTask } from './task.ts';
+import type { TrainedNetwork } from './trained-network.ts';
 import { TrainingError } from './training-error.ts';
+
+/** The task's memory, where it has one. */
+const MEMORY = 'task.safetensors';
 
 /** JSON has no NaN: it comes back from null. */
 const sum = z
@@ -41,13 +44,13 @@ export type SavedState = z.output<typeof savedStateSchema>;
 /** The files of a checkpoint, for writeCheckpoint. */
 export function stateFiles(
   task: TrainingTask,
-  optimizer: AdamW,
+  networks: readonly TrainedNetwork[],
   state: SavedState,
 ): Map<string, (path: string) => void> {
+  const { memory } = task;
   return new Map([
-    ['model.safetensors', (path) => saveSafetensors(path, task.model.state)],
-    ['ema.safetensors', (path) => saveSafetensors(path, task.ema.state)],
-    ['optimizer.safetensors', (path) => saveSafetensors(path, optimizer.state())],
+    ...networks.flatMap((network) => network.files()),
+    ...(memory === undefined ? [] : [[MEMORY, (path: string) => saveSafetensors(path, memory)] as const]),
     ['state.json', (path) => writeFileSync(path, `${JSON.stringify(state, undefined, 2)}\n`)],
   ]);
 }
@@ -65,28 +68,10 @@ export function readState(checkpoint: string): SavedState {
 }
 
 /** Puts a checkpoint's tensors in place. */
-export function restoreTensors(checkpoint: string, task: TrainingTask, optimizer: AdamW): void {
-  const model = join(checkpoint, 'model.safetensors');
-  const ema = join(checkpoint, 'ema.safetensors');
-  const moments = join(checkpoint, 'optimizer.safetensors');
-  scope(() => loadInto(task.model, readTensors(model), model));
-  scope(() => loadInto(task.ema, readTensors(ema), ema));
-  scope(() => optimizer.load(readTensors(moments), moments));
-}
-
-/** The tensors of a safetensors file, copied: a mapping must not outlive a file that is removed when it gets old. */
-export function readTensors(path: string): Map<string, Tensor> {
-  return withFile(path, (reader) => {
-    const tensors = new Map<string, Tensor>();
-    for (const [name, entry] of readSafetensorsHeader(reader).tensors) {
-      if (!isDType(entry.dtype)) {
-        throw new TrainingError(
-          'RUN_FOLDER',
-          `${path}: "${name}" is ${entry.dtype}, which no checkpoint of ours holds.`,
-        );
-      }
-      tensors.set(name, fromBytes(Uint8Array.from(readTensorBytes(reader, entry)), entry.shape, entry.dtype));
-    }
-    return tensors;
-  });
+export function restoreTensors(checkpoint: string, task: TrainingTask, networks: readonly TrainedNetwork[]): void {
+  for (const network of networks) network.restore(checkpoint);
+  const { memory } = task;
+  if (memory === undefined) return;
+  const path = join(checkpoint, MEMORY);
+  scope(() => loadInto({ state: memory }, readTensors(path), path));
 }

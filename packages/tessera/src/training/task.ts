@@ -1,13 +1,18 @@
 /**
  * What the one training loop needs to know of what it trains. A task owns its networks and its data; the loop owns
- * order, shards, optimizer, schedules, checkpoints and logs. The task is a pure function of (step, shard): every draw
+ * order, shards, optimizers, schedules, checkpoints and logs. The task is a pure function of (step, shard): every draw
  * comes from `shard.draws`, every dropout seed from `shard.dropoutSeed`, so that resuming, accumulating and running on
  * many ranks are one mechanism (design rule 4).
+ *
+ * Most tasks train one network. A task may list others that are trained beside it, each by a loss and an optimizer of
+ * its own, such as a discriminator. All losses of a step are made before any network moves, and each reaches the
+ * weights of its own network alone.
  */
 
 import type { Draws } from '@tessera/schedule';
 import type { Tensor } from '@tessera/torch';
 import type { Module } from '../nn/module.ts';
+import type { TrainingConfig } from './config.ts';
 
 /** One logical shard of a global batch. */
 export interface Shard {
@@ -25,13 +30,35 @@ export interface Shard {
 
 /** The mean loss of a shard, and what to log beside it. */
 export interface ShardResult {
-  /** Scalar, with a graph behind it. */
+  /** Scalar, with a graph behind it. Its gradient goes to `model` alone. */
   loss: Tensor;
+  /**
+   * The losses of the task's other parts by name, each for that part alone; a part without one does not move in this
+   * step. No two losses share a graph: detach what passes from one to the other.
+   */
+  partLosses?: Readonly<Record<string, Tensor>>;
   /**
    * Scalars beside `loss`, averaged over the shards that gave them in a logging interval. Tensors are summed in place
    * and read once an interval: keep them tensors.
    */
   metrics: Record<string, Tensor | number>;
+}
+
+/** How a network moves; what a part leaves out is as in the run's settings. */
+export type OptimizerSettings = Pick<
+  TrainingConfig,
+  'learningRate' | 'betas' | 'eps' | 'weightDecay' | 'weightDecayOn' | 'clip'
+>;
+
+/** A network that is trained beside the main one. */
+export interface TrainedPart {
+  /** Names its files, metrics and errors, such as `discriminator`: lower-case letters and hyphens. */
+  readonly name: string;
+  /** As TrainingTask.model. */
+  readonly model: Module;
+  /** Its moving average, where one is wanted. */
+  readonly ema?: Module;
+  readonly optimizer?: Partial<OptimizerSettings>;
 }
 
 export interface TrainingTask {
@@ -41,11 +68,18 @@ export interface TrainingTask {
   readonly model: Module;
   /** Its moving average, of the same architecture; updated by the loop after every step. */
   readonly ema: Module;
+  /** Networks trained beside `model`. */
+  readonly parts?: readonly TrainedPart[];
+  /** Other tensors that the task changes as it goes, by name: saved with each checkpoint and restored from it. */
+  readonly memory?: ReadonlyMap<string, Tensor>;
   readonly numItems: number;
   /** Runs inside a scope of its own with gradients on, with libtorch's generator seeded for the shard. */
   shardLoss(shard: Shard): ShardResult;
-  /** After the optimizer and the EMA of a step, such as reviving dead codes. A function of the step and the state alone. */
-  afterStep?(step: number, draws: (purpose: number) => Draws): void;
+  /**
+   * After the optimizers and the averages of a step, such as reviving dead codes. A function of the step and the state
+   * alone. `averages`: the tensors of each moving average of `model`, those of `ema` first.
+   */
+  afterStep?(step: number, draws: (purpose: number) => Draws, averages: readonly ReadonlyMap<string, Tensor>[]): void;
   /** Held-out measurements with the EMA weights, a function of them alone. Runs inside a scope without gradients. */
   evaluate?(): Record<string, number>;
 }

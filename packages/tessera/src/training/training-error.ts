@@ -3,6 +3,8 @@
 export type TrainingErrorCode =
   /** The loss or a gradient is NaN or infinite. */
   | 'NOT_FINITE'
+  /** A task gave a loss for a network that it does not list. */
+  | 'PART'
   /** The folder holds a run with other settings. */
   | 'RUN_CONFIG_DIFFERS'
   /** Another process writes this run. */

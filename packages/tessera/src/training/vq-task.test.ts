@@ -59,7 +59,7 @@ function train(task: VqTask, steps: number, rate = 0.1): number[] {
       return result.loss.item();
     });
     task.ema.copyFrom(task.model);
-    task.afterStep!(step, drawsOf(step));
+    task.afterStep!(step, drawsOf(step), [task.ema.state]);
     return loss;
   });
 }
@@ -130,7 +130,7 @@ describe('revival of dead codes', () => {
   it('moves codes that nothing uses onto latents of training images, in both networks', () => {
     const task = make({ config: vqPreset('vq-small', { ...TINY, l2Norm: false }) });
     far(task);
-    task.afterStep!(0, drawsOf(0));
+    task.afterStep!(0, drawsOf(0), [task.ema.state]);
     const rows = task.model.quantizer.table.toNumbers();
     expect(Math.max(...rows.map(Math.abs))).toBeLessThan(100);
     // Every moved code lies exactly on a latent: it is one of the rows, so its distance to the nearest is 0.
@@ -151,10 +151,10 @@ describe('revival of dead codes', () => {
     });
     for (const step of [1, 2, 6, 9]) {
       far(task);
-      task.afterStep!(step, drawsOf(step));
+      task.afterStep!(step, drawsOf(step), [task.ema.state]);
       expect(task.model.quantizer.table.amax().item()).toBe(1000);
     }
-    task.afterStep!(3, drawsOf(3));
+    task.afterStep!(3, drawsOf(3), [task.ema.state]);
     expect(task.model.quantizer.table.amax().item()).toBeLessThan(100);
   });
 
@@ -162,7 +162,7 @@ describe('revival of dead codes', () => {
     const task = make({ recipe: { deadBelow: 0 } });
     const used = noGrad(() => scope(() => new Set(task.model.quantizer.tokens(task.model.encodeToLatent(inRange(pictures(12)))).toNumbers()))); // biome-ignore format: one row
     const before = task.model.quantizer.table.toNumbers();
-    task.afterStep!(0, drawsOf(0));
+    task.afterStep!(0, drawsOf(0), [task.ema.state]);
     const after = task.model.quantizer.table.toNumbers();
     for (const code of used) expect(after.slice(4 * code, 4 * code + 4)).toEqual(before.slice(4 * code, 4 * code + 4));
   });

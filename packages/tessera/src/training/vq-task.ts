@@ -65,6 +65,8 @@ export interface VqTask extends TrainingTask {
   dispose(): void;
 }
 
+/** The table of codes among the tokenizer's tensors. */
+const CODEBOOK = 'quantize.embedding.weight';
 /** Images a forward pass of evaluate() and of a revival. */
 const BATCH = 128;
 
@@ -88,9 +90,9 @@ export function createVqTask(options: VqTaskOptions): VqTask {
       if (recipe.horizontalFlip) batch = flipSome(batch, shard.draws(DrawPurpose.AUGMENT));
       return reconstructionLoss(model, toNetworkRange(batch), recipe);
     },
-    afterStep(step, draws): void {
+    afterStep(step, draws, averages): void {
       if (recipe.reviveEvery === 0 || step % recipe.reviveEvery !== 0 || step >= recipe.reviveUntil) return;
-      noGrad(() => scope(() => reviveDeadCodes(model, ema, images, recipe, draws(DrawPurpose.CODEBOOK))));
+      noGrad(() => scope(() => reviveDeadCodes(model, averages, images, recipe, draws(DrawPurpose.CODEBOOK))));
     },
     ...(heldOut === undefined ? {} : { evaluate: () => measureReconstruction(ema, heldOut) }),
     dispose(): void {
@@ -110,7 +112,13 @@ function reconstructionLoss(model: LlamaGenVq, images: Tensor, recipe: VqRecipe)
   return { loss, metrics: { l2: l2.detach(), codebook: losses.codebook.detach(), loss: loss.detach() } };
 }
 
-function reviveDeadCodes(model: LlamaGenVq, ema: LlamaGenVq, images: Tensor, recipe: VqRecipe, draws: Draws): void {
+function reviveDeadCodes(
+  model: LlamaGenVq,
+  averages: readonly ReadonlyMap<string, Tensor>[],
+  images: Tensor,
+  recipe: VqRecipe,
+  draws: Draws,
+): void {
   const { codebookSize } = model;
   const all = images.size(0);
   const count = Math.min(recipe.reviveImages, all);
@@ -127,7 +135,7 @@ function reviveDeadCodes(model: LlamaGenVq, ema: LlamaGenVq, images: Tensor, rec
   const chosen = drawInProportion(squaredDistances.toNumbers(), dead.length, draws);
   if (chosen.length === 0) return;
   const values = rows.indexSelect(0, int64(chosen)); // [dead, d]
-  for (const network of [model, ema]) network.quantizer.table.indexCopy_(0, int64(dead), values);
+  for (const state of [model.state, ...averages]) state.get(CODEBOOK)!.indexCopy_(0, int64(dead), values);
 }
 
 /** Held-out quality of the encoder, codebook and decoder together. */

@@ -14,7 +14,7 @@ napi_value op1(Arguments& a) {
   return a.result(at::ones(a.integers(0), a.options(1)));
 }
 
-// empty(int[] size, *, Options options) -> Tensor
+// empty.memory_format(int[] size, *, Options options) -> Tensor
 napi_value op2(Arguments& a) {
   return a.result(at::empty(a.integers(0), a.options(1)));
 }
@@ -34,7 +34,7 @@ napi_value op5(Arguments& a) {
   return a.result(at::randn(a.integers(0), a.options(1)));
 }
 
-// randint(int low, int high, int[] size, *, IndexOptions options) -> Tensor
+// randint.low(int low, int high, int[] size, *, IndexOptions options) -> Tensor
 napi_value op6(Arguments& a) {
   return a.result(at::randint(a.integer(0), a.integer(1), a.integers(2), a.options(3)));
 }
@@ -44,7 +44,7 @@ napi_value op7(Arguments& a) {
   return a.result(at::randperm(a.integer(0), a.options(1)));
 }
 
-// arange(Scalar start, Scalar end, Scalar step=1, *, IndexOptions options) -> Tensor
+// arange.start_step(Scalar start, Scalar end, Scalar step=1, *, IndexOptions options) -> Tensor
 napi_value op8(Arguments& a) {
   return a.result(at::arange(a.scalar(0), a.scalar(1), a.scalar(2), a.options(3)));
 }
@@ -89,9 +89,9 @@ napi_value op16(Arguments& a) {
   return a.result(at::randn_like(a.tensor(0)));
 }
 
-// clone(Tensor self) -> Tensor
+// clone(Tensor self, *, MemoryFormat? memoryFormat=None) -> Tensor
 napi_value op17(Arguments& a) {
-  return a.result(at::clone(a.tensor(0)));
+  return a.result(at::clone(a.tensor(0), a.optionalMemoryFormat(1)));
 }
 
 // uniform_(Tensor self, float from=0, float to=1) -> Tensor
@@ -109,204 +109,394 @@ napi_value op20(Arguments& a) {
   return a.result(a.tensor(0).exponential_(a.real(1)));
 }
 
-// bernoulli_(Tensor self, float p) -> Tensor
+// bernoulli_.float(Tensor self, float p=0.5) -> Tensor
 napi_value op21(Arguments& a) {
   return a.result(a.tensor(0).bernoulli_(a.real(1)));
 }
 
-// random_(Tensor self, int from, int to) -> Tensor
+// bernoulli(Tensor self) -> Tensor
 napi_value op22(Arguments& a) {
-  return a.result(a.tensor(0).random_(a.integer(1), a.integer(2)));
+  return a.result(at::bernoulli(a.tensor(0)));
+}
+
+// random_.from(Tensor self, int from, int? to) -> Tensor
+napi_value op23(Arguments& a) {
+  return a.result(a.tensor(0).random_(a.integer(1), a.optionalInteger(2)));
 }
 
 // to.dtype(Tensor self, dtype dtype) -> Tensor
-napi_value op23(Arguments& a) {
+napi_value op24(Arguments& a) {
   return a.result(a.tensor(0).to(a.dtype(1)));
 }
 
-// contiguous(Tensor self) -> Tensor
-napi_value op24(Arguments& a) {
-  return a.result(a.tensor(0).contiguous());
+// contiguous(Tensor self, *, MemoryFormat memoryFormat='contiguous_format') -> Tensor
+napi_value op25(Arguments& a) {
+  return a.result(a.tensor(0).contiguous(a.memoryFormat(1)));
 }
 
 // detach(Tensor self) -> Tensor
-napi_value op25(Arguments& a) {
+napi_value op26(Arguments& a) {
   return a.result(at::detach(a.tensor(0)));
 }
 
 // type_as(Tensor self, Tensor other) -> Tensor
-napi_value op26(Arguments& a) {
+napi_value op27(Arguments& a) {
   return a.result(a.tensor(0).type_as(a.tensor(1)));
 }
 
 // view(Tensor self, int[] size) -> Tensor
-napi_value op27(Arguments& a) {
+napi_value op28(Arguments& a) {
   return a.result(a.tensor(0).view(a.integers(1)));
 }
 
 // reshape(Tensor self, int[] shape) -> Tensor
-napi_value op28(Arguments& a) {
+napi_value op29(Arguments& a) {
   return a.result(at::reshape(a.tensor(0), a.integers(1)));
 }
 
 // view_as(Tensor self, Tensor other) -> Tensor
-napi_value op29(Arguments& a) {
+napi_value op30(Arguments& a) {
   return a.result(a.tensor(0).view_as(a.tensor(1)));
 }
 
 // expand(Tensor self, int[] size) -> Tensor
-napi_value op30(Arguments& a) {
+napi_value op31(Arguments& a) {
   return a.result(a.tensor(0).expand(a.integers(1)));
 }
 
 // expand_as(Tensor self, Tensor other) -> Tensor
-napi_value op31(Arguments& a) {
+napi_value op32(Arguments& a) {
   return a.result(a.tensor(0).expand_as(a.tensor(1)));
 }
 
 // permute(Tensor self, int[] dims) -> Tensor
-napi_value op32(Arguments& a) {
+napi_value op33(Arguments& a) {
   return a.result(at::permute(a.tensor(0), a.integers(1)));
 }
 
-// transpose(Tensor self, int dim0, int dim1) -> Tensor
-napi_value op33(Arguments& a) {
+// transpose.int(Tensor self, int dim0, int dim1) -> Tensor
+napi_value op34(Arguments& a) {
   return a.result(at::transpose(a.tensor(0), a.integer(1), a.integer(2)));
 }
 
 // t(Tensor self) -> Tensor
-napi_value op34(Arguments& a) {
+napi_value op35(Arguments& a) {
   return a.result(at::t(a.tensor(0)));
 }
 
-// squeeze(Tensor self, int dim) -> Tensor
-napi_value op35(Arguments& a) {
+// squeeze.dim(Tensor self, int dim) -> Tensor
+napi_value op36(Arguments& a) {
   return a.result(at::squeeze(a.tensor(0), a.integer(1)));
 }
 
+// squeeze.dims(Tensor self, int[] dim) -> Tensor
+napi_value op37(Arguments& a) {
+  return a.result(at::squeeze(a.tensor(0), a.integers(1)));
+}
+
 // unsqueeze(Tensor self, int dim) -> Tensor
-napi_value op36(Arguments& a) {
+napi_value op38(Arguments& a) {
   return a.result(at::unsqueeze(a.tensor(0), a.integer(1)));
 }
 
-// flatten(Tensor self, int startDim=0, int endDim=-1) -> Tensor
-napi_value op37(Arguments& a) {
+// flatten.using_ints(Tensor self, int startDim=0, int endDim=-1) -> Tensor
+napi_value op39(Arguments& a) {
   return a.result(at::flatten(a.tensor(0), a.integer(1), a.integer(2)));
 }
 
-// unflatten(Tensor self, int dim, int[] sizes) -> Tensor
-napi_value op38(Arguments& a) {
+// unflatten.int(Tensor self, int dim, int[] sizes) -> Tensor
+napi_value op40(Arguments& a) {
   return a.result(at::unflatten(a.tensor(0), a.integer(1), a.integers(2)));
 }
 
 // repeat(Tensor self, int[] repeats) -> Tensor
-napi_value op39(Arguments& a) {
+napi_value op41(Arguments& a) {
   return a.result(a.tensor(0).repeat(a.integers(1)));
 }
 
-// repeat_interleave(Tensor self, int repeats, int? dim=None) -> Tensor
-napi_value op40(Arguments& a) {
+// repeat_interleave.self_int(Tensor self, int repeats, int? dim=None) -> Tensor
+napi_value op42(Arguments& a) {
   return a.result(at::repeat_interleave(a.tensor(0), a.integer(1), a.optionalInteger(2)));
 }
 
 // tile(Tensor self, int[] dims) -> Tensor
-napi_value op41(Arguments& a) {
+napi_value op43(Arguments& a) {
   return a.result(at::tile(a.tensor(0), a.integers(1)));
 }
 
 // flip(Tensor self, int[] dims) -> Tensor
-napi_value op42(Arguments& a) {
+napi_value op44(Arguments& a) {
   return a.result(at::flip(a.tensor(0), a.integers(1)));
 }
 
-// roll(Tensor self, int[] shifts, int[] dims) -> Tensor
-napi_value op43(Arguments& a) {
+// roll(Tensor self, int[] shifts, int[] dims=[]) -> Tensor
+napi_value op45(Arguments& a) {
   return a.result(at::roll(a.tensor(0), a.integers(1), a.integers(2)));
 }
 
 // cat(Tensor[] tensors, int dim=0) -> Tensor
-napi_value op44(Arguments& a) {
+napi_value op46(Arguments& a) {
   return a.result(at::cat(a.tensors(0), a.integer(1)));
 }
 
 // stack(Tensor[] tensors, int dim=0) -> Tensor
-napi_value op45(Arguments& a) {
+napi_value op47(Arguments& a) {
   return a.result(at::stack(a.tensors(0), a.integer(1)));
 }
 
-// split(Tensor self, int splitSize, int dim=0) -> Tensor[]
-napi_value op46(Arguments& a) {
+// meshgrid.indexing(Tensor[] tensors, *, str indexing) -> Tensor[]
+napi_value op48(Arguments& a) {
+  return a.result(at::meshgrid(a.tensors(0), a.string(1)));
+}
+
+// split.Tensor(Tensor self, int splitSize, int dim=0) -> Tensor[]
+napi_value op49(Arguments& a) {
   return a.result(at::split(a.tensor(0), a.integer(1), a.integer(2)));
 }
 
 // split_with_sizes(Tensor self, int[] splitSizes, int dim=0) -> Tensor[]
-napi_value op47(Arguments& a) {
+napi_value op50(Arguments& a) {
   return a.result(at::split_with_sizes(a.tensor(0), a.integers(1), a.integer(2)));
 }
 
 // chunk(Tensor self, int chunks, int dim=0) -> Tensor[]
-napi_value op48(Arguments& a) {
+napi_value op51(Arguments& a) {
   return a.result(at::chunk(a.tensor(0), a.integer(1), a.integer(2)));
 }
 
-// unbind(Tensor self, int dim=0) -> Tensor[]
-napi_value op49(Arguments& a) {
+// unbind.int(Tensor self, int dim=0) -> Tensor[]
+napi_value op52(Arguments& a) {
   return a.result(at::unbind(a.tensor(0), a.integer(1)));
 }
 
 // unfold(Tensor self, int dimension, int size, int step) -> Tensor
-napi_value op50(Arguments& a) {
+napi_value op53(Arguments& a) {
   return a.result(a.tensor(0).unfold(a.integer(1), a.integer(2), a.integer(3)));
 }
 
-// movedim(Tensor self, int[] source, int[] destination) -> Tensor
-napi_value op51(Arguments& a) {
+// im2col(Tensor self, int[] kernelSize, int[] dilation, int[] padding, int[] stride) -> Tensor
+napi_value op54(Arguments& a) {
+  return a.result(at::im2col(a.tensor(0), a.integers(1), a.integers(2), a.integers(3), a.integers(4)));
+}
+
+// col2im(Tensor self, int[] outputSize, int[] kernelSize, int[] dilation, int[] padding, int[] stride) -> Tensor
+napi_value op55(Arguments& a) {
+  return a.result(at::col2im(a.tensor(0), a.integers(1), a.integers(2), a.integers(3), a.integers(4), a.integers(5)));
+}
+
+// movedim.intlist(Tensor self, int[] source, int[] destination) -> Tensor
+napi_value op56(Arguments& a) {
   return a.result(at::movedim(a.tensor(0), a.integers(1), a.integers(2)));
 }
 
 // broadcast_to(Tensor self, int[] size) -> Tensor
-napi_value op52(Arguments& a) {
+napi_value op57(Arguments& a) {
   return a.result(at::broadcast_to(a.tensor(0), a.integers(1)));
 }
 
 // tril(Tensor self, int diagonal=0) -> Tensor
-napi_value op53(Arguments& a) {
+napi_value op58(Arguments& a) {
   return a.result(at::tril(a.tensor(0), a.integer(1)));
 }
 
 // triu(Tensor self, int diagonal=0) -> Tensor
-napi_value op54(Arguments& a) {
+napi_value op59(Arguments& a) {
   return a.result(at::triu(a.tensor(0), a.integer(1)));
 }
 
 // diagonal(Tensor self, int offset=0, int dim1=0, int dim2=1) -> Tensor
-napi_value op55(Arguments& a) {
+napi_value op60(Arguments& a) {
   return a.result(at::diagonal(a.tensor(0), a.integer(1), a.integer(2), a.integer(3)));
 }
 
 // diag(Tensor self, int diagonal=0) -> Tensor
-napi_value op56(Arguments& a) {
+napi_value op61(Arguments& a) {
   return a.result(at::diag(a.tensor(0), a.integer(1)));
 }
 
+// diag_embed(Tensor self, int offset=0, int dim1=-2, int dim2=-1) -> Tensor
+napi_value op62(Arguments& a) {
+  return a.result(at::diag_embed(a.tensor(0), a.integer(1), a.integer(2), a.integer(3)));
+}
+
 // constant_pad_nd(Tensor self, int[] pad, Scalar value=0) -> Tensor
-napi_value op57(Arguments& a) {
+napi_value op63(Arguments& a) {
   return a.result(at::constant_pad_nd(a.tensor(0), a.integers(1), a.scalar(2)));
 }
 
+// pad(Tensor self, int[] pad, str mode='constant', float? value=None) -> Tensor
+napi_value op64(Arguments& a) {
+  return a.result(at::pad(a.tensor(0), a.integers(1), a.string(2), a.optionalReal(3)));
+}
+
 // reflection_pad2d(Tensor self, int[] padding) -> Tensor
-napi_value op58(Arguments& a) {
+napi_value op65(Arguments& a) {
   return a.result(at::reflection_pad2d(a.tensor(0), a.integers(1)));
 }
 
 // replication_pad2d(Tensor self, int[] padding) -> Tensor
-napi_value op59(Arguments& a) {
+napi_value op66(Arguments& a) {
   return a.result(at::replication_pad2d(a.tensor(0), a.integers(1)));
 }
 
-// select(Tensor self, int dim, int index) -> Tensor
-napi_value op60(Arguments& a) {
+// select.int(Tensor self, int dim, int index) -> Tensor
+napi_value op67(Arguments& a) {
   return a.result(at::select(a.tensor(0), a.integer(1), a.integer(2)));
+}
+
+// narrow(Tensor self, int dim, int start, int length) -> Tensor
+napi_value op68(Arguments& a) {
+  return a.result(at::narrow(a.tensor(0), a.integer(1), a.integer(2), a.integer(3)));
+}
+
+// slice.Tensor(Tensor self, int dim=0, int? start=None, int? end=None, int step=1) -> Tensor
+napi_value op69(Arguments& a) {
+  return a.result(at::slice(a.tensor(0), a.integer(1), a.optionalInteger(2), a.optionalInteger(3), a.integer(4)));
+}
+
+// select_scatter(Tensor self, Tensor src, int dim, int index) -> Tensor
+napi_value op70(Arguments& a) {
+  return a.result(at::select_scatter(a.tensor(0), a.tensor(1), a.integer(2), a.integer(3)));
+}
+
+// slice_scatter(Tensor self, Tensor src, int dim=0, int? start=None, int? end=None, int step=1) -> Tensor
+napi_value op71(Arguments& a) {
+  return a.result(at::slice_scatter(a.tensor(0), a.tensor(1), a.integer(2), a.optionalInteger(3), a.optionalInteger(4), a.integer(5)));
+}
+
+// index.Tensor(Tensor self, Tensor?[] indices) -> Tensor
+napi_value op72(Arguments& a) {
+  return a.result(at::index(a.tensor(0), a.optionalTensors(1)));
+}
+
+// index_put(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor
+napi_value op73(Arguments& a) {
+  return a.result(at::index_put(a.tensor(0), a.optionalTensors(1), a.tensor(2), a.boolean(3)));
+}
+
+// index_put_(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor
+napi_value op74(Arguments& a) {
+  return a.result(a.tensor(0).index_put_(a.optionalTensors(1), a.tensor(2), a.boolean(3)));
+}
+
+// index_select(Tensor self, int dim, Tensor index) -> Tensor
+napi_value op75(Arguments& a) {
+  return a.result(at::index_select(a.tensor(0), a.integer(1), a.tensor(2)));
+}
+
+// index_add(Tensor self, int dim, Tensor index, Tensor source, *, Scalar alpha=1) -> Tensor
+napi_value op76(Arguments& a) {
+  return a.result(at::index_add(a.tensor(0), a.integer(1), a.tensor(2), a.tensor(3), a.scalar(4)));
+}
+
+// index_add_(Tensor self, int dim, Tensor index, Tensor source, *, Scalar alpha=1) -> Tensor
+napi_value op77(Arguments& a) {
+  return a.result(a.tensor(0).index_add_(a.integer(1), a.tensor(2), a.tensor(3), a.scalar(4)));
+}
+
+// index_copy(Tensor self, int dim, Tensor index, Tensor source) -> Tensor
+napi_value op78(Arguments& a) {
+  return a.result(at::index_copy(a.tensor(0), a.integer(1), a.tensor(2), a.tensor(3)));
+}
+
+// index_copy_(Tensor self, int dim, Tensor index, Tensor source) -> Tensor
+napi_value op79(Arguments& a) {
+  return a.result(a.tensor(0).index_copy_(a.integer(1), a.tensor(2), a.tensor(3)));
+}
+
+// index_fill.int_Scalar(Tensor self, int dim, Tensor index, Scalar value) -> Tensor
+napi_value op80(Arguments& a) {
+  return a.result(at::index_fill(a.tensor(0), a.integer(1), a.tensor(2), a.scalar(3)));
+}
+
+// index_fill_.int_Scalar(Tensor self, int dim, Tensor index, Scalar value) -> Tensor
+napi_value op81(Arguments& a) {
+  return a.result(a.tensor(0).index_fill_(a.integer(1), a.tensor(2), a.scalar(3)));
+}
+
+// gather(Tensor self, int dim, Tensor index) -> Tensor
+napi_value op82(Arguments& a) {
+  return a.result(at::gather(a.tensor(0), a.integer(1), a.tensor(2)));
+}
+
+// scatter.src(Tensor self, int dim, Tensor index, Tensor src) -> Tensor
+napi_value op83(Arguments& a) {
+  return a.result(at::scatter(a.tensor(0), a.integer(1), a.tensor(2), a.tensor(3)));
+}
+
+// scatter.value(Tensor self, int dim, Tensor index, Scalar value) -> Tensor
+napi_value op84(Arguments& a) {
+  return a.result(at::scatter(a.tensor(0), a.integer(1), a.tensor(2), a.scalar(3)));
+}
+
+// scatter_.src(Tensor self, int dim, Tensor index, Tensor src) -> Tensor
+napi_value op85(Arguments& a) {
+  return a.result(a.tensor(0).scatter_(a.integer(1), a.tensor(2), a.tensor(3)));
+}
+
+// scatter_.value(Tensor self, int dim, Tensor index, Scalar value) -> Tensor
+napi_value op86(Arguments& a) {
+  return a.result(a.tensor(0).scatter_(a.integer(1), a.tensor(2), a.scalar(3)));
+}
+
+// scatter_add(Tensor self, int dim, Tensor index, Tensor src) -> Tensor
+napi_value op87(Arguments& a) {
+  return a.result(at::scatter_add(a.tensor(0), a.integer(1), a.tensor(2), a.tensor(3)));
+}
+
+// scatter_add_(Tensor self, int dim, Tensor index, Tensor src) -> Tensor
+napi_value op88(Arguments& a) {
+  return a.result(a.tensor(0).scatter_add_(a.integer(1), a.tensor(2), a.tensor(3)));
+}
+
+// scatter_reduce.two(Tensor self, int dim, Tensor index, Tensor src, str reduce, *, bool includeSelf=True) -> Tensor
+napi_value op89(Arguments& a) {
+  return a.result(at::scatter_reduce(a.tensor(0), a.integer(1), a.tensor(2), a.tensor(3), a.string(4), a.boolean(5)));
+}
+
+// masked_fill.Tensor(Tensor self, Tensor mask, Tensor value) -> Tensor
+napi_value op90(Arguments& a) {
+  return a.result(at::masked_fill(a.tensor(0), a.tensor(1), a.tensor(2)));
+}
+
+// masked_fill.Scalar(Tensor self, Tensor mask, Scalar value) -> Tensor
+napi_value op91(Arguments& a) {
+  return a.result(at::masked_fill(a.tensor(0), a.tensor(1), a.scalar(2)));
+}
+
+// masked_fill_.Tensor(Tensor self, Tensor mask, Tensor value) -> Tensor
+napi_value op92(Arguments& a) {
+  return a.result(a.tensor(0).masked_fill_(a.tensor(1), a.tensor(2)));
+}
+
+// masked_fill_.Scalar(Tensor self, Tensor mask, Scalar value) -> Tensor
+napi_value op93(Arguments& a) {
+  return a.result(a.tensor(0).masked_fill_(a.tensor(1), a.scalar(2)));
+}
+
+// masked_select(Tensor self, Tensor mask) -> Tensor
+napi_value op94(Arguments& a) {
+  return a.result(at::masked_select(a.tensor(0), a.tensor(1)));
+}
+
+// masked_scatter(Tensor self, Tensor mask, Tensor source) -> Tensor
+napi_value op95(Arguments& a) {
+  return a.result(at::masked_scatter(a.tensor(0), a.tensor(1), a.tensor(2)));
+}
+
+// take_along_dim(Tensor self, Tensor indices, int? dim=None) -> Tensor
+napi_value op96(Arguments& a) {
+  return a.result(at::take_along_dim(a.tensor(0), a.tensor(1), a.optionalInteger(2)));
+}
+
+// take(Tensor self, Tensor index) -> Tensor
+napi_value op97(Arguments& a) {
+  return a.result(at::take(a.tensor(0), a.tensor(1)));
+}
+
+// where.self(Tensor condition, Tensor self, Tensor other) -> Tensor
+napi_value op98(Arguments& a) {
+  return a.result(at::where(a.tensor(0), a.tensor(1), a.tensor(2)));
 }
 
 }  // namespace
@@ -373,6 +563,44 @@ const OperationEntry kOperations0[] = {
     {58, op58},
     {59, op59},
     {60, op60},
+    {61, op61},
+    {62, op62},
+    {63, op63},
+    {64, op64},
+    {65, op65},
+    {66, op66},
+    {67, op67},
+    {68, op68},
+    {69, op69},
+    {70, op70},
+    {71, op71},
+    {72, op72},
+    {73, op73},
+    {74, op74},
+    {75, op75},
+    {76, op76},
+    {77, op77},
+    {78, op78},
+    {79, op79},
+    {80, op80},
+    {81, op81},
+    {82, op82},
+    {83, op83},
+    {84, op84},
+    {85, op85},
+    {86, op86},
+    {87, op87},
+    {88, op88},
+    {89, op89},
+    {90, op90},
+    {91, op91},
+    {92, op92},
+    {93, op93},
+    {94, op94},
+    {95, op95},
+    {96, op96},
+    {97, op97},
+    {98, op98},
     {-1, nullptr},
 };
 

@@ -4,352 +4,504 @@
 namespace tessera {
 namespace {
 
-// narrow(Tensor self, int dim, int start, int length) -> Tensor
-napi_value op61(Arguments& a) {
-  return a.result(at::narrow(a.tensor(0), a.integer(1), a.integer(2), a.integer(3)));
-}
-
-// slice(Tensor self, int dim=0, int? start=None, int? end=None, int step=1) -> Tensor
-napi_value op62(Arguments& a) {
-  return a.result(at::slice(a.tensor(0), a.integer(1), a.optionalInteger(2), a.optionalInteger(3), a.integer(4)));
-}
-
-// index(Tensor self, Tensor?[] indices) -> Tensor
-napi_value op63(Arguments& a) {
-  return a.result(at::index(a.tensor(0), a.optionalTensors(1)));
-}
-
-// index_put_(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor
-napi_value op64(Arguments& a) {
-  return a.result(a.tensor(0).index_put_(a.optionalTensors(1), a.tensor(2), a.boolean(3)));
-}
-
-// index_select(Tensor self, int dim, Tensor index) -> Tensor
-napi_value op65(Arguments& a) {
-  return a.result(at::index_select(a.tensor(0), a.integer(1), a.tensor(2)));
-}
-
-// index_add(Tensor self, int dim, Tensor index, Tensor source) -> Tensor
-napi_value op66(Arguments& a) {
-  return a.result(at::index_add(a.tensor(0), a.integer(1), a.tensor(2), a.tensor(3)));
-}
-
-// index_copy(Tensor self, int dim, Tensor index, Tensor source) -> Tensor
-napi_value op67(Arguments& a) {
-  return a.result(at::index_copy(a.tensor(0), a.integer(1), a.tensor(2), a.tensor(3)));
-}
-
-// index_copy_(Tensor self, int dim, Tensor index, Tensor source) -> Tensor
-napi_value op68(Arguments& a) {
-  return a.result(a.tensor(0).index_copy_(a.integer(1), a.tensor(2), a.tensor(3)));
-}
-
-// gather(Tensor self, int dim, Tensor index) -> Tensor
-napi_value op69(Arguments& a) {
-  return a.result(at::gather(a.tensor(0), a.integer(1), a.tensor(2)));
-}
-
-// scatter.src(Tensor self, int dim, Tensor index, Tensor src) -> Tensor
-napi_value op70(Arguments& a) {
-  return a.result(at::scatter(a.tensor(0), a.integer(1), a.tensor(2), a.tensor(3)));
-}
-
-// scatter.value(Tensor self, int dim, Tensor index, Scalar value) -> Tensor
-napi_value op71(Arguments& a) {
-  return a.result(at::scatter(a.tensor(0), a.integer(1), a.tensor(2), a.scalar(3)));
-}
-
-// scatter_.src(Tensor self, int dim, Tensor index, Tensor src) -> Tensor
-napi_value op72(Arguments& a) {
-  return a.result(a.tensor(0).scatter_(a.integer(1), a.tensor(2), a.tensor(3)));
-}
-
-// scatter_.value(Tensor self, int dim, Tensor index, Scalar value) -> Tensor
-napi_value op73(Arguments& a) {
-  return a.result(a.tensor(0).scatter_(a.integer(1), a.tensor(2), a.scalar(3)));
-}
-
-// scatter_add(Tensor self, int dim, Tensor index, Tensor src) -> Tensor
-napi_value op74(Arguments& a) {
-  return a.result(at::scatter_add(a.tensor(0), a.integer(1), a.tensor(2), a.tensor(3)));
-}
-
-// masked_fill.Tensor(Tensor self, Tensor mask, Tensor value) -> Tensor
-napi_value op75(Arguments& a) {
-  return a.result(at::masked_fill(a.tensor(0), a.tensor(1), a.tensor(2)));
-}
-
-// masked_fill.Scalar(Tensor self, Tensor mask, Scalar value) -> Tensor
-napi_value op76(Arguments& a) {
-  return a.result(at::masked_fill(a.tensor(0), a.tensor(1), a.scalar(2)));
-}
-
-// masked_fill_.Scalar(Tensor self, Tensor mask, Scalar value) -> Tensor
-napi_value op77(Arguments& a) {
-  return a.result(a.tensor(0).masked_fill_(a.tensor(1), a.scalar(2)));
-}
-
-// masked_select(Tensor self, Tensor mask) -> Tensor
-napi_value op78(Arguments& a) {
-  return a.result(at::masked_select(a.tensor(0), a.tensor(1)));
-}
-
-// masked_scatter(Tensor self, Tensor mask, Tensor source) -> Tensor
-napi_value op79(Arguments& a) {
-  return a.result(at::masked_scatter(a.tensor(0), a.tensor(1), a.tensor(2)));
-}
-
-// take_along_dim(Tensor self, Tensor indices, int? dim=None) -> Tensor
-napi_value op80(Arguments& a) {
-  return a.result(at::take_along_dim(a.tensor(0), a.tensor(1), a.optionalInteger(2)));
-}
-
-// where.self(Tensor condition, Tensor self, Tensor other) -> Tensor
-napi_value op81(Arguments& a) {
-  return a.result(at::where(a.tensor(0), a.tensor(1), a.tensor(2)));
+// where.ScalarOther(Tensor condition, Tensor self, Scalar other) -> Tensor
+napi_value op99(Arguments& a) {
+  return a.result(at::where(a.tensor(0), a.tensor(1), a.scalar(2)));
 }
 
 // nonzero(Tensor self) -> Tensor
-napi_value op82(Arguments& a) {
+napi_value op100(Arguments& a) {
   return a.result(at::nonzero(a.tensor(0)));
 }
 
 // one_hot(Tensor self, int numClasses=-1) -> Tensor
-napi_value op83(Arguments& a) {
+napi_value op101(Arguments& a) {
   return a.result(at::one_hot(a.tensor(0), a.integer(1)));
 }
 
 // bincount(Tensor self, Tensor? weights=None, int minlength=0) -> Tensor
-napi_value op84(Arguments& a) {
+napi_value op102(Arguments& a) {
   return a.result(at::bincount(a.tensor(0), a.optionalTensor(1), a.integer(2)));
 }
 
+// histc(Tensor self, int bins=100, Scalar min=0, Scalar max=0) -> Tensor
+napi_value op103(Arguments& a) {
+  return a.result(at::histc(a.tensor(0), a.integer(1), a.scalar(2), a.scalar(3)));
+}
+
+// isin.Tensor_Tensor(Tensor elements, Tensor testElements, *, bool assumeUnique=False, bool invert=False) -> Tensor
+napi_value op104(Arguments& a) {
+  return a.result(at::isin(a.tensor(0), a.tensor(1), a.boolean(2), a.boolean(3)));
+}
+
 // add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor
-napi_value op85(Arguments& a) {
+napi_value op105(Arguments& a) {
   return a.result(at::add(a.tensor(0), a.tensor(1), a.scalar(2)));
 }
 
 // add.Scalar(Tensor self, Scalar other, *, Scalar alpha=1) -> Tensor
-napi_value op86(Arguments& a) {
+napi_value op106(Arguments& a) {
   return a.result(at::add(a.tensor(0), a.scalar(1), a.scalar(2)));
 }
 
 // add_.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor
-napi_value op87(Arguments& a) {
+napi_value op107(Arguments& a) {
   return a.result(a.tensor(0).add_(a.tensor(1), a.scalar(2)));
 }
 
 // add_.Scalar(Tensor self, Scalar other, *, Scalar alpha=1) -> Tensor
-napi_value op88(Arguments& a) {
+napi_value op108(Arguments& a) {
   return a.result(a.tensor(0).add_(a.scalar(1), a.scalar(2)));
 }
 
 // sub.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor
-napi_value op89(Arguments& a) {
+napi_value op109(Arguments& a) {
   return a.result(at::sub(a.tensor(0), a.tensor(1), a.scalar(2)));
 }
 
 // sub.Scalar(Tensor self, Scalar other, *, Scalar alpha=1) -> Tensor
-napi_value op90(Arguments& a) {
+napi_value op110(Arguments& a) {
   return a.result(at::sub(a.tensor(0), a.scalar(1), a.scalar(2)));
 }
 
 // sub_.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor
-napi_value op91(Arguments& a) {
+napi_value op111(Arguments& a) {
   return a.result(a.tensor(0).sub_(a.tensor(1), a.scalar(2)));
 }
 
 // sub_.Scalar(Tensor self, Scalar other, *, Scalar alpha=1) -> Tensor
-napi_value op92(Arguments& a) {
+napi_value op112(Arguments& a) {
   return a.result(a.tensor(0).sub_(a.scalar(1), a.scalar(2)));
 }
 
 // rsub.Scalar(Tensor self, Scalar other, Scalar alpha=1) -> Tensor
-napi_value op93(Arguments& a) {
+napi_value op113(Arguments& a) {
   return a.result(at::rsub(a.tensor(0), a.scalar(1), a.scalar(2)));
 }
 
 // mul.Tensor(Tensor self, Tensor other) -> Tensor
-napi_value op94(Arguments& a) {
+napi_value op114(Arguments& a) {
   return a.result(at::mul(a.tensor(0), a.tensor(1)));
 }
 
 // mul.Scalar(Tensor self, Scalar other) -> Tensor
-napi_value op95(Arguments& a) {
+napi_value op115(Arguments& a) {
   return a.result(at::mul(a.tensor(0), a.scalar(1)));
 }
 
 // mul_.Tensor(Tensor self, Tensor other) -> Tensor
-napi_value op96(Arguments& a) {
+napi_value op116(Arguments& a) {
   return a.result(a.tensor(0).mul_(a.tensor(1)));
 }
 
 // mul_.Scalar(Tensor self, Scalar other) -> Tensor
-napi_value op97(Arguments& a) {
+napi_value op117(Arguments& a) {
   return a.result(a.tensor(0).mul_(a.scalar(1)));
 }
 
 // div.Tensor(Tensor self, Tensor other) -> Tensor
-napi_value op98(Arguments& a) {
+napi_value op118(Arguments& a) {
   return a.result(at::div(a.tensor(0), a.tensor(1)));
 }
 
 // div.Scalar(Tensor self, Scalar other) -> Tensor
-napi_value op99(Arguments& a) {
+napi_value op119(Arguments& a) {
   return a.result(at::div(a.tensor(0), a.scalar(1)));
 }
 
 // div_.Tensor(Tensor self, Tensor other) -> Tensor
-napi_value op100(Arguments& a) {
+napi_value op120(Arguments& a) {
   return a.result(a.tensor(0).div_(a.tensor(1)));
 }
 
 // div_.Scalar(Tensor self, Scalar other) -> Tensor
-napi_value op101(Arguments& a) {
+napi_value op121(Arguments& a) {
   return a.result(a.tensor(0).div_(a.scalar(1)));
 }
 
-// floor_divide.Tensor(Tensor self, Tensor other) -> Tensor
-napi_value op102(Arguments& a) {
+// floor_divide(Tensor self, Tensor other) -> Tensor
+napi_value op122(Arguments& a) {
   return a.result(at::floor_divide(a.tensor(0), a.tensor(1)));
 }
 
 // floor_divide.Scalar(Tensor self, Scalar other) -> Tensor
-napi_value op103(Arguments& a) {
+napi_value op123(Arguments& a) {
   return a.result(at::floor_divide(a.tensor(0), a.scalar(1)));
 }
 
 // remainder.Tensor(Tensor self, Tensor other) -> Tensor
-napi_value op104(Arguments& a) {
+napi_value op124(Arguments& a) {
   return a.result(at::remainder(a.tensor(0), a.tensor(1)));
 }
 
 // remainder.Scalar(Tensor self, Scalar other) -> Tensor
-napi_value op105(Arguments& a) {
+napi_value op125(Arguments& a) {
   return a.result(at::remainder(a.tensor(0), a.scalar(1)));
 }
 
-// pow.Tensor(Tensor self, Tensor exponent) -> Tensor
-napi_value op106(Arguments& a) {
+// pow.Tensor_Tensor(Tensor self, Tensor exponent) -> Tensor
+napi_value op126(Arguments& a) {
   return a.result(at::pow(a.tensor(0), a.tensor(1)));
 }
 
-// pow.Scalar(Tensor self, Scalar exponent) -> Tensor
-napi_value op107(Arguments& a) {
+// pow.Tensor_Scalar(Tensor self, Scalar exponent) -> Tensor
+napi_value op127(Arguments& a) {
   return a.result(at::pow(a.tensor(0), a.scalar(1)));
 }
 
+// pow_.Scalar(Tensor self, Scalar exponent) -> Tensor
+napi_value op128(Arguments& a) {
+  return a.result(a.tensor(0).pow_(a.scalar(1)));
+}
+
+// fmod.Tensor(Tensor self, Tensor other) -> Tensor
+napi_value op129(Arguments& a) {
+  return a.result(at::fmod(a.tensor(0), a.tensor(1)));
+}
+
+// fmod.Scalar(Tensor self, Scalar other) -> Tensor
+napi_value op130(Arguments& a) {
+  return a.result(at::fmod(a.tensor(0), a.scalar(1)));
+}
+
+// atan2(Tensor self, Tensor other) -> Tensor
+napi_value op131(Arguments& a) {
+  return a.result(at::atan2(a.tensor(0), a.tensor(1)));
+}
+
+// xlogy.Tensor(Tensor self, Tensor other) -> Tensor
+napi_value op132(Arguments& a) {
+  return a.result(at::xlogy(a.tensor(0), a.tensor(1)));
+}
+
+// logaddexp(Tensor self, Tensor other) -> Tensor
+napi_value op133(Arguments& a) {
+  return a.result(at::logaddexp(a.tensor(0), a.tensor(1)));
+}
+
 // addcmul(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor
-napi_value op108(Arguments& a) {
+napi_value op134(Arguments& a) {
   return a.result(at::addcmul(a.tensor(0), a.tensor(1), a.tensor(2), a.scalar(3)));
 }
 
 // addcmul_(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor
-napi_value op109(Arguments& a) {
+napi_value op135(Arguments& a) {
   return a.result(a.tensor(0).addcmul_(a.tensor(1), a.tensor(2), a.scalar(3)));
 }
 
 // addcdiv(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor
-napi_value op110(Arguments& a) {
+napi_value op136(Arguments& a) {
   return a.result(at::addcdiv(a.tensor(0), a.tensor(1), a.tensor(2), a.scalar(3)));
 }
 
+// addcdiv_(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor
+napi_value op137(Arguments& a) {
+  return a.result(a.tensor(0).addcdiv_(a.tensor(1), a.tensor(2), a.scalar(3)));
+}
+
 // lerp.Tensor(Tensor self, Tensor end, Tensor weight) -> Tensor
-napi_value op111(Arguments& a) {
+napi_value op138(Arguments& a) {
   return a.result(at::lerp(a.tensor(0), a.tensor(1), a.tensor(2)));
 }
 
 // lerp.Scalar(Tensor self, Tensor end, Scalar weight) -> Tensor
-napi_value op112(Arguments& a) {
+napi_value op139(Arguments& a) {
   return a.result(at::lerp(a.tensor(0), a.tensor(1), a.scalar(2)));
 }
 
+// lerp_.Tensor(Tensor self, Tensor end, Tensor weight) -> Tensor
+napi_value op140(Arguments& a) {
+  return a.result(a.tensor(0).lerp_(a.tensor(1), a.tensor(2)));
+}
+
 // lerp_.Scalar(Tensor self, Tensor end, Scalar weight) -> Tensor
-napi_value op113(Arguments& a) {
+napi_value op141(Arguments& a) {
   return a.result(a.tensor(0).lerp_(a.tensor(1), a.scalar(2)));
 }
 
-// copy_(Tensor self, Tensor src) -> Tensor
-napi_value op114(Arguments& a) {
-  return a.result(a.tensor(0).copy_(a.tensor(1)));
+// copy_(Tensor self, Tensor src, bool nonBlocking=False) -> Tensor
+napi_value op142(Arguments& a) {
+  return a.result(a.tensor(0).copy_(a.tensor(1), a.boolean(2)));
 }
 
-// fill_(Tensor self, Scalar value) -> Tensor
-napi_value op115(Arguments& a) {
+// fill_.Tensor(Tensor self, Tensor value) -> Tensor
+napi_value op143(Arguments& a) {
+  return a.result(a.tensor(0).fill_(a.tensor(1)));
+}
+
+// fill_.Scalar(Tensor self, Scalar value) -> Tensor
+napi_value op144(Arguments& a) {
   return a.result(a.tensor(0).fill_(a.scalar(1)));
 }
 
 // zero_(Tensor self) -> Tensor
-napi_value op116(Arguments& a) {
+napi_value op145(Arguments& a) {
   return a.result(a.tensor(0).zero_());
 }
 
 // neg(Tensor self) -> Tensor
-napi_value op117(Arguments& a) {
+napi_value op146(Arguments& a) {
   return a.result(at::neg(a.tensor(0)));
 }
 
+// neg_(Tensor self) -> Tensor
+napi_value op147(Arguments& a) {
+  return a.result(a.tensor(0).neg_());
+}
+
 // abs(Tensor self) -> Tensor
-napi_value op118(Arguments& a) {
+napi_value op148(Arguments& a) {
   return a.result(at::abs(a.tensor(0)));
 }
 
+// abs_(Tensor self) -> Tensor
+napi_value op149(Arguments& a) {
+  return a.result(a.tensor(0).abs_());
+}
+
 // sign(Tensor self) -> Tensor
-napi_value op119(Arguments& a) {
+napi_value op150(Arguments& a) {
   return a.result(at::sign(a.tensor(0)));
 }
 
 // exp(Tensor self) -> Tensor
-napi_value op120(Arguments& a) {
+napi_value op151(Arguments& a) {
   return a.result(at::exp(a.tensor(0)));
 }
 
+// exp_(Tensor self) -> Tensor
+napi_value op152(Arguments& a) {
+  return a.result(a.tensor(0).exp_());
+}
+
 // expm1(Tensor self) -> Tensor
-napi_value op121(Arguments& a) {
+napi_value op153(Arguments& a) {
   return a.result(at::expm1(a.tensor(0)));
+}
+
+// exp2(Tensor self) -> Tensor
+napi_value op154(Arguments& a) {
+  return a.result(at::exp2(a.tensor(0)));
+}
+
+// log(Tensor self) -> Tensor
+napi_value op155(Arguments& a) {
+  return a.result(at::log(a.tensor(0)));
+}
+
+// log_(Tensor self) -> Tensor
+napi_value op156(Arguments& a) {
+  return a.result(a.tensor(0).log_());
+}
+
+// log1p(Tensor self) -> Tensor
+napi_value op157(Arguments& a) {
+  return a.result(at::log1p(a.tensor(0)));
+}
+
+// log2(Tensor self) -> Tensor
+napi_value op158(Arguments& a) {
+  return a.result(at::log2(a.tensor(0)));
+}
+
+// log10(Tensor self) -> Tensor
+napi_value op159(Arguments& a) {
+  return a.result(at::log10(a.tensor(0)));
+}
+
+// sqrt(Tensor self) -> Tensor
+napi_value op160(Arguments& a) {
+  return a.result(at::sqrt(a.tensor(0)));
+}
+
+// sqrt_(Tensor self) -> Tensor
+napi_value op161(Arguments& a) {
+  return a.result(a.tensor(0).sqrt_());
+}
+
+// rsqrt(Tensor self) -> Tensor
+napi_value op162(Arguments& a) {
+  return a.result(at::rsqrt(a.tensor(0)));
+}
+
+// rsqrt_(Tensor self) -> Tensor
+napi_value op163(Arguments& a) {
+  return a.result(a.tensor(0).rsqrt_());
+}
+
+// square(Tensor self) -> Tensor
+napi_value op164(Arguments& a) {
+  return a.result(at::square(a.tensor(0)));
+}
+
+// square_(Tensor self) -> Tensor
+napi_value op165(Arguments& a) {
+  return a.result(a.tensor(0).square_());
+}
+
+// reciprocal(Tensor self) -> Tensor
+napi_value op166(Arguments& a) {
+  return a.result(at::reciprocal(a.tensor(0)));
+}
+
+// reciprocal_(Tensor self) -> Tensor
+napi_value op167(Arguments& a) {
+  return a.result(a.tensor(0).reciprocal_());
+}
+
+// sin(Tensor self) -> Tensor
+napi_value op168(Arguments& a) {
+  return a.result(at::sin(a.tensor(0)));
+}
+
+// sin_(Tensor self) -> Tensor
+napi_value op169(Arguments& a) {
+  return a.result(a.tensor(0).sin_());
+}
+
+// cos(Tensor self) -> Tensor
+napi_value op170(Arguments& a) {
+  return a.result(at::cos(a.tensor(0)));
+}
+
+// cos_(Tensor self) -> Tensor
+napi_value op171(Arguments& a) {
+  return a.result(a.tensor(0).cos_());
+}
+
+// tan(Tensor self) -> Tensor
+napi_value op172(Arguments& a) {
+  return a.result(at::tan(a.tensor(0)));
+}
+
+// asin(Tensor self) -> Tensor
+napi_value op173(Arguments& a) {
+  return a.result(at::asin(a.tensor(0)));
+}
+
+// acos(Tensor self) -> Tensor
+napi_value op174(Arguments& a) {
+  return a.result(at::acos(a.tensor(0)));
+}
+
+// atan(Tensor self) -> Tensor
+napi_value op175(Arguments& a) {
+  return a.result(at::atan(a.tensor(0)));
+}
+
+// sinh(Tensor self) -> Tensor
+napi_value op176(Arguments& a) {
+  return a.result(at::sinh(a.tensor(0)));
+}
+
+// cosh(Tensor self) -> Tensor
+napi_value op177(Arguments& a) {
+  return a.result(at::cosh(a.tensor(0)));
+}
+
+// tanh(Tensor self) -> Tensor
+napi_value op178(Arguments& a) {
+  return a.result(at::tanh(a.tensor(0)));
+}
+
+// tanh_(Tensor self) -> Tensor
+napi_value op179(Arguments& a) {
+  return a.result(a.tensor(0).tanh_());
+}
+
+// erf(Tensor self) -> Tensor
+napi_value op180(Arguments& a) {
+  return a.result(at::erf(a.tensor(0)));
+}
+
+// erfc(Tensor self) -> Tensor
+napi_value op181(Arguments& a) {
+  return a.result(at::erfc(a.tensor(0)));
+}
+
+// erfinv(Tensor self) -> Tensor
+napi_value op182(Arguments& a) {
+  return a.result(at::erfinv(a.tensor(0)));
+}
+
+// erfinv_(Tensor self) -> Tensor
+napi_value op183(Arguments& a) {
+  return a.result(a.tensor(0).erfinv_());
+}
+
+// floor(Tensor self) -> Tensor
+napi_value op184(Arguments& a) {
+  return a.result(at::floor(a.tensor(0)));
+}
+
+// floor_(Tensor self) -> Tensor
+napi_value op185(Arguments& a) {
+  return a.result(a.tensor(0).floor_());
+}
+
+// ceil(Tensor self) -> Tensor
+napi_value op186(Arguments& a) {
+  return a.result(at::ceil(a.tensor(0)));
+}
+
+// round(Tensor self) -> Tensor
+napi_value op187(Arguments& a) {
+  return a.result(at::round(a.tensor(0)));
+}
+
+// round_(Tensor self) -> Tensor
+napi_value op188(Arguments& a) {
+  return a.result(a.tensor(0).round_());
+}
+
+// trunc(Tensor self) -> Tensor
+napi_value op189(Arguments& a) {
+  return a.result(at::trunc(a.tensor(0)));
+}
+
+// frac(Tensor self) -> Tensor
+napi_value op190(Arguments& a) {
+  return a.result(at::frac(a.tensor(0)));
+}
+
+// clamp(Tensor self, Scalar? min=None, Scalar? max=None) -> Tensor
+napi_value op191(Arguments& a) {
+  return a.result(at::clamp(a.tensor(0), a.optionalScalar(1), a.optionalScalar(2)));
+}
+
+// clamp_(Tensor self, Scalar? min=None, Scalar? max=None) -> Tensor
+napi_value op192(Arguments& a) {
+  return a.result(a.tensor(0).clamp_(a.optionalScalar(1), a.optionalScalar(2)));
+}
+
+// clamp.Tensor(Tensor self, Tensor? min=None, Tensor? max=None) -> Tensor
+napi_value op193(Arguments& a) {
+  return a.result(at::clamp(a.tensor(0), a.optionalTensor(1), a.optionalTensor(2)));
+}
+
+// clamp_min(Tensor self, Scalar min) -> Tensor
+napi_value op194(Arguments& a) {
+  return a.result(at::clamp_min(a.tensor(0), a.scalar(1)));
+}
+
+// clamp_min_(Tensor self, Scalar min) -> Tensor
+napi_value op195(Arguments& a) {
+  return a.result(a.tensor(0).clamp_min_(a.scalar(1)));
+}
+
+// clamp_max(Tensor self, Scalar max) -> Tensor
+napi_value op196(Arguments& a) {
+  return a.result(at::clamp_max(a.tensor(0), a.scalar(1)));
+}
+
+// clamp_max_(Tensor self, Scalar max) -> Tensor
+napi_value op197(Arguments& a) {
+  return a.result(a.tensor(0).clamp_max_(a.scalar(1)));
 }
 
 }  // namespace
 
 const OperationEntry kOperations1[] = {
-    {61, op61},
-    {62, op62},
-    {63, op63},
-    {64, op64},
-    {65, op65},
-    {66, op66},
-    {67, op67},
-    {68, op68},
-    {69, op69},
-    {70, op70},
-    {71, op71},
-    {72, op72},
-    {73, op73},
-    {74, op74},
-    {75, op75},
-    {76, op76},
-    {77, op77},
-    {78, op78},
-    {79, op79},
-    {80, op80},
-    {81, op81},
-    {82, op82},
-    {83, op83},
-    {84, op84},
-    {85, op85},
-    {86, op86},
-    {87, op87},
-    {88, op88},
-    {89, op89},
-    {90, op90},
-    {91, op91},
-    {92, op92},
-    {93, op93},
-    {94, op94},
-    {95, op95},
-    {96, op96},
-    {97, op97},
-    {98, op98},
     {99, op99},
     {100, op100},
     {101, op101},
@@ -373,6 +525,82 @@ const OperationEntry kOperations1[] = {
     {119, op119},
     {120, op120},
     {121, op121},
+    {122, op122},
+    {123, op123},
+    {124, op124},
+    {125, op125},
+    {126, op126},
+    {127, op127},
+    {128, op128},
+    {129, op129},
+    {130, op130},
+    {131, op131},
+    {132, op132},
+    {133, op133},
+    {134, op134},
+    {135, op135},
+    {136, op136},
+    {137, op137},
+    {138, op138},
+    {139, op139},
+    {140, op140},
+    {141, op141},
+    {142, op142},
+    {143, op143},
+    {144, op144},
+    {145, op145},
+    {146, op146},
+    {147, op147},
+    {148, op148},
+    {149, op149},
+    {150, op150},
+    {151, op151},
+    {152, op152},
+    {153, op153},
+    {154, op154},
+    {155, op155},
+    {156, op156},
+    {157, op157},
+    {158, op158},
+    {159, op159},
+    {160, op160},
+    {161, op161},
+    {162, op162},
+    {163, op163},
+    {164, op164},
+    {165, op165},
+    {166, op166},
+    {167, op167},
+    {168, op168},
+    {169, op169},
+    {170, op170},
+    {171, op171},
+    {172, op172},
+    {173, op173},
+    {174, op174},
+    {175, op175},
+    {176, op176},
+    {177, op177},
+    {178, op178},
+    {179, op179},
+    {180, op180},
+    {181, op181},
+    {182, op182},
+    {183, op183},
+    {184, op184},
+    {185, op185},
+    {186, op186},
+    {187, op187},
+    {188, op188},
+    {189, op189},
+    {190, op190},
+    {191, op191},
+    {192, op192},
+    {193, op193},
+    {194, op194},
+    {195, op195},
+    {196, op196},
+    {197, op197},
     {-1, nullptr},
 };
 

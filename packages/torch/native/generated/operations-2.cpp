@@ -4,375 +4,603 @@
 namespace tessera {
 namespace {
 
-// log(Tensor self) -> Tensor
-napi_value op122(Arguments& a) {
-  return a.result(at::log(a.tensor(0)));
-}
-
-// log1p(Tensor self) -> Tensor
-napi_value op123(Arguments& a) {
-  return a.result(at::log1p(a.tensor(0)));
-}
-
-// log2(Tensor self) -> Tensor
-napi_value op124(Arguments& a) {
-  return a.result(at::log2(a.tensor(0)));
-}
-
-// sqrt(Tensor self) -> Tensor
-napi_value op125(Arguments& a) {
-  return a.result(at::sqrt(a.tensor(0)));
-}
-
-// rsqrt(Tensor self) -> Tensor
-napi_value op126(Arguments& a) {
-  return a.result(at::rsqrt(a.tensor(0)));
-}
-
-// square(Tensor self) -> Tensor
-napi_value op127(Arguments& a) {
-  return a.result(at::square(a.tensor(0)));
-}
-
-// reciprocal(Tensor self) -> Tensor
-napi_value op128(Arguments& a) {
-  return a.result(at::reciprocal(a.tensor(0)));
-}
-
-// sin(Tensor self) -> Tensor
-napi_value op129(Arguments& a) {
-  return a.result(at::sin(a.tensor(0)));
-}
-
-// cos(Tensor self) -> Tensor
-napi_value op130(Arguments& a) {
-  return a.result(at::cos(a.tensor(0)));
-}
-
-// tanh(Tensor self) -> Tensor
-napi_value op131(Arguments& a) {
-  return a.result(at::tanh(a.tensor(0)));
-}
-
-// erf(Tensor self) -> Tensor
-napi_value op132(Arguments& a) {
-  return a.result(at::erf(a.tensor(0)));
-}
-
-// floor(Tensor self) -> Tensor
-napi_value op133(Arguments& a) {
-  return a.result(at::floor(a.tensor(0)));
-}
-
-// ceil(Tensor self) -> Tensor
-napi_value op134(Arguments& a) {
-  return a.result(at::ceil(a.tensor(0)));
-}
-
-// round(Tensor self) -> Tensor
-napi_value op135(Arguments& a) {
-  return a.result(at::round(a.tensor(0)));
-}
-
-// trunc(Tensor self) -> Tensor
-napi_value op136(Arguments& a) {
-  return a.result(at::trunc(a.tensor(0)));
-}
-
-// clamp(Tensor self, Scalar? min=None, Scalar? max=None) -> Tensor
-napi_value op137(Arguments& a) {
-  return a.result(at::clamp(a.tensor(0), a.optionalScalar(1), a.optionalScalar(2)));
-}
-
-// clamp_(Tensor self, Scalar? min=None, Scalar? max=None) -> Tensor
-napi_value op138(Arguments& a) {
-  return a.result(a.tensor(0).clamp_(a.optionalScalar(1), a.optionalScalar(2)));
-}
-
 // maximum(Tensor self, Tensor other) -> Tensor
-napi_value op139(Arguments& a) {
+napi_value op198(Arguments& a) {
   return a.result(at::maximum(a.tensor(0), a.tensor(1)));
 }
 
 // minimum(Tensor self, Tensor other) -> Tensor
-napi_value op140(Arguments& a) {
+napi_value op199(Arguments& a) {
   return a.result(at::minimum(a.tensor(0), a.tensor(1)));
 }
 
 // nan_to_num(Tensor self, float? nan=None, float? posinf=None, float? neginf=None) -> Tensor
-napi_value op141(Arguments& a) {
+napi_value op200(Arguments& a) {
   return a.result(at::nan_to_num(a.tensor(0), a.optionalReal(1), a.optionalReal(2), a.optionalReal(3)));
 }
 
 // eq.Tensor(Tensor self, Tensor other) -> Tensor
-napi_value op142(Arguments& a) {
+napi_value op201(Arguments& a) {
   return a.result(at::eq(a.tensor(0), a.tensor(1)));
 }
 
 // eq.Scalar(Tensor self, Scalar other) -> Tensor
-napi_value op143(Arguments& a) {
+napi_value op202(Arguments& a) {
   return a.result(at::eq(a.tensor(0), a.scalar(1)));
 }
 
 // ne.Tensor(Tensor self, Tensor other) -> Tensor
-napi_value op144(Arguments& a) {
+napi_value op203(Arguments& a) {
   return a.result(at::ne(a.tensor(0), a.tensor(1)));
 }
 
 // ne.Scalar(Tensor self, Scalar other) -> Tensor
-napi_value op145(Arguments& a) {
+napi_value op204(Arguments& a) {
   return a.result(at::ne(a.tensor(0), a.scalar(1)));
 }
 
 // lt.Tensor(Tensor self, Tensor other) -> Tensor
-napi_value op146(Arguments& a) {
+napi_value op205(Arguments& a) {
   return a.result(at::lt(a.tensor(0), a.tensor(1)));
 }
 
 // lt.Scalar(Tensor self, Scalar other) -> Tensor
-napi_value op147(Arguments& a) {
+napi_value op206(Arguments& a) {
   return a.result(at::lt(a.tensor(0), a.scalar(1)));
 }
 
 // le.Tensor(Tensor self, Tensor other) -> Tensor
-napi_value op148(Arguments& a) {
+napi_value op207(Arguments& a) {
   return a.result(at::le(a.tensor(0), a.tensor(1)));
 }
 
 // le.Scalar(Tensor self, Scalar other) -> Tensor
-napi_value op149(Arguments& a) {
+napi_value op208(Arguments& a) {
   return a.result(at::le(a.tensor(0), a.scalar(1)));
 }
 
 // gt.Tensor(Tensor self, Tensor other) -> Tensor
-napi_value op150(Arguments& a) {
+napi_value op209(Arguments& a) {
   return a.result(at::gt(a.tensor(0), a.tensor(1)));
 }
 
 // gt.Scalar(Tensor self, Scalar other) -> Tensor
-napi_value op151(Arguments& a) {
+napi_value op210(Arguments& a) {
   return a.result(at::gt(a.tensor(0), a.scalar(1)));
 }
 
 // ge.Tensor(Tensor self, Tensor other) -> Tensor
-napi_value op152(Arguments& a) {
+napi_value op211(Arguments& a) {
   return a.result(at::ge(a.tensor(0), a.tensor(1)));
 }
 
 // ge.Scalar(Tensor self, Scalar other) -> Tensor
-napi_value op153(Arguments& a) {
+napi_value op212(Arguments& a) {
   return a.result(at::ge(a.tensor(0), a.scalar(1)));
 }
 
+// bitwise_and.Tensor(Tensor self, Tensor other) -> Tensor
+napi_value op213(Arguments& a) {
+  return a.result(at::bitwise_and(a.tensor(0), a.tensor(1)));
+}
+
+// bitwise_and.Scalar(Tensor self, Scalar other) -> Tensor
+napi_value op214(Arguments& a) {
+  return a.result(at::bitwise_and(a.tensor(0), a.scalar(1)));
+}
+
+// bitwise_or.Tensor(Tensor self, Tensor other) -> Tensor
+napi_value op215(Arguments& a) {
+  return a.result(at::bitwise_or(a.tensor(0), a.tensor(1)));
+}
+
+// bitwise_or.Scalar(Tensor self, Scalar other) -> Tensor
+napi_value op216(Arguments& a) {
+  return a.result(at::bitwise_or(a.tensor(0), a.scalar(1)));
+}
+
+// bitwise_xor.Tensor(Tensor self, Tensor other) -> Tensor
+napi_value op217(Arguments& a) {
+  return a.result(at::bitwise_xor(a.tensor(0), a.tensor(1)));
+}
+
+// bitwise_xor.Scalar(Tensor self, Scalar other) -> Tensor
+napi_value op218(Arguments& a) {
+  return a.result(at::bitwise_xor(a.tensor(0), a.scalar(1)));
+}
+
+// bitwise_not(Tensor self) -> Tensor
+napi_value op219(Arguments& a) {
+  return a.result(at::bitwise_not(a.tensor(0)));
+}
+
+// bitwise_left_shift.Tensor(Tensor self, Tensor other) -> Tensor
+napi_value op220(Arguments& a) {
+  return a.result(at::bitwise_left_shift(a.tensor(0), a.tensor(1)));
+}
+
+// bitwise_left_shift.Tensor_Scalar(Tensor self, Scalar other) -> Tensor
+napi_value op221(Arguments& a) {
+  return a.result(at::bitwise_left_shift(a.tensor(0), a.scalar(1)));
+}
+
+// bitwise_right_shift.Tensor(Tensor self, Tensor other) -> Tensor
+napi_value op222(Arguments& a) {
+  return a.result(at::bitwise_right_shift(a.tensor(0), a.tensor(1)));
+}
+
+// bitwise_right_shift.Tensor_Scalar(Tensor self, Scalar other) -> Tensor
+napi_value op223(Arguments& a) {
+  return a.result(at::bitwise_right_shift(a.tensor(0), a.scalar(1)));
+}
+
 // logical_and(Tensor self, Tensor other) -> Tensor
-napi_value op154(Arguments& a) {
+napi_value op224(Arguments& a) {
   return a.result(at::logical_and(a.tensor(0), a.tensor(1)));
 }
 
 // logical_or(Tensor self, Tensor other) -> Tensor
-napi_value op155(Arguments& a) {
+napi_value op225(Arguments& a) {
   return a.result(at::logical_or(a.tensor(0), a.tensor(1)));
 }
 
 // logical_xor(Tensor self, Tensor other) -> Tensor
-napi_value op156(Arguments& a) {
+napi_value op226(Arguments& a) {
   return a.result(at::logical_xor(a.tensor(0), a.tensor(1)));
 }
 
 // logical_not(Tensor self) -> Tensor
-napi_value op157(Arguments& a) {
+napi_value op227(Arguments& a) {
   return a.result(at::logical_not(a.tensor(0)));
 }
 
 // isnan(Tensor self) -> Tensor
-napi_value op158(Arguments& a) {
+napi_value op228(Arguments& a) {
   return a.result(at::isnan(a.tensor(0)));
 }
 
 // isinf(Tensor self) -> Tensor
-napi_value op159(Arguments& a) {
+napi_value op229(Arguments& a) {
   return a.result(at::isinf(a.tensor(0)));
 }
 
 // isfinite(Tensor self) -> Tensor
-napi_value op160(Arguments& a) {
+napi_value op230(Arguments& a) {
   return a.result(at::isfinite(a.tensor(0)));
 }
 
+// isclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool equalNan=False) -> Tensor
+napi_value op231(Arguments& a) {
+  return a.result(at::isclose(a.tensor(0), a.tensor(1), a.real(2), a.real(3), a.boolean(4)));
+}
+
 // equal(Tensor self, Tensor other) -> bool
-napi_value op161(Arguments& a) {
+napi_value op232(Arguments& a) {
   return a.result(at::equal(a.tensor(0), a.tensor(1)));
 }
 
 // allclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool equalNan=False) -> bool
-napi_value op162(Arguments& a) {
+napi_value op233(Arguments& a) {
   return a.result(at::allclose(a.tensor(0), a.tensor(1), a.real(2), a.real(3), a.boolean(4)));
 }
 
 // sum.dim_IntList(Tensor self, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None) -> Tensor
-napi_value op163(Arguments& a) {
-  return a.result(at::sum(a.tensor(0), a.integers(1), a.boolean(2), a.optionalDtype(3)));
+napi_value op234(Arguments& a) {
+  return a.result(at::sum(a.tensor(0), a.optionalIntegers(1), a.boolean(2), a.optionalDtype(3)));
 }
 
 // mean.dim(Tensor self, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None) -> Tensor
-napi_value op164(Arguments& a) {
-  return a.result(at::mean(a.tensor(0), a.integers(1), a.boolean(2), a.optionalDtype(3)));
+napi_value op235(Arguments& a) {
+  return a.result(at::mean(a.tensor(0), a.optionalIntegers(1), a.boolean(2), a.optionalDtype(3)));
 }
 
 // var.correction(Tensor self, int[]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> Tensor
-napi_value op165(Arguments& a) {
-  return a.result(at::var(a.tensor(0), a.integers(1), a.optionalScalar(2), a.boolean(3)));
+napi_value op236(Arguments& a) {
+  return a.result(at::var(a.tensor(0), a.optionalIntegers(1), a.optionalScalar(2), a.boolean(3)));
 }
 
 // std.correction(Tensor self, int[]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> Tensor
-napi_value op166(Arguments& a) {
-  return a.result(at::std(a.tensor(0), a.integers(1), a.optionalScalar(2), a.boolean(3)));
+napi_value op237(Arguments& a) {
+  return a.result(at::std(a.tensor(0), a.optionalIntegers(1), a.optionalScalar(2), a.boolean(3)));
+}
+
+// var_mean.correction(Tensor self, int[]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> (Tensor variance, Tensor mean)
+napi_value op238(Arguments& a) {
+  return a.result(at::var_mean(a.tensor(0), a.optionalIntegers(1), a.optionalScalar(2), a.boolean(3)));
+}
+
+// std_mean.correction(Tensor self, int[]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> (Tensor deviation, Tensor mean)
+napi_value op239(Arguments& a) {
+  return a.result(at::std_mean(a.tensor(0), a.optionalIntegers(1), a.optionalScalar(2), a.boolean(3)));
 }
 
 // prod(Tensor self) -> Tensor
-napi_value op167(Arguments& a) {
+napi_value op240(Arguments& a) {
   return a.result(at::prod(a.tensor(0)));
 }
 
+// prod.dim_int(Tensor self, int dim, bool keepdim=False, *, dtype? dtype=None) -> Tensor
+napi_value op241(Arguments& a) {
+  return a.result(at::prod(a.tensor(0), a.integer(1), a.boolean(2), a.optionalDtype(3)));
+}
+
+// nansum(Tensor self, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None) -> Tensor
+napi_value op242(Arguments& a) {
+  return a.result(at::nansum(a.tensor(0), a.optionalIntegers(1), a.boolean(2), a.optionalDtype(3)));
+}
+
 // amax(Tensor self, int[] dim=[], bool keepdim=False) -> Tensor
-napi_value op168(Arguments& a) {
+napi_value op243(Arguments& a) {
   return a.result(at::amax(a.tensor(0), a.integers(1), a.boolean(2)));
 }
 
 // amin(Tensor self, int[] dim=[], bool keepdim=False) -> Tensor
-napi_value op169(Arguments& a) {
+napi_value op244(Arguments& a) {
   return a.result(at::amin(a.tensor(0), a.integers(1), a.boolean(2)));
 }
 
+// max(Tensor self) -> Tensor
+napi_value op245(Arguments& a) {
+  return a.result(at::max(a.tensor(0)));
+}
+
+// min(Tensor self) -> Tensor
+napi_value op246(Arguments& a) {
+  return a.result(at::min(a.tensor(0)));
+}
+
+// aminmax(Tensor self, *, int? dim=None, bool keepdim=False) -> (Tensor min, Tensor max)
+napi_value op247(Arguments& a) {
+  return a.result(at::aminmax(a.tensor(0), a.optionalInteger(1), a.boolean(2)));
+}
+
 // max.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)
-napi_value op170(Arguments& a) {
+napi_value op248(Arguments& a) {
   return a.result(at::max(a.tensor(0), a.integer(1), a.boolean(2)));
 }
 
 // min.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)
-napi_value op171(Arguments& a) {
+napi_value op249(Arguments& a) {
   return a.result(at::min(a.tensor(0), a.integer(1), a.boolean(2)));
 }
 
 // argmax(Tensor self, int? dim=None, bool keepdim=False) -> Tensor
-napi_value op172(Arguments& a) {
+napi_value op250(Arguments& a) {
   return a.result(at::argmax(a.tensor(0), a.optionalInteger(1), a.boolean(2)));
 }
 
 // argmin(Tensor self, int? dim=None, bool keepdim=False) -> Tensor
-napi_value op173(Arguments& a) {
+napi_value op251(Arguments& a) {
   return a.result(at::argmin(a.tensor(0), a.optionalInteger(1), a.boolean(2)));
 }
 
-// any(Tensor self) -> Tensor
-napi_value op174(Arguments& a) {
-  return a.result(at::any(a.tensor(0)));
+// any.dims(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor
+napi_value op252(Arguments& a) {
+  return a.result(at::any(a.tensor(0), a.optionalIntegers(1), a.boolean(2)));
 }
 
-// all(Tensor self) -> Tensor
-napi_value op175(Arguments& a) {
-  return a.result(at::all(a.tensor(0)));
+// all.dims(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor
+napi_value op253(Arguments& a) {
+  return a.result(at::all(a.tensor(0), a.optionalIntegers(1), a.boolean(2)));
 }
 
 // cumsum(Tensor self, int dim) -> Tensor
-napi_value op176(Arguments& a) {
+napi_value op254(Arguments& a) {
   return a.result(at::cumsum(a.tensor(0), a.integer(1)));
 }
 
 // cumprod(Tensor self, int dim) -> Tensor
-napi_value op177(Arguments& a) {
+napi_value op255(Arguments& a) {
   return a.result(at::cumprod(a.tensor(0), a.integer(1)));
 }
 
+// cumsum_(Tensor self, int dim) -> Tensor
+napi_value op256(Arguments& a) {
+  return a.result(a.tensor(0).cumsum_(a.integer(1)));
+}
+
+// cummax(Tensor self, int dim) -> (Tensor values, Tensor indices)
+napi_value op257(Arguments& a) {
+  return a.result(at::cummax(a.tensor(0), a.integer(1)));
+}
+
+// cummin(Tensor self, int dim) -> (Tensor values, Tensor indices)
+napi_value op258(Arguments& a) {
+  return a.result(at::cummin(a.tensor(0), a.integer(1)));
+}
+
+// logcumsumexp(Tensor self, int dim) -> Tensor
+napi_value op259(Arguments& a) {
+  return a.result(at::logcumsumexp(a.tensor(0), a.integer(1)));
+}
+
+// diff(Tensor self, int n=1, int dim=-1, Tensor? prepend=None, Tensor? append=None) -> Tensor
+napi_value op260(Arguments& a) {
+  return a.result(at::diff(a.tensor(0), a.integer(1), a.integer(2), a.optionalTensor(3), a.optionalTensor(4)));
+}
+
 // logsumexp(Tensor self, int[] dim, bool keepdim=False) -> Tensor
-napi_value op178(Arguments& a) {
+napi_value op261(Arguments& a) {
   return a.result(at::logsumexp(a.tensor(0), a.integers(1), a.boolean(2)));
 }
 
 // norm.ScalarOpt_dim(Tensor self, Scalar? p, int[] dim, bool keepdim=False) -> Tensor
-napi_value op179(Arguments& a) {
+napi_value op262(Arguments& a) {
   return a.result(at::norm(a.tensor(0), a.optionalScalar(1), a.integers(2), a.boolean(3)));
 }
 
 // linalg_vector_norm(Tensor self, Scalar ord=2, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None) -> Tensor
-napi_value op180(Arguments& a) {
-  return a.result(at::linalg_vector_norm(a.tensor(0), a.scalar(1), a.integers(2), a.boolean(3), a.optionalDtype(4)));
+napi_value op263(Arguments& a) {
+  return a.result(at::linalg_vector_norm(a.tensor(0), a.scalar(1), a.optionalIntegers(2), a.boolean(3), a.optionalDtype(4)));
 }
 
 // count_nonzero.dim_IntList(Tensor self, int[] dim) -> Tensor
-napi_value op181(Arguments& a) {
+napi_value op264(Arguments& a) {
   return a.result(at::count_nonzero(a.tensor(0), a.integers(1)));
 }
 
 // sort.stable(Tensor self, *, bool? stable=True, int dim=-1, bool descending=False) -> (Tensor values, Tensor indices)
-napi_value op182(Arguments& a) {
+napi_value op265(Arguments& a) {
   return a.result(at::sort(a.tensor(0), a.boolean(1), a.integer(2), a.boolean(3)));
+}
+
+// argsort.stable(Tensor self, *, bool stable=True, int dim=-1, bool descending=False) -> Tensor
+napi_value op266(Arguments& a) {
+  return a.result(at::argsort(a.tensor(0), a.boolean(1), a.integer(2), a.boolean(3)));
+}
+
+// topk(Tensor self, int k, int dim=-1, bool largest=True, bool sorted=True) -> (Tensor values, Tensor indices)
+napi_value op267(Arguments& a) {
+  return a.result(at::topk(a.tensor(0), a.integer(1), a.integer(2), a.boolean(3), a.boolean(4)));
+}
+
+// kthvalue(Tensor self, int k, int dim=-1, bool keepdim=False) -> (Tensor values, Tensor indices)
+napi_value op268(Arguments& a) {
+  return a.result(at::kthvalue(a.tensor(0), a.integer(1), a.integer(2), a.boolean(3)));
+}
+
+// median(Tensor self) -> Tensor
+napi_value op269(Arguments& a) {
+  return a.result(at::median(a.tensor(0)));
+}
+
+// median.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)
+napi_value op270(Arguments& a) {
+  return a.result(at::median(a.tensor(0), a.integer(1), a.boolean(2)));
+}
+
+// quantile(Tensor self, Tensor q, int? dim=None, bool keepdim=False, *, str interpolation='linear') -> Tensor
+napi_value op271(Arguments& a) {
+  return a.result(at::quantile(a.tensor(0), a.tensor(1), a.optionalInteger(2), a.boolean(3), a.string(4)));
+}
+
+// quantile.scalar(Tensor self, float q, int? dim=None, bool keepdim=False, *, str interpolation='linear') -> Tensor
+napi_value op272(Arguments& a) {
+  return a.result(at::quantile(a.tensor(0), a.real(1), a.optionalInteger(2), a.boolean(3), a.string(4)));
+}
+
+// searchsorted.Tensor(Tensor sortedSequence, Tensor self, *, bool outInt32=False, bool right=False) -> Tensor
+napi_value op273(Arguments& a) {
+  return a.result(at::searchsorted(a.tensor(0), a.tensor(1), a.boolean(2), a.boolean(3)));
+}
+
+// bucketize.Tensor(Tensor self, Tensor boundaries, *, bool outInt32=False, bool right=False) -> Tensor
+napi_value op274(Arguments& a) {
+  return a.result(at::bucketize(a.tensor(0), a.tensor(1), a.boolean(2), a.boolean(3)));
+}
+
+// _unique2(Tensor self, bool sorted=True, bool returnInverse=False, bool returnCounts=False) -> (Tensor output, Tensor inverse, Tensor counts)
+napi_value op275(Arguments& a) {
+  return a.result(at::_unique2(a.tensor(0), a.boolean(1), a.boolean(2), a.boolean(3)));
+}
+
+// unique_consecutive(Tensor self, bool returnInverse=False, bool returnCounts=False, int? dim=None) -> (Tensor output, Tensor inverse, Tensor counts)
+napi_value op276(Arguments& a) {
+  return a.result(at::unique_consecutive(a.tensor(0), a.boolean(1), a.boolean(2), a.optionalInteger(3)));
+}
+
+// matmul(Tensor self, Tensor other) -> Tensor
+napi_value op277(Arguments& a) {
+  return a.result(at::matmul(a.tensor(0), a.tensor(1)));
+}
+
+// mm(Tensor self, Tensor mat2) -> Tensor
+napi_value op278(Arguments& a) {
+  return a.result(at::mm(a.tensor(0), a.tensor(1)));
+}
+
+// bmm(Tensor self, Tensor mat2) -> Tensor
+napi_value op279(Arguments& a) {
+  return a.result(at::bmm(a.tensor(0), a.tensor(1)));
+}
+
+// addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor
+napi_value op280(Arguments& a) {
+  return a.result(at::addmm(a.tensor(0), a.tensor(1), a.tensor(2), a.scalar(3), a.scalar(4)));
+}
+
+// addmm_(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor
+napi_value op281(Arguments& a) {
+  return a.result(a.tensor(0).addmm_(a.tensor(1), a.tensor(2), a.scalar(3), a.scalar(4)));
+}
+
+// _addmm_activation(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1, bool useGelu=False) -> Tensor
+napi_value op282(Arguments& a) {
+  return a.result(at::_addmm_activation(a.tensor(0), a.tensor(1), a.tensor(2), a.scalar(3), a.scalar(4), a.boolean(5)));
+}
+
+// baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor
+napi_value op283(Arguments& a) {
+  return a.result(at::baddbmm(a.tensor(0), a.tensor(1), a.tensor(2), a.scalar(3), a.scalar(4)));
+}
+
+// baddbmm_(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor
+napi_value op284(Arguments& a) {
+  return a.result(a.tensor(0).baddbmm_(a.tensor(1), a.tensor(2), a.scalar(3), a.scalar(4)));
+}
+
+// linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor
+napi_value op285(Arguments& a) {
+  return a.result(at::linear(a.tensor(0), a.tensor(1), a.optionalTensor(2)));
+}
+
+// _int_mm(Tensor self, Tensor mat2) -> Tensor
+napi_value op286(Arguments& a) {
+  return a.result(at::_int_mm(a.tensor(0), a.tensor(1)));
+}
+
+// _weight_int8pack_mm(Tensor self, Tensor mat2, Tensor scales) -> Tensor
+napi_value op287(Arguments& a) {
+  return a.result(at::_weight_int8pack_mm(a.tensor(0), a.tensor(1), a.tensor(2)));
+}
+
+// einsum(str equation, Tensor[] tensors) -> Tensor
+napi_value op288(Arguments& a) {
+  return a.result(at::einsum(a.string(0), a.tensors(1)));
+}
+
+// tensordot(Tensor self, Tensor other, int[] dimsSelf, int[] dimsOther) -> Tensor
+napi_value op289(Arguments& a) {
+  return a.result(at::tensordot(a.tensor(0), a.tensor(1), a.integers(2), a.integers(3)));
+}
+
+// dot(Tensor self, Tensor tensor) -> Tensor
+napi_value op290(Arguments& a) {
+  return a.result(at::dot(a.tensor(0), a.tensor(1)));
+}
+
+// mv(Tensor self, Tensor vec) -> Tensor
+napi_value op291(Arguments& a) {
+  return a.result(at::mv(a.tensor(0), a.tensor(1)));
+}
+
+// outer(Tensor self, Tensor vec2) -> Tensor
+napi_value op292(Arguments& a) {
+  return a.result(at::outer(a.tensor(0), a.tensor(1)));
+}
+
+// kron(Tensor self, Tensor other) -> Tensor
+napi_value op293(Arguments& a) {
+  return a.result(at::kron(a.tensor(0), a.tensor(1)));
+}
+
+// cdist(Tensor x1, Tensor x2, float p=2) -> Tensor
+napi_value op294(Arguments& a) {
+  return a.result(at::cdist(a.tensor(0), a.tensor(1), a.real(2)));
+}
+
+// cosine_similarity(Tensor x1, Tensor x2, int dim=1, float eps=1e-08) -> Tensor
+napi_value op295(Arguments& a) {
+  return a.result(at::cosine_similarity(a.tensor(0), a.tensor(1), a.integer(2), a.real(3)));
+}
+
+// trace(Tensor self) -> Tensor
+napi_value op296(Arguments& a) {
+  return a.result(at::trace(a.tensor(0)));
 }
 
 }  // namespace
 
 const OperationEntry kOperations2[] = {
-    {122, op122},
-    {123, op123},
-    {124, op124},
-    {125, op125},
-    {126, op126},
-    {127, op127},
-    {128, op128},
-    {129, op129},
-    {130, op130},
-    {131, op131},
-    {132, op132},
-    {133, op133},
-    {134, op134},
-    {135, op135},
-    {136, op136},
-    {137, op137},
-    {138, op138},
-    {139, op139},
-    {140, op140},
-    {141, op141},
-    {142, op142},
-    {143, op143},
-    {144, op144},
-    {145, op145},
-    {146, op146},
-    {147, op147},
-    {148, op148},
-    {149, op149},
-    {150, op150},
-    {151, op151},
-    {152, op152},
-    {153, op153},
-    {154, op154},
-    {155, op155},
-    {156, op156},
-    {157, op157},
-    {158, op158},
-    {159, op159},
-    {160, op160},
-    {161, op161},
-    {162, op162},
-    {163, op163},
-    {164, op164},
-    {165, op165},
-    {166, op166},
-    {167, op167},
-    {168, op168},
-    {169, op169},
-    {170, op170},
-    {171, op171},
-    {172, op172},
-    {173, op173},
-    {174, op174},
-    {175, op175},
-    {176, op176},
-    {177, op177},
-    {178, op178},
-    {179, op179},
-    {180, op180},
-    {181, op181},
-    {182, op182},
+    {198, op198},
+    {199, op199},
+    {200, op200},
+    {201, op201},
+    {202, op202},
+    {203, op203},
+    {204, op204},
+    {205, op205},
+    {206, op206},
+    {207, op207},
+    {208, op208},
+    {209, op209},
+    {210, op210},
+    {211, op211},
+    {212, op212},
+    {213, op213},
+    {214, op214},
+    {215, op215},
+    {216, op216},
+    {217, op217},
+    {218, op218},
+    {219, op219},
+    {220, op220},
+    {221, op221},
+    {222, op222},
+    {223, op223},
+    {224, op224},
+    {225, op225},
+    {226, op226},
+    {227, op227},
+    {228, op228},
+    {229, op229},
+    {230, op230},
+    {231, op231},
+    {232, op232},
+    {233, op233},
+    {234, op234},
+    {235, op235},
+    {236, op236},
+    {237, op237},
+    {238, op238},
+    {239, op239},
+    {240, op240},
+    {241, op241},
+    {242, op242},
+    {243, op243},
+    {244, op244},
+    {245, op245},
+    {246, op246},
+    {247, op247},
+    {248, op248},
+    {249, op249},
+    {250, op250},
+    {251, op251},
+    {252, op252},
+    {253, op253},
+    {254, op254},
+    {255, op255},
+    {256, op256},
+    {257, op257},
+    {258, op258},
+    {259, op259},
+    {260, op260},
+    {261, op261},
+    {262, op262},
+    {263, op263},
+    {264, op264},
+    {265, op265},
+    {266, op266},
+    {267, op267},
+    {268, op268},
+    {269, op269},
+    {270, op270},
+    {271, op271},
+    {272, op272},
+    {273, op273},
+    {274, op274},
+    {275, op275},
+    {276, op276},
+    {277, op277},
+    {278, op278},
+    {279, op279},
+    {280, op280},
+    {281, op281},
+    {282, op282},
+    {283, op283},
+    {284, op284},
+    {285, op285},
+    {286, op286},
+    {287, op287},
+    {288, op288},
+    {289, op289},
+    {290, op290},
+    {291, op291},
+    {292, op292},
+    {293, op293},
+    {294, op294},
+    {295, op295},
+    {296, op296},
     {-1, nullptr},
 };
 

@@ -4,374 +4,611 @@
 namespace tessera {
 namespace {
 
-// argsort.stable(Tensor self, *, bool stable=True, int dim=-1, bool descending=False) -> Tensor
-napi_value op183(Arguments& a) {
-  return a.result(at::argsort(a.tensor(0), a.boolean(1), a.integer(2), a.boolean(3)));
+// cov(Tensor self, *, int correction=1, Tensor? fweights=None, Tensor? aweights=None) -> Tensor
+napi_value op297(Arguments& a) {
+  return a.result(at::cov(a.tensor(0), a.integer(1), a.optionalTensor(2), a.optionalTensor(3)));
 }
 
-// topk(Tensor self, int k, int dim=-1, bool largest=True, bool sorted=True) -> (Tensor values, Tensor indices)
-napi_value op184(Arguments& a) {
-  return a.result(at::topk(a.tensor(0), a.integer(1), a.integer(2), a.boolean(3), a.boolean(4)));
+// linalg_eigh(Tensor self, str UPLO='L') -> (Tensor eigenvalues, Tensor eigenvectors)
+napi_value op298(Arguments& a) {
+  return a.result(at::linalg_eigh(a.tensor(0), a.string(1)));
 }
 
-// kthvalue(Tensor self, int k, int dim=-1, bool keepdim=False) -> (Tensor values, Tensor indices)
-napi_value op185(Arguments& a) {
-  return a.result(at::kthvalue(a.tensor(0), a.integer(1), a.integer(2), a.boolean(3)));
+// linalg_eigvalsh(Tensor self, str UPLO='L') -> Tensor
+napi_value op299(Arguments& a) {
+  return a.result(at::linalg_eigvalsh(a.tensor(0), a.string(1)));
 }
 
-// searchsorted.Tensor(Tensor sortedSequence, Tensor self, *, bool outInt32=False, bool right=False) -> Tensor
-napi_value op186(Arguments& a) {
-  return a.result(at::searchsorted(a.tensor(0), a.tensor(1), a.boolean(2), a.boolean(3)));
+// linalg_cholesky(Tensor self, *, bool upper=False) -> Tensor
+napi_value op300(Arguments& a) {
+  return a.result(at::linalg_cholesky(a.tensor(0), a.boolean(1)));
 }
 
-// unique_consecutive(Tensor self, bool returnInverse=False, bool returnCounts=False, int? dim=None) -> (Tensor output, Tensor inverse, Tensor counts)
-napi_value op187(Arguments& a) {
-  return a.result(at::unique_consecutive(a.tensor(0), a.boolean(1), a.boolean(2), a.optionalInteger(3)));
-}
-
-// matmul(Tensor self, Tensor other) -> Tensor
-napi_value op188(Arguments& a) {
-  return a.result(at::matmul(a.tensor(0), a.tensor(1)));
-}
-
-// mm(Tensor self, Tensor mat2) -> Tensor
-napi_value op189(Arguments& a) {
-  return a.result(at::mm(a.tensor(0), a.tensor(1)));
-}
-
-// bmm(Tensor self, Tensor mat2) -> Tensor
-napi_value op190(Arguments& a) {
-  return a.result(at::bmm(a.tensor(0), a.tensor(1)));
-}
-
-// addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor
-napi_value op191(Arguments& a) {
-  return a.result(at::addmm(a.tensor(0), a.tensor(1), a.tensor(2), a.scalar(3), a.scalar(4)));
-}
-
-// baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor
-napi_value op192(Arguments& a) {
-  return a.result(at::baddbmm(a.tensor(0), a.tensor(1), a.tensor(2), a.scalar(3), a.scalar(4)));
-}
-
-// linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor
-napi_value op193(Arguments& a) {
-  return a.result(at::linear(a.tensor(0), a.tensor(1), a.optionalTensor(2)));
-}
-
-// einsum(str equation, Tensor[] tensors) -> Tensor
-napi_value op194(Arguments& a) {
-  return a.result(at::einsum(a.string(0), a.tensors(1)));
-}
-
-// cdist(Tensor x1, Tensor x2, float p=2) -> Tensor
-napi_value op195(Arguments& a) {
-  return a.result(at::cdist(a.tensor(0), a.tensor(1), a.real(2)));
-}
-
-// trace(Tensor self) -> Tensor
-napi_value op196(Arguments& a) {
-  return a.result(at::trace(a.tensor(0)));
-}
-
-// linalg_eigh(Tensor self) -> (Tensor eigenvalues, Tensor eigenvectors)
-napi_value op197(Arguments& a) {
-  return a.result(at::linalg_eigh(a.tensor(0)));
-}
-
-// linalg_eigvalsh(Tensor self) -> Tensor
-napi_value op198(Arguments& a) {
-  return a.result(at::linalg_eigvalsh(a.tensor(0)));
-}
-
-// linalg_cholesky(Tensor self) -> Tensor
-napi_value op199(Arguments& a) {
-  return a.result(at::linalg_cholesky(a.tensor(0)));
-}
-
-// linalg_qr(Tensor A) -> (Tensor Q, Tensor R)
-napi_value op200(Arguments& a) {
-  return a.result(at::linalg_qr(a.tensor(0)));
+// linalg_qr(Tensor A, str mode='reduced') -> (Tensor Q, Tensor R)
+napi_value op301(Arguments& a) {
+  return a.result(at::linalg_qr(a.tensor(0), a.string(1)));
 }
 
 // linalg_inv(Tensor A) -> Tensor
-napi_value op201(Arguments& a) {
+napi_value op302(Arguments& a) {
   return a.result(at::linalg_inv(a.tensor(0)));
 }
 
-// linalg_solve(Tensor A, Tensor B) -> Tensor
-napi_value op202(Arguments& a) {
-  return a.result(at::linalg_solve(a.tensor(0), a.tensor(1)));
+// linalg_solve(Tensor A, Tensor B, *, bool left=True) -> Tensor
+napi_value op303(Arguments& a) {
+  return a.result(at::linalg_solve(a.tensor(0), a.tensor(1), a.boolean(2)));
+}
+
+// linalg_solve_triangular(Tensor self, Tensor B, *, bool upper, bool left=True, bool unitriangular=False) -> Tensor
+napi_value op304(Arguments& a) {
+  return a.result(at::linalg_solve_triangular(a.tensor(0), a.tensor(1), a.boolean(2), a.boolean(3), a.boolean(4)));
+}
+
+// linalg_det(Tensor A) -> Tensor
+napi_value op305(Arguments& a) {
+  return a.result(at::linalg_det(a.tensor(0)));
+}
+
+// linalg_slogdet(Tensor A) -> (Tensor sign, Tensor logabsdet)
+napi_value op306(Arguments& a) {
+  return a.result(at::linalg_slogdet(a.tensor(0)));
 }
 
 // linalg_svd(Tensor A, bool fullMatrices=True) -> (Tensor U, Tensor S, Tensor Vh)
-napi_value op203(Arguments& a) {
+napi_value op307(Arguments& a) {
   return a.result(at::linalg_svd(a.tensor(0), a.boolean(1)));
 }
 
+// linalg_svdvals(Tensor A) -> Tensor
+napi_value op308(Arguments& a) {
+  return a.result(at::linalg_svdvals(a.tensor(0)));
+}
+
 // embedding(Tensor weight, Tensor indices) -> Tensor
-napi_value op204(Arguments& a) {
+napi_value op309(Arguments& a) {
   return a.result(at::embedding(a.tensor(0), a.tensor(1)));
 }
 
 // conv1d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=[1], int[] padding=[0], int[] dilation=[1], int groups=1) -> Tensor
-napi_value op205(Arguments& a) {
+napi_value op310(Arguments& a) {
   return a.result(at::conv1d(a.tensor(0), a.tensor(1), a.optionalTensor(2), a.integers(3), a.integers(4), a.integers(5), a.integer(6)));
 }
 
 // conv2d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=[1], int[] padding=[0], int[] dilation=[1], int groups=1) -> Tensor
-napi_value op206(Arguments& a) {
+napi_value op311(Arguments& a) {
   return a.result(at::conv2d(a.tensor(0), a.tensor(1), a.optionalTensor(2), a.integers(3), a.integers(4), a.integers(5), a.integer(6)));
 }
 
-// conv_transpose2d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=[1], int[] padding=[0], int[] outputPadding=[0], int groups=1, int[] dilation=[1]) -> Tensor
-napi_value op207(Arguments& a) {
+// conv_transpose2d.input(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=[1], int[] padding=[0], int[] outputPadding=[0], int groups=1, int[] dilation=[1]) -> Tensor
+napi_value op312(Arguments& a) {
   return a.result(at::conv_transpose2d(a.tensor(0), a.tensor(1), a.optionalTensor(2), a.integers(3), a.integers(4), a.integers(5), a.integer(6), a.integers(7)));
 }
 
-// avg_pool2d(Tensor input, int[] kernelSize, int[] stride=[], int[] padding=[0], bool ceilMode=False, bool countIncludePad=True) -> Tensor
-napi_value op208(Arguments& a) {
-  return a.result(at::avg_pool2d(a.tensor(0), a.integers(1), a.integers(2), a.integers(3), a.boolean(4), a.boolean(5)));
+// avg_pool2d(Tensor self, int[] kernelSize, int[] stride=[], int[] padding=[0], bool ceilMode=False, bool countIncludePad=True, int? divisorOverride=None) -> Tensor
+napi_value op313(Arguments& a) {
+  return a.result(at::avg_pool2d(a.tensor(0), a.integers(1), a.integers(2), a.integers(3), a.boolean(4), a.boolean(5), a.optionalInteger(6)));
 }
 
-// max_pool2d(Tensor input, int[] kernelSize, int[] stride=[], int[] padding=[0], int[] dilation=[1], bool ceilMode=False) -> Tensor
-napi_value op209(Arguments& a) {
+// max_pool2d(Tensor self, int[] kernelSize, int[] stride=[], int[] padding=[0], int[] dilation=[1], bool ceilMode=False) -> Tensor
+napi_value op314(Arguments& a) {
   return a.result(at::max_pool2d(a.tensor(0), a.integers(1), a.integers(2), a.integers(3), a.integers(4), a.boolean(5)));
 }
 
-// adaptive_avg_pool2d(Tensor input, int[] outputSize) -> Tensor
-napi_value op210(Arguments& a) {
+// adaptive_avg_pool2d(Tensor self, int[] outputSize) -> Tensor
+napi_value op315(Arguments& a) {
   return a.result(at::adaptive_avg_pool2d(a.tensor(0), a.integers(1)));
 }
 
-// upsample_nearest2d(Tensor input, int[] outputSize) -> Tensor
-napi_value op211(Arguments& a) {
-  return a.result(at::upsample_nearest2d(a.tensor(0), a.integers(1)));
+// adaptive_max_pool2d(Tensor self, int[] outputSize) -> (Tensor output, Tensor indices)
+napi_value op316(Arguments& a) {
+  return a.result(at::adaptive_max_pool2d(a.tensor(0), a.integers(1)));
 }
 
-// upsample_bilinear2d(Tensor input, int[] outputSize, bool alignCorners) -> Tensor
-napi_value op212(Arguments& a) {
-  return a.result(at::upsample_bilinear2d(a.tensor(0), a.integers(1), a.boolean(2)));
+// upsample_nearest2d(Tensor self, int[] outputSize, float? scalesH=None, float? scalesW=None) -> Tensor
+napi_value op317(Arguments& a) {
+  return a.result(at::upsample_nearest2d(a.tensor(0), a.integers(1), a.optionalReal(2), a.optionalReal(3)));
 }
 
-// upsample_bicubic2d(Tensor input, int[] outputSize, bool alignCorners) -> Tensor
-napi_value op213(Arguments& a) {
-  return a.result(at::upsample_bicubic2d(a.tensor(0), a.integers(1), a.boolean(2)));
+// _upsample_nearest_exact2d(Tensor self, int[] outputSize, float? scalesH=None, float? scalesW=None) -> Tensor
+napi_value op318(Arguments& a) {
+  return a.result(at::_upsample_nearest_exact2d(a.tensor(0), a.integers(1), a.optionalReal(2), a.optionalReal(3)));
+}
+
+// upsample_bilinear2d(Tensor self, int[] outputSize, bool alignCorners, float? scalesH=None, float? scalesW=None) -> Tensor
+napi_value op319(Arguments& a) {
+  return a.result(at::upsample_bilinear2d(a.tensor(0), a.integers(1), a.boolean(2), a.optionalReal(3), a.optionalReal(4)));
+}
+
+// _upsample_bilinear2d_aa(Tensor self, int[] outputSize, bool alignCorners, float? scalesH=None, float? scalesW=None) -> Tensor
+napi_value op320(Arguments& a) {
+  return a.result(at::_upsample_bilinear2d_aa(a.tensor(0), a.integers(1), a.boolean(2), a.optionalReal(3), a.optionalReal(4)));
+}
+
+// upsample_bicubic2d(Tensor self, int[] outputSize, bool alignCorners, float? scalesH=None, float? scalesW=None) -> Tensor
+napi_value op321(Arguments& a) {
+  return a.result(at::upsample_bicubic2d(a.tensor(0), a.integers(1), a.boolean(2), a.optionalReal(3), a.optionalReal(4)));
+}
+
+// _upsample_bicubic2d_aa(Tensor self, int[] outputSize, bool alignCorners, float? scalesH=None, float? scalesW=None) -> Tensor
+napi_value op322(Arguments& a) {
+  return a.result(at::_upsample_bicubic2d_aa(a.tensor(0), a.integers(1), a.boolean(2), a.optionalReal(3), a.optionalReal(4)));
+}
+
+// affine_grid_generator(Tensor theta, int[] size, bool alignCorners) -> Tensor
+napi_value op323(Arguments& a) {
+  return a.result(at::affine_grid_generator(a.tensor(0), a.integers(1), a.boolean(2)));
+}
+
+// grid_sampler(Tensor input, Tensor grid, int interpolationMode, int paddingMode, bool alignCorners) -> Tensor
+napi_value op324(Arguments& a) {
+  return a.result(at::grid_sampler(a.tensor(0), a.tensor(1), a.integer(2), a.integer(3), a.boolean(4)));
 }
 
 // pixel_shuffle(Tensor self, int upscaleFactor) -> Tensor
-napi_value op214(Arguments& a) {
+napi_value op325(Arguments& a) {
   return a.result(at::pixel_shuffle(a.tensor(0), a.integer(1)));
 }
 
 // pixel_unshuffle(Tensor self, int downscaleFactor) -> Tensor
-napi_value op215(Arguments& a) {
+napi_value op326(Arguments& a) {
   return a.result(at::pixel_unshuffle(a.tensor(0), a.integer(1)));
 }
 
 // layer_norm(Tensor input, int[] normalizedShape, Tensor? weight=None, Tensor? bias=None, float eps=1e-05) -> Tensor
-napi_value op216(Arguments& a) {
+napi_value op327(Arguments& a) {
   return a.result(at::layer_norm(a.tensor(0), a.integers(1), a.optionalTensor(2), a.optionalTensor(3), a.real(4)));
 }
 
+// native_layer_norm(Tensor input, int[] normalizedShape, Tensor? weight, Tensor? bias, float eps) -> (Tensor output, Tensor mean, Tensor rstd)
+napi_value op328(Arguments& a) {
+  return a.result(at::native_layer_norm(a.tensor(0), a.integers(1), a.optionalTensor(2), a.optionalTensor(3), a.real(4)));
+}
+
 // group_norm(Tensor input, int numGroups, Tensor? weight=None, Tensor? bias=None, float eps=1e-05) -> Tensor
-napi_value op217(Arguments& a) {
+napi_value op329(Arguments& a) {
   return a.result(at::group_norm(a.tensor(0), a.integer(1), a.optionalTensor(2), a.optionalTensor(3), a.real(4)));
 }
 
 // rms_norm(Tensor input, int[] normalizedShape, Tensor? weight=None, float? eps=None) -> Tensor
-napi_value op218(Arguments& a) {
+napi_value op330(Arguments& a) {
   return a.result(at::rms_norm(a.tensor(0), a.integers(1), a.optionalTensor(2), a.optionalReal(3)));
 }
 
-// batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? runningMean, Tensor? runningVar, bool training, float momentum, float eps, bool cudnnEnabled=False) -> Tensor
-napi_value op219(Arguments& a) {
+// batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? runningMean, Tensor? runningVar, bool training, float momentum, float eps, bool cudnnEnabled=True) -> Tensor
+napi_value op331(Arguments& a) {
   return a.result(at::batch_norm(a.tensor(0), a.optionalTensor(1), a.optionalTensor(2), a.optionalTensor(3), a.optionalTensor(4), a.boolean(5), a.real(6), a.real(7), a.boolean(8)));
 }
 
+// instance_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? runningMean, Tensor? runningVar, bool useInputStats, float momentum, float eps, bool cudnnEnabled=True) -> Tensor
+napi_value op332(Arguments& a) {
+  return a.result(at::instance_norm(a.tensor(0), a.optionalTensor(1), a.optionalTensor(2), a.optionalTensor(3), a.optionalTensor(4), a.boolean(5), a.real(6), a.real(7), a.boolean(8)));
+}
+
 // dropout(Tensor input, float p, bool train) -> Tensor
-napi_value op220(Arguments& a) {
+napi_value op333(Arguments& a) {
   return a.result(at::dropout(a.tensor(0), a.real(1), a.boolean(2)));
 }
 
-// scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, *, Tensor? attnMask=None, float dropoutP=0, bool isCausal=False, float? scale=None) -> Tensor
-napi_value op221(Arguments& a) {
-  return a.result(at::scaled_dot_product_attention(a.tensor(0), a.tensor(1), a.tensor(2), a.optionalTensor(3), a.real(4), a.boolean(5), a.optionalReal(6)));
+// dropout_(Tensor! self, float p, bool train) -> Tensor
+napi_value op334(Arguments& a) {
+  return a.result(at::dropout_(a.written(0), a.real(1), a.boolean(2)));
+}
+
+// scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, *, Tensor? attnMask=None, float dropoutP=0, bool isCausal=False, float? scale=None, bool enableGqa=False) -> Tensor
+napi_value op335(Arguments& a) {
+  return a.result(at::scaled_dot_product_attention(a.tensor(0), a.tensor(1), a.tensor(2), a.optionalTensor(3), a.real(4), a.boolean(5), a.optionalReal(6), a.boolean(7)));
 }
 
 // relu(Tensor self) -> Tensor
-napi_value op222(Arguments& a) {
+napi_value op336(Arguments& a) {
   return a.result(at::relu(a.tensor(0)));
 }
 
 // relu_(Tensor self) -> Tensor
-napi_value op223(Arguments& a) {
+napi_value op337(Arguments& a) {
   return a.result(a.tensor(0).relu_());
 }
 
 // leaky_relu(Tensor self, Scalar negativeSlope=0.01) -> Tensor
-napi_value op224(Arguments& a) {
+napi_value op338(Arguments& a) {
   return a.result(at::leaky_relu(a.tensor(0), a.scalar(1)));
 }
 
+// leaky_relu_(Tensor! self, Scalar negativeSlope=0.01) -> Tensor
+napi_value op339(Arguments& a) {
+  return a.result(at::leaky_relu_(a.written(0), a.scalar(1)));
+}
+
+// relu6(Tensor self) -> Tensor
+napi_value op340(Arguments& a) {
+  return a.result(at::relu6(a.tensor(0)));
+}
+
+// prelu(Tensor self, Tensor weight) -> Tensor
+napi_value op341(Arguments& a) {
+  return a.result(at::prelu(a.tensor(0), a.tensor(1)));
+}
+
+// elu(Tensor self, Scalar alpha=1, Scalar scale=1, Scalar inputScale=1) -> Tensor
+napi_value op342(Arguments& a) {
+  return a.result(at::elu(a.tensor(0), a.scalar(1), a.scalar(2), a.scalar(3)));
+}
+
+// selu(Tensor self) -> Tensor
+napi_value op343(Arguments& a) {
+  return a.result(at::selu(a.tensor(0)));
+}
+
+// hardtanh(Tensor self, Scalar minVal=-1, Scalar maxVal=1) -> Tensor
+napi_value op344(Arguments& a) {
+  return a.result(at::hardtanh(a.tensor(0), a.scalar(1), a.scalar(2)));
+}
+
+// hardsigmoid(Tensor self) -> Tensor
+napi_value op345(Arguments& a) {
+  return a.result(at::hardsigmoid(a.tensor(0)));
+}
+
+// hardswish(Tensor self) -> Tensor
+napi_value op346(Arguments& a) {
+  return a.result(at::hardswish(a.tensor(0)));
+}
+
+// mish(Tensor self) -> Tensor
+napi_value op347(Arguments& a) {
+  return a.result(at::mish(a.tensor(0)));
+}
+
 // gelu(Tensor self, *, str approximate='none') -> Tensor
-napi_value op225(Arguments& a) {
+napi_value op348(Arguments& a) {
   return a.result(at::gelu(a.tensor(0), a.string(1)));
 }
 
+// gelu_(Tensor! self, *, str approximate='none') -> Tensor
+napi_value op349(Arguments& a) {
+  return a.result(at::gelu_(a.written(0), a.string(1)));
+}
+
+// glu(Tensor self, int dim=-1) -> Tensor
+napi_value op350(Arguments& a) {
+  return a.result(at::glu(a.tensor(0), a.integer(1)));
+}
+
 // silu(Tensor self) -> Tensor
-napi_value op226(Arguments& a) {
+napi_value op351(Arguments& a) {
   return a.result(at::silu(a.tensor(0)));
 }
 
+// silu_(Tensor! self) -> Tensor
+napi_value op352(Arguments& a) {
+  return a.result(at::silu_(a.written(0)));
+}
+
 // sigmoid(Tensor self) -> Tensor
-napi_value op227(Arguments& a) {
+napi_value op353(Arguments& a) {
   return a.result(at::sigmoid(a.tensor(0)));
 }
 
+// sigmoid_(Tensor self) -> Tensor
+napi_value op354(Arguments& a) {
+  return a.result(a.tensor(0).sigmoid_());
+}
+
+// log_sigmoid(Tensor self) -> Tensor
+napi_value op355(Arguments& a) {
+  return a.result(at::log_sigmoid(a.tensor(0)));
+}
+
 // softplus(Tensor self, Scalar beta=1, Scalar threshold=20) -> Tensor
-napi_value op228(Arguments& a) {
+napi_value op356(Arguments& a) {
   return a.result(at::softplus(a.tensor(0), a.scalar(1), a.scalar(2)));
 }
 
 // softmax.int(Tensor self, int dim, dtype? dtype=None) -> Tensor
-napi_value op229(Arguments& a) {
+napi_value op357(Arguments& a) {
   return a.result(at::softmax(a.tensor(0), a.integer(1), a.optionalDtype(2)));
 }
 
 // log_softmax.int(Tensor self, int dim, dtype? dtype=None) -> Tensor
-napi_value op230(Arguments& a) {
+napi_value op358(Arguments& a) {
   return a.result(at::log_softmax(a.tensor(0), a.integer(1), a.optionalDtype(2)));
 }
 
 // cross_entropy_loss(Tensor self, Tensor target, Tensor? weight=None, int reduction=1, int ignoreIndex=-100, float labelSmoothing=0) -> Tensor
-napi_value op231(Arguments& a) {
+napi_value op359(Arguments& a) {
   return a.result(at::cross_entropy_loss(a.tensor(0), a.tensor(1), a.optionalTensor(2), a.integer(3), a.integer(4), a.real(5)));
 }
 
 // nll_loss(Tensor self, Tensor target, Tensor? weight=None, int reduction=1, int ignoreIndex=-100) -> Tensor
-napi_value op232(Arguments& a) {
+napi_value op360(Arguments& a) {
   return a.result(at::nll_loss(a.tensor(0), a.tensor(1), a.optionalTensor(2), a.integer(3), a.integer(4)));
 }
 
+// nll_loss_nd(Tensor self, Tensor target, Tensor? weight=None, int reduction=1, int ignoreIndex=-100) -> Tensor
+napi_value op361(Arguments& a) {
+  return a.result(at::nll_loss_nd(a.tensor(0), a.tensor(1), a.optionalTensor(2), a.integer(3), a.integer(4)));
+}
+
 // mse_loss(Tensor self, Tensor target, int reduction=1) -> Tensor
-napi_value op233(Arguments& a) {
+napi_value op362(Arguments& a) {
   return a.result(at::mse_loss(a.tensor(0), a.tensor(1), a.integer(2)));
 }
 
 // l1_loss(Tensor self, Tensor target, int reduction=1) -> Tensor
-napi_value op234(Arguments& a) {
+napi_value op363(Arguments& a) {
   return a.result(at::l1_loss(a.tensor(0), a.tensor(1), a.integer(2)));
 }
 
 // smooth_l1_loss(Tensor self, Tensor target, int reduction=1, float beta=1) -> Tensor
-napi_value op235(Arguments& a) {
+napi_value op364(Arguments& a) {
   return a.result(at::smooth_l1_loss(a.tensor(0), a.tensor(1), a.integer(2), a.real(3)));
 }
 
+// huber_loss(Tensor self, Tensor target, int reduction=1, float delta=1) -> Tensor
+napi_value op365(Arguments& a) {
+  return a.result(at::huber_loss(a.tensor(0), a.tensor(1), a.integer(2), a.real(3)));
+}
+
+// kl_div(Tensor self, Tensor target, int reduction=1, *, bool logTarget=False) -> Tensor
+napi_value op366(Arguments& a) {
+  return a.result(at::kl_div(a.tensor(0), a.tensor(1), a.integer(2), a.boolean(3)));
+}
+
+// binary_cross_entropy(Tensor self, Tensor target, Tensor? weight=None, int reduction=1) -> Tensor
+napi_value op367(Arguments& a) {
+  return a.result(at::binary_cross_entropy(a.tensor(0), a.tensor(1), a.optionalTensor(2), a.integer(3)));
+}
+
 // binary_cross_entropy_with_logits(Tensor self, Tensor target, Tensor? weight=None, Tensor? posWeight=None, int reduction=1) -> Tensor
-napi_value op236(Arguments& a) {
+napi_value op368(Arguments& a) {
   return a.result(at::binary_cross_entropy_with_logits(a.tensor(0), a.tensor(1), a.optionalTensor(2), a.optionalTensor(3), a.integer(4)));
 }
 
-// _fused_adamw_(Tensor[] self, Tensor[] grads, Tensor[] expAvgs, Tensor[] expAvgSqs, Tensor[] maxExpAvgSqs, Tensor[] stateSteps, *, float lr, float beta1, float beta2, float weightDecay, float eps, bool amsgrad=False, bool maximize=False) -> ()
-napi_value op237(Arguments& a) {
-  at::_fused_adamw_(a.tensors(0), a.tensors(1), a.tensors(2), a.tensors(3), a.tensors(4), a.tensors(5), a.real(6), a.real(7), a.real(8), a.real(9), a.real(10), a.boolean(11), a.boolean(12));
+// _fused_adamw_(Tensor[] self, Tensor[] grads, Tensor[] expAvgs, Tensor[] expAvgSqs, Tensor[] maxExpAvgSqs, Tensor[] stateSteps, *, float lr, float beta1, float beta2, float weightDecay, float eps, bool amsgrad=False, bool maximize=False, Tensor? gradScale=None, Tensor? foundInf=None) -> ()
+napi_value op369(Arguments& a) {
+  at::_fused_adamw_(a.tensors(0), a.tensors(1), a.tensors(2), a.tensors(3), a.tensors(4), a.tensors(5), a.real(6), a.real(7), a.real(8), a.real(9), a.real(10), a.boolean(11), a.boolean(12), a.optionalTensor(13), a.optionalTensor(14));
   return a.nothing();
 }
 
+// _fused_sgd_(Tensor[] self, Tensor[] grads, Tensor[] momentumBufferList, *, float weightDecay, float momentum, float lr, float dampening, bool nesterov, bool maximize, bool isFirstStep, Tensor? gradScale=None, Tensor? foundInf=None) -> ()
+napi_value op370(Arguments& a) {
+  at::_fused_sgd_(a.tensors(0), a.tensors(1), a.tensors(2), a.real(3), a.real(4), a.real(5), a.real(6), a.boolean(7), a.boolean(8), a.boolean(9), a.optionalTensor(10), a.optionalTensor(11));
+  return a.nothing();
+}
+
+// _amp_foreach_non_finite_check_and_unscale_(Tensor[] self, Tensor! foundInf, Tensor invScale) -> ()
+napi_value op371(Arguments& a) {
+  at::_amp_foreach_non_finite_check_and_unscale_(a.tensors(0), a.written(1), a.tensor(2));
+  return a.nothing();
+}
+
+// _amp_update_scale_(Tensor! self, Tensor! growthTracker, Tensor foundInf, float scaleGrowthFactor, float scaleBackoffFactor, int growthInterval) -> Tensor
+napi_value op372(Arguments& a) {
+  return a.result(at::_amp_update_scale_(a.written(0), a.written(1), a.tensor(2), a.real(3), a.real(4), a.integer(5)));
+}
+
 // _foreach_lerp_.Scalar(Tensor[] self, Tensor[] tensors1, Scalar weight) -> ()
-napi_value op238(Arguments& a) {
+napi_value op373(Arguments& a) {
   at::_foreach_lerp_(a.tensors(0), a.tensors(1), a.scalar(2));
   return a.nothing();
 }
 
 // _foreach_mul_.Scalar(Tensor[] self, Scalar scalar) -> ()
-napi_value op239(Arguments& a) {
+napi_value op374(Arguments& a) {
   at::_foreach_mul_(a.tensors(0), a.scalar(1));
   return a.nothing();
 }
 
+// _foreach_mul_.Tensor(Tensor[] self, Tensor other) -> ()
+napi_value op375(Arguments& a) {
+  at::_foreach_mul_(a.tensors(0), a.tensor(1));
+  return a.nothing();
+}
+
+// _foreach_mul_.List(Tensor[] self, Tensor[] other) -> ()
+napi_value op376(Arguments& a) {
+  at::_foreach_mul_(a.tensors(0), a.tensors(1));
+  return a.nothing();
+}
+
+// _foreach_mul.Scalar(Tensor[] self, Scalar scalar) -> Tensor[]
+napi_value op377(Arguments& a) {
+  return a.result(at::_foreach_mul(a.tensors(0), a.scalar(1)));
+}
+
+// _foreach_div_.Scalar(Tensor[] self, Scalar scalar) -> ()
+napi_value op378(Arguments& a) {
+  at::_foreach_div_(a.tensors(0), a.scalar(1));
+  return a.nothing();
+}
+
+// _foreach_div_.List(Tensor[] self, Tensor[] other) -> ()
+napi_value op379(Arguments& a) {
+  at::_foreach_div_(a.tensors(0), a.tensors(1));
+  return a.nothing();
+}
+
 // _foreach_add_.List(Tensor[] self, Tensor[] other, *, Scalar alpha=1) -> ()
-napi_value op240(Arguments& a) {
+napi_value op380(Arguments& a) {
   at::_foreach_add_(a.tensors(0), a.tensors(1), a.scalar(2));
   return a.nothing();
 }
 
+// _foreach_add_.Scalar(Tensor[] self, Scalar scalar) -> ()
+napi_value op381(Arguments& a) {
+  at::_foreach_add_(a.tensors(0), a.scalar(1));
+  return a.nothing();
+}
+
+// _foreach_sub_.List(Tensor[] self, Tensor[] other, *, Scalar alpha=1) -> ()
+napi_value op382(Arguments& a) {
+  at::_foreach_sub_(a.tensors(0), a.tensors(1), a.scalar(2));
+  return a.nothing();
+}
+
+// _foreach_sub.List(Tensor[] self, Tensor[] other, *, Scalar alpha=1) -> Tensor[]
+napi_value op383(Arguments& a) {
+  return a.result(at::_foreach_sub(a.tensors(0), a.tensors(1), a.scalar(2)));
+}
+
+// _foreach_addcmul_.Scalar(Tensor[] self, Tensor[] tensor1, Tensor[] tensor2, Scalar value=1) -> ()
+napi_value op384(Arguments& a) {
+  at::_foreach_addcmul_(a.tensors(0), a.tensors(1), a.tensors(2), a.scalar(3));
+  return a.nothing();
+}
+
+// _foreach_addcdiv_.Scalar(Tensor[] self, Tensor[] tensor1, Tensor[] tensor2, Scalar value=1) -> ()
+napi_value op385(Arguments& a) {
+  at::_foreach_addcdiv_(a.tensors(0), a.tensors(1), a.tensors(2), a.scalar(3));
+  return a.nothing();
+}
+
+// _foreach_sqrt(Tensor[] self) -> Tensor[]
+napi_value op386(Arguments& a) {
+  return a.result(at::_foreach_sqrt(a.tensors(0)));
+}
+
+// _foreach_sqrt_(Tensor[] self) -> ()
+napi_value op387(Arguments& a) {
+  at::_foreach_sqrt_(a.tensors(0));
+  return a.nothing();
+}
+
+// _foreach_neg_(Tensor[] self) -> ()
+napi_value op388(Arguments& a) {
+  at::_foreach_neg_(a.tensors(0));
+  return a.nothing();
+}
+
+// _foreach_zero_(Tensor[] self) -> ()
+napi_value op389(Arguments& a) {
+  at::_foreach_zero_(a.tensors(0));
+  return a.nothing();
+}
+
+// _foreach_clamp_min_.Scalar(Tensor[] self, Scalar scalar) -> ()
+napi_value op390(Arguments& a) {
+  at::_foreach_clamp_min_(a.tensors(0), a.scalar(1));
+  return a.nothing();
+}
+
+// _foreach_clamp_max_.Scalar(Tensor[] self, Scalar scalar) -> ()
+napi_value op391(Arguments& a) {
+  at::_foreach_clamp_max_(a.tensors(0), a.scalar(1));
+  return a.nothing();
+}
+
 // _foreach_copy_(Tensor[] self, Tensor[] src) -> ()
-napi_value op241(Arguments& a) {
+napi_value op392(Arguments& a) {
   at::_foreach_copy_(a.tensors(0), a.tensors(1));
   return a.nothing();
 }
 
 // _foreach_norm.Scalar(Tensor[] self, Scalar ord=2) -> Tensor[]
-napi_value op242(Arguments& a) {
+napi_value op393(Arguments& a) {
   return a.result(at::_foreach_norm(a.tensors(0), a.scalar(1)));
 }
 
 }  // namespace
 
 const OperationEntry kOperations3[] = {
-    {183, op183},
-    {184, op184},
-    {185, op185},
-    {186, op186},
-    {187, op187},
-    {188, op188},
-    {189, op189},
-    {190, op190},
-    {191, op191},
-    {192, op192},
-    {193, op193},
-    {194, op194},
-    {195, op195},
-    {196, op196},
-    {197, op197},
-    {198, op198},
-    {199, op199},
-    {200, op200},
-    {201, op201},
-    {202, op202},
-    {203, op203},
-    {204, op204},
-    {205, op205},
-    {206, op206},
-    {207, op207},
-    {208, op208},
-    {209, op209},
-    {210, op210},
-    {211, op211},
-    {212, op212},
-    {213, op213},
-    {214, op214},
-    {215, op215},
-    {216, op216},
-    {217, op217},
-    {218, op218},
-    {219, op219},
-    {220, op220},
-    {221, op221},
-    {222, op222},
-    {223, op223},
-    {224, op224},
-    {225, op225},
-    {226, op226},
-    {227, op227},
-    {228, op228},
-    {229, op229},
-    {230, op230},
-    {231, op231},
-    {232, op232},
-    {233, op233},
-    {234, op234},
-    {235, op235},
-    {236, op236},
-    {237, op237},
-    {238, op238},
-    {239, op239},
-    {240, op240},
-    {241, op241},
-    {242, op242},
+    {297, op297},
+    {298, op298},
+    {299, op299},
+    {300, op300},
+    {301, op301},
+    {302, op302},
+    {303, op303},
+    {304, op304},
+    {305, op305},
+    {306, op306},
+    {307, op307},
+    {308, op308},
+    {309, op309},
+    {310, op310},
+    {311, op311},
+    {312, op312},
+    {313, op313},
+    {314, op314},
+    {315, op315},
+    {316, op316},
+    {317, op317},
+    {318, op318},
+    {319, op319},
+    {320, op320},
+    {321, op321},
+    {322, op322},
+    {323, op323},
+    {324, op324},
+    {325, op325},
+    {326, op326},
+    {327, op327},
+    {328, op328},
+    {329, op329},
+    {330, op330},
+    {331, op331},
+    {332, op332},
+    {333, op333},
+    {334, op334},
+    {335, op335},
+    {336, op336},
+    {337, op337},
+    {338, op338},
+    {339, op339},
+    {340, op340},
+    {341, op341},
+    {342, op342},
+    {343, op343},
+    {344, op344},
+    {345, op345},
+    {346, op346},
+    {347, op347},
+    {348, op348},
+    {349, op349},
+    {350, op350},
+    {351, op351},
+    {352, op352},
+    {353, op353},
+    {354, op354},
+    {355, op355},
+    {356, op356},
+    {357, op357},
+    {358, op358},
+    {359, op359},
+    {360, op360},
+    {361, op361},
+    {362, op362},
+    {363, op363},
+    {364, op364},
+    {365, op365},
+    {366, op366},
+    {367, op367},
+    {368, op368},
+    {369, op369},
+    {370, op370},
+    {371, op371},
+    {372, op372},
+    {373, op373},
+    {374, op374},
+    {375, op375},
+    {376, op376},
+    {377, op377},
+    {378, op378},
+    {379, op379},
+    {380, op380},
+    {381, op381},
+    {382, op382},
+    {383, op383},
+    {384, op384},
+    {385, op385},
+    {386, op386},
+    {387, op387},
+    {388, op388},
+    {389, op389},
+    {390, op390},
+    {391, op391},
+    {392, op392},
+    {393, op393},
     {-1, nullptr},
 };
 

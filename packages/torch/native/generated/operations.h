@@ -7,6 +7,6 @@ extern const OperationEntry kOperations0[];
 extern const OperationEntry kOperations1[];
 extern const OperationEntry kOperations2[];
 extern const OperationEntry kOperations3[];
-inline constexpr int kOperationCount = 243;
+inline constexpr int kOperationCount = 394;
 inline const OperationEntry* const kAllOperations[] = {kOperations0, kOperations1, kOperations2, kOperations3};
 }  // namespace tessera

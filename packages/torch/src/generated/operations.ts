@@ -7,13 +7,13 @@ import type { Tensor } from '../tensor.ts';
 export const OPERATIONS: readonly Operation[] = [
   { index: 0, name: 'zeros', overload: 'zeros', parameters: ['size', 'dtype', 'device'], kinds: '---' },
   { index: 1, name: 'ones', overload: 'ones', parameters: ['size', 'dtype', 'device'], kinds: '---' },
-  { index: 2, name: 'empty', overload: 'empty', parameters: ['size', 'dtype', 'device'], kinds: '---' },
+  { index: 2, name: 'empty', overload: 'empty.memory_format', parameters: ['size', 'dtype', 'device'], kinds: '---' },
   { index: 3, name: 'full', overload: 'full', parameters: ['size', 'fillValue', 'dtype', 'device'], kinds: '----' },
   { index: 4, name: 'rand', overload: 'rand', parameters: ['size', 'dtype', 'device'], kinds: '---' },
   { index: 5, name: 'randn', overload: 'randn', parameters: ['size', 'dtype', 'device'], kinds: '---' },
-  { index: 6, name: 'randint', overload: 'randint', parameters: ['low', 'high', 'size', 'dtype', 'device'], kinds: '-----' },
+  { index: 6, name: 'randint', overload: 'randint.low', parameters: ['low', 'high', 'size', 'dtype', 'device'], kinds: '-----' },
   { index: 7, name: 'randperm', overload: 'randperm', parameters: ['n', 'dtype', 'device'], kinds: '---' },
-  { index: 8, name: 'arange', overload: 'arange', parameters: ['start', 'end', 'step', 'dtype', 'device'], kinds: '-----' },
+  { index: 8, name: 'arange', overload: 'arange.start_step', parameters: ['start', 'end', 'step', 'dtype', 'device'], kinds: '-----' },
   { index: 9, name: 'linspace', overload: 'linspace', parameters: ['start', 'end', 'steps', 'dtype', 'device'], kinds: '-----' },
   { index: 10, name: 'eye', overload: 'eye', parameters: ['n', 'dtype', 'device'], kinds: '---' },
   { index: 11, name: 'zeros_like', overload: 'zeros_like', parameters: ['self'], kinds: 'T' },
@@ -22,232 +22,383 @@ export const OPERATIONS: readonly Operation[] = [
   { index: 14, name: 'full_like', overload: 'full_like', parameters: ['self', 'fillValue'], kinds: 'T-' },
   { index: 15, name: 'rand_like', overload: 'rand_like', parameters: ['self'], kinds: 'T' },
   { index: 16, name: 'randn_like', overload: 'randn_like', parameters: ['self'], kinds: 'T' },
-  { index: 17, name: 'clone', overload: 'clone', parameters: ['self'], kinds: 'T' },
+  { index: 17, name: 'clone', overload: 'clone', parameters: ['self', 'memoryFormat'], kinds: 'T-' },
   { index: 18, name: 'uniform_', overload: 'uniform_', parameters: ['self', 'from', 'to'], kinds: 'T--' },
   { index: 19, name: 'normal_', overload: 'normal_', parameters: ['self', 'mean', 'std'], kinds: 'T--' },
   { index: 20, name: 'exponential_', overload: 'exponential_', parameters: ['self', 'lambd'], kinds: 'T-' },
-  { index: 21, name: 'bernoulli_', overload: 'bernoulli_', parameters: ['self', 'p'], kinds: 'T-' },
-  { index: 22, name: 'random_', overload: 'random_', parameters: ['self', 'from', 'to'], kinds: 'T--' },
-  { index: 23, name: 'to', overload: 'to.dtype', parameters: ['self', 'dtype'], kinds: 'T-' },
-  { index: 24, name: 'contiguous', overload: 'contiguous', parameters: ['self'], kinds: 'T' },
-  { index: 25, name: 'detach', overload: 'detach', parameters: ['self'], kinds: 'T' },
-  { index: 26, name: 'type_as', overload: 'type_as', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 27, name: 'view', overload: 'view', parameters: ['self', 'size'], kinds: 'T-' },
-  { index: 28, name: 'reshape', overload: 'reshape', parameters: ['self', 'shape'], kinds: 'T-' },
-  { index: 29, name: 'view_as', overload: 'view_as', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 30, name: 'expand', overload: 'expand', parameters: ['self', 'size'], kinds: 'T-' },
-  { index: 31, name: 'expand_as', overload: 'expand_as', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 32, name: 'permute', overload: 'permute', parameters: ['self', 'dims'], kinds: 'T-' },
-  { index: 33, name: 'transpose', overload: 'transpose', parameters: ['self', 'dim0', 'dim1'], kinds: 'T--' },
-  { index: 34, name: 't', overload: 't', parameters: ['self'], kinds: 'T' },
-  { index: 35, name: 'squeeze', overload: 'squeeze', parameters: ['self', 'dim'], kinds: 'T-' },
-  { index: 36, name: 'unsqueeze', overload: 'unsqueeze', parameters: ['self', 'dim'], kinds: 'T-' },
-  { index: 37, name: 'flatten', overload: 'flatten', parameters: ['self', 'startDim', 'endDim'], kinds: 'T--' },
-  { index: 38, name: 'unflatten', overload: 'unflatten', parameters: ['self', 'dim', 'sizes'], kinds: 'T--' },
-  { index: 39, name: 'repeat', overload: 'repeat', parameters: ['self', 'repeats'], kinds: 'T-' },
-  { index: 40, name: 'repeat_interleave', overload: 'repeat_interleave', parameters: ['self', 'repeats', 'dim'], kinds: 'T--' },
-  { index: 41, name: 'tile', overload: 'tile', parameters: ['self', 'dims'], kinds: 'T-' },
-  { index: 42, name: 'flip', overload: 'flip', parameters: ['self', 'dims'], kinds: 'T-' },
-  { index: 43, name: 'roll', overload: 'roll', parameters: ['self', 'shifts', 'dims'], kinds: 'T--' },
-  { index: 44, name: 'cat', overload: 'cat', parameters: ['tensors', 'dim'], kinds: 'L-' },
-  { index: 45, name: 'stack', overload: 'stack', parameters: ['tensors', 'dim'], kinds: 'L-' },
-  { index: 46, name: 'split', overload: 'split', parameters: ['self', 'splitSize', 'dim'], kinds: 'T--' },
-  { index: 47, name: 'split_with_sizes', overload: 'split_with_sizes', parameters: ['self', 'splitSizes', 'dim'], kinds: 'T--' },
-  { index: 48, name: 'chunk', overload: 'chunk', parameters: ['self', 'chunks', 'dim'], kinds: 'T--' },
-  { index: 49, name: 'unbind', overload: 'unbind', parameters: ['self', 'dim'], kinds: 'T-' },
-  { index: 50, name: 'unfold', overload: 'unfold', parameters: ['self', 'dimension', 'size', 'step'], kinds: 'T---' },
-  { index: 51, name: 'movedim', overload: 'movedim', parameters: ['self', 'source', 'destination'], kinds: 'T--' },
-  { index: 52, name: 'broadcast_to', overload: 'broadcast_to', parameters: ['self', 'size'], kinds: 'T-' },
-  { index: 53, name: 'tril', overload: 'tril', parameters: ['self', 'diagonal'], kinds: 'T-' },
-  { index: 54, name: 'triu', overload: 'triu', parameters: ['self', 'diagonal'], kinds: 'T-' },
-  { index: 55, name: 'diagonal', overload: 'diagonal', parameters: ['self', 'offset', 'dim1', 'dim2'], kinds: 'T---' },
-  { index: 56, name: 'diag', overload: 'diag', parameters: ['self', 'diagonal'], kinds: 'T-' },
-  { index: 57, name: 'constant_pad_nd', overload: 'constant_pad_nd', parameters: ['self', 'pad', 'value'], kinds: 'T--' },
-  { index: 58, name: 'reflection_pad2d', overload: 'reflection_pad2d', parameters: ['self', 'padding'], kinds: 'T-' },
-  { index: 59, name: 'replication_pad2d', overload: 'replication_pad2d', parameters: ['self', 'padding'], kinds: 'T-' },
-  { index: 60, name: 'select', overload: 'select', parameters: ['self', 'dim', 'index'], kinds: 'T--' },
-  { index: 61, name: 'narrow', overload: 'narrow', parameters: ['self', 'dim', 'start', 'length'], kinds: 'T---' },
-  { index: 62, name: 'slice', overload: 'slice', parameters: ['self', 'dim', 'start', 'end', 'step'], kinds: 'T----' },
-  { index: 63, name: 'index', overload: 'index', parameters: ['self', 'indices'], kinds: 'TL' },
-  { index: 64, name: 'index_put_', overload: 'index_put_', parameters: ['self', 'indices', 'values', 'accumulate'], kinds: 'TLT-' },
-  { index: 65, name: 'index_select', overload: 'index_select', parameters: ['self', 'dim', 'index'], kinds: 'T-T' },
-  { index: 66, name: 'index_add', overload: 'index_add', parameters: ['self', 'dim', 'index', 'source'], kinds: 'T-TT' },
-  { index: 67, name: 'index_copy', overload: 'index_copy', parameters: ['self', 'dim', 'index', 'source'], kinds: 'T-TT' },
-  { index: 68, name: 'index_copy_', overload: 'index_copy_', parameters: ['self', 'dim', 'index', 'source'], kinds: 'T-TT' },
-  { index: 69, name: 'gather', overload: 'gather', parameters: ['self', 'dim', 'index'], kinds: 'T-T' },
-  { index: 70, name: 'scatter', overload: 'scatter.src', parameters: ['self', 'dim', 'index', 'src'], kinds: 'T-TT' },
-  { index: 71, name: 'scatter', overload: 'scatter.value', parameters: ['self', 'dim', 'index', 'value'], kinds: 'T-T-' },
-  { index: 72, name: 'scatter_', overload: 'scatter_.src', parameters: ['self', 'dim', 'index', 'src'], kinds: 'T-TT' },
-  { index: 73, name: 'scatter_', overload: 'scatter_.value', parameters: ['self', 'dim', 'index', 'value'], kinds: 'T-T-' },
-  { index: 74, name: 'scatter_add', overload: 'scatter_add', parameters: ['self', 'dim', 'index', 'src'], kinds: 'T-TT' },
-  { index: 75, name: 'masked_fill', overload: 'masked_fill.Tensor', parameters: ['self', 'mask', 'value'], kinds: 'TTT' },
-  { index: 76, name: 'masked_fill', overload: 'masked_fill.Scalar', parameters: ['self', 'mask', 'value'], kinds: 'TT-' },
-  { index: 77, name: 'masked_fill_', overload: 'masked_fill_.Scalar', parameters: ['self', 'mask', 'value'], kinds: 'TT-' },
-  { index: 78, name: 'masked_select', overload: 'masked_select', parameters: ['self', 'mask'], kinds: 'TT' },
-  { index: 79, name: 'masked_scatter', overload: 'masked_scatter', parameters: ['self', 'mask', 'source'], kinds: 'TTT' },
-  { index: 80, name: 'take_along_dim', overload: 'take_along_dim', parameters: ['self', 'indices', 'dim'], kinds: 'TT-' },
-  { index: 81, name: 'where', overload: 'where.self', parameters: ['condition', 'self', 'other'], kinds: 'TTT' },
-  { index: 82, name: 'nonzero', overload: 'nonzero', parameters: ['self'], kinds: 'T' },
-  { index: 83, name: 'one_hot', overload: 'one_hot', parameters: ['self', 'numClasses'], kinds: 'T-' },
-  { index: 84, name: 'bincount', overload: 'bincount', parameters: ['self', 'weights', 'minlength'], kinds: 'TT-' },
-  { index: 85, name: 'add', overload: 'add.Tensor', parameters: ['self', 'other', 'alpha'], kinds: 'TT-' },
-  { index: 86, name: 'add', overload: 'add.Scalar', parameters: ['self', 'other', 'alpha'], kinds: 'T--' },
-  { index: 87, name: 'add_', overload: 'add_.Tensor', parameters: ['self', 'other', 'alpha'], kinds: 'TT-' },
-  { index: 88, name: 'add_', overload: 'add_.Scalar', parameters: ['self', 'other', 'alpha'], kinds: 'T--' },
-  { index: 89, name: 'sub', overload: 'sub.Tensor', parameters: ['self', 'other', 'alpha'], kinds: 'TT-' },
-  { index: 90, name: 'sub', overload: 'sub.Scalar', parameters: ['self', 'other', 'alpha'], kinds: 'T--' },
-  { index: 91, name: 'sub_', overload: 'sub_.Tensor', parameters: ['self', 'other', 'alpha'], kinds: 'TT-' },
-  { index: 92, name: 'sub_', overload: 'sub_.Scalar', parameters: ['self', 'other', 'alpha'], kinds: 'T--' },
-  { index: 93, name: 'rsub', overload: 'rsub.Scalar', parameters: ['self', 'other', 'alpha'], kinds: 'T--' },
-  { index: 94, name: 'mul', overload: 'mul.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 95, name: 'mul', overload: 'mul.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
-  { index: 96, name: 'mul_', overload: 'mul_.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 97, name: 'mul_', overload: 'mul_.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
-  { index: 98, name: 'div', overload: 'div.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 99, name: 'div', overload: 'div.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
-  { index: 100, name: 'div_', overload: 'div_.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 101, name: 'div_', overload: 'div_.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
-  { index: 102, name: 'floor_divide', overload: 'floor_divide.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 103, name: 'floor_divide', overload: 'floor_divide.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
-  { index: 104, name: 'remainder', overload: 'remainder.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 105, name: 'remainder', overload: 'remainder.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
-  { index: 106, name: 'pow', overload: 'pow.Tensor', parameters: ['self', 'exponent'], kinds: 'TT' },
-  { index: 107, name: 'pow', overload: 'pow.Scalar', parameters: ['self', 'exponent'], kinds: 'T-' },
-  { index: 108, name: 'addcmul', overload: 'addcmul', parameters: ['self', 'tensor1', 'tensor2', 'value'], kinds: 'TTT-' },
-  { index: 109, name: 'addcmul_', overload: 'addcmul_', parameters: ['self', 'tensor1', 'tensor2', 'value'], kinds: 'TTT-' },
-  { index: 110, name: 'addcdiv', overload: 'addcdiv', parameters: ['self', 'tensor1', 'tensor2', 'value'], kinds: 'TTT-' },
-  { index: 111, name: 'lerp', overload: 'lerp.Tensor', parameters: ['self', 'end', 'weight'], kinds: 'TTT' },
-  { index: 112, name: 'lerp', overload: 'lerp.Scalar', parameters: ['self', 'end', 'weight'], kinds: 'TT-' },
-  { index: 113, name: 'lerp_', overload: 'lerp_.Scalar', parameters: ['self', 'end', 'weight'], kinds: 'TT-' },
-  { index: 114, name: 'copy_', overload: 'copy_', parameters: ['self', 'src'], kinds: 'TT' },
-  { index: 115, name: 'fill_', overload: 'fill_', parameters: ['self', 'value'], kinds: 'T-' },
-  { index: 116, name: 'zero_', overload: 'zero_', parameters: ['self'], kinds: 'T' },
-  { index: 117, name: 'neg', overload: 'neg', parameters: ['self'], kinds: 'T' },
-  { index: 118, name: 'abs', overload: 'abs', parameters: ['self'], kinds: 'T' },
-  { index: 119, name: 'sign', overload: 'sign', parameters: ['self'], kinds: 'T' },
-  { index: 120, name: 'exp', overload: 'exp', parameters: ['self'], kinds: 'T' },
-  { index: 121, name: 'expm1', overload: 'expm1', parameters: ['self'], kinds: 'T' },
-  { index: 122, name: 'log', overload: 'log', parameters: ['self'], kinds: 'T' },
-  { index: 123, name: 'log1p', overload: 'log1p', parameters: ['self'], kinds: 'T' },
-  { index: 124, name: 'log2', overload: 'log2', parameters: ['self'], kinds: 'T' },
-  { index: 125, name: 'sqrt', overload: 'sqrt', parameters: ['self'], kinds: 'T' },
-  { index: 126, name: 'rsqrt', overload: 'rsqrt', parameters: ['self'], kinds: 'T' },
-  { index: 127, name: 'square', overload: 'square', parameters: ['self'], kinds: 'T' },
-  { index: 128, name: 'reciprocal', overload: 'reciprocal', parameters: ['self'], kinds: 'T' },
-  { index: 129, name: 'sin', overload: 'sin', parameters: ['self'], kinds: 'T' },
-  { index: 130, name: 'cos', overload: 'cos', parameters: ['self'], kinds: 'T' },
-  { index: 131, name: 'tanh', overload: 'tanh', parameters: ['self'], kinds: 'T' },
-  { index: 132, name: 'erf', overload: 'erf', parameters: ['self'], kinds: 'T' },
-  { index: 133, name: 'floor', overload: 'floor', parameters: ['self'], kinds: 'T' },
-  { index: 134, name: 'ceil', overload: 'ceil', parameters: ['self'], kinds: 'T' },
-  { index: 135, name: 'round', overload: 'round', parameters: ['self'], kinds: 'T' },
-  { index: 136, name: 'trunc', overload: 'trunc', parameters: ['self'], kinds: 'T' },
-  { index: 137, name: 'clamp', overload: 'clamp', parameters: ['self', 'min', 'max'], kinds: 'T--' },
-  { index: 138, name: 'clamp_', overload: 'clamp_', parameters: ['self', 'min', 'max'], kinds: 'T--' },
-  { index: 139, name: 'maximum', overload: 'maximum', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 140, name: 'minimum', overload: 'minimum', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 141, name: 'nan_to_num', overload: 'nan_to_num', parameters: ['self', 'nan', 'posinf', 'neginf'], kinds: 'T---' },
-  { index: 142, name: 'eq', overload: 'eq.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 143, name: 'eq', overload: 'eq.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
-  { index: 144, name: 'ne', overload: 'ne.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 145, name: 'ne', overload: 'ne.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
-  { index: 146, name: 'lt', overload: 'lt.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 147, name: 'lt', overload: 'lt.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
-  { index: 148, name: 'le', overload: 'le.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 149, name: 'le', overload: 'le.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
-  { index: 150, name: 'gt', overload: 'gt.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 151, name: 'gt', overload: 'gt.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
-  { index: 152, name: 'ge', overload: 'ge.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 153, name: 'ge', overload: 'ge.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
-  { index: 154, name: 'logical_and', overload: 'logical_and', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 155, name: 'logical_or', overload: 'logical_or', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 156, name: 'logical_xor', overload: 'logical_xor', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 157, name: 'logical_not', overload: 'logical_not', parameters: ['self'], kinds: 'T' },
-  { index: 158, name: 'isnan', overload: 'isnan', parameters: ['self'], kinds: 'T' },
-  { index: 159, name: 'isinf', overload: 'isinf', parameters: ['self'], kinds: 'T' },
-  { index: 160, name: 'isfinite', overload: 'isfinite', parameters: ['self'], kinds: 'T' },
-  { index: 161, name: 'equal', overload: 'equal', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 162, name: 'allclose', overload: 'allclose', parameters: ['self', 'other', 'rtol', 'atol', 'equalNan'], kinds: 'TT---' },
-  { index: 163, name: 'sum', overload: 'sum.dim_IntList', parameters: ['self', 'dim', 'keepdim', 'dtype'], kinds: 'T---' },
-  { index: 164, name: 'mean', overload: 'mean.dim', parameters: ['self', 'dim', 'keepdim', 'dtype'], kinds: 'T---' },
-  { index: 165, name: 'var', overload: 'var.correction', parameters: ['self', 'dim', 'correction', 'keepdim'], kinds: 'T---' },
-  { index: 166, name: 'std', overload: 'std.correction', parameters: ['self', 'dim', 'correction', 'keepdim'], kinds: 'T---' },
-  { index: 167, name: 'prod', overload: 'prod', parameters: ['self'], kinds: 'T' },
-  { index: 168, name: 'amax', overload: 'amax', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
-  { index: 169, name: 'amin', overload: 'amin', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
-  { index: 170, name: 'max', overload: 'max.dim', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
-  { index: 171, name: 'min', overload: 'min.dim', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
-  { index: 172, name: 'argmax', overload: 'argmax', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
-  { index: 173, name: 'argmin', overload: 'argmin', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
-  { index: 174, name: 'any', overload: 'any', parameters: ['self'], kinds: 'T' },
-  { index: 175, name: 'all', overload: 'all', parameters: ['self'], kinds: 'T' },
-  { index: 176, name: 'cumsum', overload: 'cumsum', parameters: ['self', 'dim'], kinds: 'T-' },
-  { index: 177, name: 'cumprod', overload: 'cumprod', parameters: ['self', 'dim'], kinds: 'T-' },
-  { index: 178, name: 'logsumexp', overload: 'logsumexp', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
-  { index: 179, name: 'norm', overload: 'norm.ScalarOpt_dim', parameters: ['self', 'p', 'dim', 'keepdim'], kinds: 'T---' },
-  { index: 180, name: 'linalg_vector_norm', overload: 'linalg_vector_norm', parameters: ['self', 'ord', 'dim', 'keepdim', 'dtype'], kinds: 'T----' },
-  { index: 181, name: 'count_nonzero', overload: 'count_nonzero.dim_IntList', parameters: ['self', 'dim'], kinds: 'T-' },
-  { index: 182, name: 'sort', overload: 'sort.stable', parameters: ['self', 'stable', 'dim', 'descending'], kinds: 'T---' },
-  { index: 183, name: 'argsort', overload: 'argsort.stable', parameters: ['self', 'stable', 'dim', 'descending'], kinds: 'T---' },
-  { index: 184, name: 'topk', overload: 'topk', parameters: ['self', 'k', 'dim', 'largest', 'sorted'], kinds: 'T----' },
-  { index: 185, name: 'kthvalue', overload: 'kthvalue', parameters: ['self', 'k', 'dim', 'keepdim'], kinds: 'T---' },
-  { index: 186, name: 'searchsorted', overload: 'searchsorted.Tensor', parameters: ['sortedSequence', 'self', 'outInt32', 'right'], kinds: 'TT--' },
-  { index: 187, name: 'unique_consecutive', overload: 'unique_consecutive', parameters: ['self', 'returnInverse', 'returnCounts', 'dim'], kinds: 'T---' },
-  { index: 188, name: 'matmul', overload: 'matmul', parameters: ['self', 'other'], kinds: 'TT' },
-  { index: 189, name: 'mm', overload: 'mm', parameters: ['self', 'mat2'], kinds: 'TT' },
-  { index: 190, name: 'bmm', overload: 'bmm', parameters: ['self', 'mat2'], kinds: 'TT' },
-  { index: 191, name: 'addmm', overload: 'addmm', parameters: ['self', 'mat1', 'mat2', 'beta', 'alpha'], kinds: 'TTT--' },
-  { index: 192, name: 'baddbmm', overload: 'baddbmm', parameters: ['self', 'batch1', 'batch2', 'beta', 'alpha'], kinds: 'TTT--' },
-  { index: 193, name: 'linear', overload: 'linear', parameters: ['input', 'weight', 'bias'], kinds: 'TTT' },
-  { index: 194, name: 'einsum', overload: 'einsum', parameters: ['equation', 'tensors'], kinds: '-L' },
-  { index: 195, name: 'cdist', overload: 'cdist', parameters: ['x1', 'x2', 'p'], kinds: 'TT-' },
-  { index: 196, name: 'trace', overload: 'trace', parameters: ['self'], kinds: 'T' },
-  { index: 197, name: 'linalg_eigh', overload: 'linalg_eigh', parameters: ['self'], kinds: 'T' },
-  { index: 198, name: 'linalg_eigvalsh', overload: 'linalg_eigvalsh', parameters: ['self'], kinds: 'T' },
-  { index: 199, name: 'linalg_cholesky', overload: 'linalg_cholesky', parameters: ['self'], kinds: 'T' },
-  { index: 200, name: 'linalg_qr', overload: 'linalg_qr', parameters: ['A'], kinds: 'T' },
-  { index: 201, name: 'linalg_inv', overload: 'linalg_inv', parameters: ['A'], kinds: 'T' },
-  { index: 202, name: 'linalg_solve', overload: 'linalg_solve', parameters: ['A', 'B'], kinds: 'TT' },
-  { index: 203, name: 'linalg_svd', overload: 'linalg_svd', parameters: ['A', 'fullMatrices'], kinds: 'T-' },
-  { index: 204, name: 'embedding', overload: 'embedding', parameters: ['weight', 'indices'], kinds: 'TT' },
-  { index: 205, name: 'conv1d', overload: 'conv1d', parameters: ['input', 'weight', 'bias', 'stride', 'padding', 'dilation', 'groups'], kinds: 'TTT----' },
-  { index: 206, name: 'conv2d', overload: 'conv2d', parameters: ['input', 'weight', 'bias', 'stride', 'padding', 'dilation', 'groups'], kinds: 'TTT----' },
-  { index: 207, name: 'conv_transpose2d', overload: 'conv_transpose2d', parameters: ['input', 'weight', 'bias', 'stride', 'padding', 'outputPadding', 'groups', 'dilation'], kinds: 'TTT-----' },
-  { index: 208, name: 'avg_pool2d', overload: 'avg_pool2d', parameters: ['input', 'kernelSize', 'stride', 'padding', 'ceilMode', 'countIncludePad'], kinds: 'T-----' },
-  { index: 209, name: 'max_pool2d', overload: 'max_pool2d', parameters: ['input', 'kernelSize', 'stride', 'padding', 'dilation', 'ceilMode'], kinds: 'T-----' },
-  { index: 210, name: 'adaptive_avg_pool2d', overload: 'adaptive_avg_pool2d', parameters: ['input', 'outputSize'], kinds: 'T-' },
-  { index: 211, name: 'upsample_nearest2d', overload: 'upsample_nearest2d', parameters: ['input', 'outputSize'], kinds: 'T-' },
-  { index: 212, name: 'upsample_bilinear2d', overload: 'upsample_bilinear2d', parameters: ['input', 'outputSize', 'alignCorners'], kinds: 'T--' },
-  { index: 213, name: 'upsample_bicubic2d', overload: 'upsample_bicubic2d', parameters: ['input', 'outputSize', 'alignCorners'], kinds: 'T--' },
-  { index: 214, name: 'pixel_shuffle', overload: 'pixel_shuffle', parameters: ['self', 'upscaleFactor'], kinds: 'T-' },
-  { index: 215, name: 'pixel_unshuffle', overload: 'pixel_unshuffle', parameters: ['self', 'downscaleFactor'], kinds: 'T-' },
-  { index: 216, name: 'layer_norm', overload: 'layer_norm', parameters: ['input', 'normalizedShape', 'weight', 'bias', 'eps'], kinds: 'T-TT-' },
-  { index: 217, name: 'group_norm', overload: 'group_norm', parameters: ['input', 'numGroups', 'weight', 'bias', 'eps'], kinds: 'T-TT-' },
-  { index: 218, name: 'rms_norm', overload: 'rms_norm', parameters: ['input', 'normalizedShape', 'weight', 'eps'], kinds: 'T-T-' },
-  { index: 219, name: 'batch_norm', overload: 'batch_norm', parameters: ['input', 'weight', 'bias', 'runningMean', 'runningVar', 'training', 'momentum', 'eps', 'cudnnEnabled'], kinds: 'TTTTT----' },
-  { index: 220, name: 'dropout', overload: 'dropout', parameters: ['input', 'p', 'train'], kinds: 'T--' },
-  { index: 221, name: 'scaled_dot_product_attention', overload: 'scaled_dot_product_attention', parameters: ['query', 'key', 'value', 'attnMask', 'dropoutP', 'isCausal', 'scale'], kinds: 'TTTT---' },
-  { index: 222, name: 'relu', overload: 'relu', parameters: ['self'], kinds: 'T' },
-  { index: 223, name: 'relu_', overload: 'relu_', parameters: ['self'], kinds: 'T' },
-  { index: 224, name: 'leaky_relu', overload: 'leaky_relu', parameters: ['self', 'negativeSlope'], kinds: 'T-' },
-  { index: 225, name: 'gelu', overload: 'gelu', parameters: ['self', 'approximate'], kinds: 'T-' },
-  { index: 226, name: 'silu', overload: 'silu', parameters: ['self'], kinds: 'T' },
-  { index: 227, name: 'sigmoid', overload: 'sigmoid', parameters: ['self'], kinds: 'T' },
-  { index: 228, name: 'softplus', overload: 'softplus', parameters: ['self', 'beta', 'threshold'], kinds: 'T--' },
-  { index: 229, name: 'softmax', overload: 'softmax.int', parameters: ['self', 'dim', 'dtype'], kinds: 'T--' },
-  { index: 230, name: 'log_softmax', overload: 'log_softmax.int', parameters: ['self', 'dim', 'dtype'], kinds: 'T--' },
-  { index: 231, name: 'cross_entropy_loss', overload: 'cross_entropy_loss', parameters: ['self', 'target', 'weight', 'reduction', 'ignoreIndex', 'labelSmoothing'], kinds: 'TTT---' },
-  { index: 232, name: 'nll_loss', overload: 'nll_loss', parameters: ['self', 'target', 'weight', 'reduction', 'ignoreIndex'], kinds: 'TTT--' },
-  { index: 233, name: 'mse_loss', overload: 'mse_loss', parameters: ['self', 'target', 'reduction'], kinds: 'TT-' },
-  { index: 234, name: 'l1_loss', overload: 'l1_loss', parameters: ['self', 'target', 'reduction'], kinds: 'TT-' },
-  { index: 235, name: 'smooth_l1_loss', overload: 'smooth_l1_loss', parameters: ['self', 'target', 'reduction', 'beta'], kinds: 'TT--' },
-  { index: 236, name: 'binary_cross_entropy_with_logits', overload: 'binary_cross_entropy_with_logits', parameters: ['self', 'target', 'weight', 'posWeight', 'reduction'], kinds: 'TTTT-' },
-  { index: 237, name: '_fused_adamw_', overload: '_fused_adamw_', parameters: ['self', 'grads', 'expAvgs', 'expAvgSqs', 'maxExpAvgSqs', 'stateSteps', 'lr', 'beta1', 'beta2', 'weightDecay', 'eps', 'amsgrad', 'maximize'], kinds: 'LLLLLL-------' },
-  { index: 238, name: '_foreach_lerp_', overload: '_foreach_lerp_.Scalar', parameters: ['self', 'tensors1', 'weight'], kinds: 'LL-' },
-  { index: 239, name: '_foreach_mul_', overload: '_foreach_mul_.Scalar', parameters: ['self', 'scalar'], kinds: 'L-' },
-  { index: 240, name: '_foreach_add_', overload: '_foreach_add_.List', parameters: ['self', 'other', 'alpha'], kinds: 'LL-' },
-  { index: 241, name: '_foreach_copy_', overload: '_foreach_copy_', parameters: ['self', 'src'], kinds: 'LL' },
-  { index: 242, name: '_foreach_norm', overload: '_foreach_norm.Scalar', parameters: ['self', 'ord'], kinds: 'L-' },
+  { index: 21, name: 'bernoulli_', overload: 'bernoulli_.float', parameters: ['self', 'p'], kinds: 'T-' },
+  { index: 22, name: 'bernoulli', overload: 'bernoulli', parameters: ['self'], kinds: 'T' },
+  { index: 23, name: 'random_', overload: 'random_.from', parameters: ['self', 'from', 'to'], kinds: 'T--' },
+  { index: 24, name: 'to', overload: 'to.dtype', parameters: ['self', 'dtype'], kinds: 'T-' },
+  { index: 25, name: 'contiguous', overload: 'contiguous', parameters: ['self', 'memoryFormat'], kinds: 'T-' },
+  { index: 26, name: 'detach', overload: 'detach', parameters: ['self'], kinds: 'T' },
+  { index: 27, name: 'type_as', overload: 'type_as', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 28, name: 'view', overload: 'view', parameters: ['self', 'size'], kinds: 'T-' },
+  { index: 29, name: 'reshape', overload: 'reshape', parameters: ['self', 'shape'], kinds: 'T-' },
+  { index: 30, name: 'view_as', overload: 'view_as', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 31, name: 'expand', overload: 'expand', parameters: ['self', 'size'], kinds: 'T-' },
+  { index: 32, name: 'expand_as', overload: 'expand_as', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 33, name: 'permute', overload: 'permute', parameters: ['self', 'dims'], kinds: 'T-' },
+  { index: 34, name: 'transpose', overload: 'transpose.int', parameters: ['self', 'dim0', 'dim1'], kinds: 'T--' },
+  { index: 35, name: 't', overload: 't', parameters: ['self'], kinds: 'T' },
+  { index: 36, name: 'squeeze', overload: 'squeeze.dim', parameters: ['self', 'dim'], kinds: 'T-' },
+  { index: 37, name: 'squeeze', overload: 'squeeze.dims', parameters: ['self', 'dim'], kinds: 'T-' },
+  { index: 38, name: 'unsqueeze', overload: 'unsqueeze', parameters: ['self', 'dim'], kinds: 'T-' },
+  { index: 39, name: 'flatten', overload: 'flatten.using_ints', parameters: ['self', 'startDim', 'endDim'], kinds: 'T--' },
+  { index: 40, name: 'unflatten', overload: 'unflatten.int', parameters: ['self', 'dim', 'sizes'], kinds: 'T--' },
+  { index: 41, name: 'repeat', overload: 'repeat', parameters: ['self', 'repeats'], kinds: 'T-' },
+  { index: 42, name: 'repeat_interleave', overload: 'repeat_interleave.self_int', parameters: ['self', 'repeats', 'dim'], kinds: 'T--' },
+  { index: 43, name: 'tile', overload: 'tile', parameters: ['self', 'dims'], kinds: 'T-' },
+  { index: 44, name: 'flip', overload: 'flip', parameters: ['self', 'dims'], kinds: 'T-' },
+  { index: 45, name: 'roll', overload: 'roll', parameters: ['self', 'shifts', 'dims'], kinds: 'T--' },
+  { index: 46, name: 'cat', overload: 'cat', parameters: ['tensors', 'dim'], kinds: 'L-' },
+  { index: 47, name: 'stack', overload: 'stack', parameters: ['tensors', 'dim'], kinds: 'L-' },
+  { index: 48, name: 'meshgrid', overload: 'meshgrid.indexing', parameters: ['tensors', 'indexing'], kinds: 'L-' },
+  { index: 49, name: 'split', overload: 'split.Tensor', parameters: ['self', 'splitSize', 'dim'], kinds: 'T--' },
+  { index: 50, name: 'split_with_sizes', overload: 'split_with_sizes', parameters: ['self', 'splitSizes', 'dim'], kinds: 'T--' },
+  { index: 51, name: 'chunk', overload: 'chunk', parameters: ['self', 'chunks', 'dim'], kinds: 'T--' },
+  { index: 52, name: 'unbind', overload: 'unbind.int', parameters: ['self', 'dim'], kinds: 'T-' },
+  { index: 53, name: 'unfold', overload: 'unfold', parameters: ['self', 'dimension', 'size', 'step'], kinds: 'T---' },
+  { index: 54, name: 'im2col', overload: 'im2col', parameters: ['self', 'kernelSize', 'dilation', 'padding', 'stride'], kinds: 'T----' },
+  { index: 55, name: 'col2im', overload: 'col2im', parameters: ['self', 'outputSize', 'kernelSize', 'dilation', 'padding', 'stride'], kinds: 'T-----' },
+  { index: 56, name: 'movedim', overload: 'movedim.intlist', parameters: ['self', 'source', 'destination'], kinds: 'T--' },
+  { index: 57, name: 'broadcast_to', overload: 'broadcast_to', parameters: ['self', 'size'], kinds: 'T-' },
+  { index: 58, name: 'tril', overload: 'tril', parameters: ['self', 'diagonal'], kinds: 'T-' },
+  { index: 59, name: 'triu', overload: 'triu', parameters: ['self', 'diagonal'], kinds: 'T-' },
+  { index: 60, name: 'diagonal', overload: 'diagonal', parameters: ['self', 'offset', 'dim1', 'dim2'], kinds: 'T---' },
+  { index: 61, name: 'diag', overload: 'diag', parameters: ['self', 'diagonal'], kinds: 'T-' },
+  { index: 62, name: 'diag_embed', overload: 'diag_embed', parameters: ['self', 'offset', 'dim1', 'dim2'], kinds: 'T---' },
+  { index: 63, name: 'constant_pad_nd', overload: 'constant_pad_nd', parameters: ['self', 'pad', 'value'], kinds: 'T--' },
+  { index: 64, name: 'pad', overload: 'pad', parameters: ['self', 'pad', 'mode', 'value'], kinds: 'T---' },
+  { index: 65, name: 'reflection_pad2d', overload: 'reflection_pad2d', parameters: ['self', 'padding'], kinds: 'T-' },
+  { index: 66, name: 'replication_pad2d', overload: 'replication_pad2d', parameters: ['self', 'padding'], kinds: 'T-' },
+  { index: 67, name: 'select', overload: 'select.int', parameters: ['self', 'dim', 'index'], kinds: 'T--' },
+  { index: 68, name: 'narrow', overload: 'narrow', parameters: ['self', 'dim', 'start', 'length'], kinds: 'T---' },
+  { index: 69, name: 'slice', overload: 'slice.Tensor', parameters: ['self', 'dim', 'start', 'end', 'step'], kinds: 'T----' },
+  { index: 70, name: 'select_scatter', overload: 'select_scatter', parameters: ['self', 'src', 'dim', 'index'], kinds: 'TT--' },
+  { index: 71, name: 'slice_scatter', overload: 'slice_scatter', parameters: ['self', 'src', 'dim', 'start', 'end', 'step'], kinds: 'TT----' },
+  { index: 72, name: 'index', overload: 'index.Tensor', parameters: ['self', 'indices'], kinds: 'TL' },
+  { index: 73, name: 'index_put', overload: 'index_put', parameters: ['self', 'indices', 'values', 'accumulate'], kinds: 'TLT-' },
+  { index: 74, name: 'index_put_', overload: 'index_put_', parameters: ['self', 'indices', 'values', 'accumulate'], kinds: 'TLT-' },
+  { index: 75, name: 'index_select', overload: 'index_select', parameters: ['self', 'dim', 'index'], kinds: 'T-T' },
+  { index: 76, name: 'index_add', overload: 'index_add', parameters: ['self', 'dim', 'index', 'source', 'alpha'], kinds: 'T-TT-' },
+  { index: 77, name: 'index_add_', overload: 'index_add_', parameters: ['self', 'dim', 'index', 'source', 'alpha'], kinds: 'T-TT-' },
+  { index: 78, name: 'index_copy', overload: 'index_copy', parameters: ['self', 'dim', 'index', 'source'], kinds: 'T-TT' },
+  { index: 79, name: 'index_copy_', overload: 'index_copy_', parameters: ['self', 'dim', 'index', 'source'], kinds: 'T-TT' },
+  { index: 80, name: 'index_fill', overload: 'index_fill.int_Scalar', parameters: ['self', 'dim', 'index', 'value'], kinds: 'T-T-' },
+  { index: 81, name: 'index_fill_', overload: 'index_fill_.int_Scalar', parameters: ['self', 'dim', 'index', 'value'], kinds: 'T-T-' },
+  { index: 82, name: 'gather', overload: 'gather', parameters: ['self', 'dim', 'index'], kinds: 'T-T' },
+  { index: 83, name: 'scatter', overload: 'scatter.src', parameters: ['self', 'dim', 'index', 'src'], kinds: 'T-TT' },
+  { index: 84, name: 'scatter', overload: 'scatter.value', parameters: ['self', 'dim', 'index', 'value'], kinds: 'T-T-' },
+  { index: 85, name: 'scatter_', overload: 'scatter_.src', parameters: ['self', 'dim', 'index', 'src'], kinds: 'T-TT' },
+  { index: 86, name: 'scatter_', overload: 'scatter_.value', parameters: ['self', 'dim', 'index', 'value'], kinds: 'T-T-' },
+  { index: 87, name: 'scatter_add', overload: 'scatter_add', parameters: ['self', 'dim', 'index', 'src'], kinds: 'T-TT' },
+  { index: 88, name: 'scatter_add_', overload: 'scatter_add_', parameters: ['self', 'dim', 'index', 'src'], kinds: 'T-TT' },
+  { index: 89, name: 'scatter_reduce', overload: 'scatter_reduce.two', parameters: ['self', 'dim', 'index', 'src', 'reduce', 'includeSelf'], kinds: 'T-TT--' },
+  { index: 90, name: 'masked_fill', overload: 'masked_fill.Tensor', parameters: ['self', 'mask', 'value'], kinds: 'TTT' },
+  { index: 91, name: 'masked_fill', overload: 'masked_fill.Scalar', parameters: ['self', 'mask', 'value'], kinds: 'TT-' },
+  { index: 92, name: 'masked_fill_', overload: 'masked_fill_.Tensor', parameters: ['self', 'mask', 'value'], kinds: 'TTT' },
+  { index: 93, name: 'masked_fill_', overload: 'masked_fill_.Scalar', parameters: ['self', 'mask', 'value'], kinds: 'TT-' },
+  { index: 94, name: 'masked_select', overload: 'masked_select', parameters: ['self', 'mask'], kinds: 'TT' },
+  { index: 95, name: 'masked_scatter', overload: 'masked_scatter', parameters: ['self', 'mask', 'source'], kinds: 'TTT' },
+  { index: 96, name: 'take_along_dim', overload: 'take_along_dim', parameters: ['self', 'indices', 'dim'], kinds: 'TT-' },
+  { index: 97, name: 'take', overload: 'take', parameters: ['self', 'index'], kinds: 'TT' },
+  { index: 98, name: 'where', overload: 'where.self', parameters: ['condition', 'self', 'other'], kinds: 'TTT' },
+  { index: 99, name: 'where', overload: 'where.ScalarOther', parameters: ['condition', 'self', 'other'], kinds: 'TT-' },
+  { index: 100, name: 'nonzero', overload: 'nonzero', parameters: ['self'], kinds: 'T' },
+  { index: 101, name: 'one_hot', overload: 'one_hot', parameters: ['self', 'numClasses'], kinds: 'T-' },
+  { index: 102, name: 'bincount', overload: 'bincount', parameters: ['self', 'weights', 'minlength'], kinds: 'TT-' },
+  { index: 103, name: 'histc', overload: 'histc', parameters: ['self', 'bins', 'min', 'max'], kinds: 'T---' },
+  { index: 104, name: 'isin', overload: 'isin.Tensor_Tensor', parameters: ['elements', 'testElements', 'assumeUnique', 'invert'], kinds: 'TT--' },
+  { index: 105, name: 'add', overload: 'add.Tensor', parameters: ['self', 'other', 'alpha'], kinds: 'TT-' },
+  { index: 106, name: 'add', overload: 'add.Scalar', parameters: ['self', 'other', 'alpha'], kinds: 'T--' },
+  { index: 107, name: 'add_', overload: 'add_.Tensor', parameters: ['self', 'other', 'alpha'], kinds: 'TT-' },
+  { index: 108, name: 'add_', overload: 'add_.Scalar', parameters: ['self', 'other', 'alpha'], kinds: 'T--' },
+  { index: 109, name: 'sub', overload: 'sub.Tensor', parameters: ['self', 'other', 'alpha'], kinds: 'TT-' },
+  { index: 110, name: 'sub', overload: 'sub.Scalar', parameters: ['self', 'other', 'alpha'], kinds: 'T--' },
+  { index: 111, name: 'sub_', overload: 'sub_.Tensor', parameters: ['self', 'other', 'alpha'], kinds: 'TT-' },
+  { index: 112, name: 'sub_', overload: 'sub_.Scalar', parameters: ['self', 'other', 'alpha'], kinds: 'T--' },
+  { index: 113, name: 'rsub', overload: 'rsub.Scalar', parameters: ['self', 'other', 'alpha'], kinds: 'T--' },
+  { index: 114, name: 'mul', overload: 'mul.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 115, name: 'mul', overload: 'mul.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 116, name: 'mul_', overload: 'mul_.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 117, name: 'mul_', overload: 'mul_.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 118, name: 'div', overload: 'div.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 119, name: 'div', overload: 'div.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 120, name: 'div_', overload: 'div_.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 121, name: 'div_', overload: 'div_.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 122, name: 'floor_divide', overload: 'floor_divide', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 123, name: 'floor_divide', overload: 'floor_divide.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 124, name: 'remainder', overload: 'remainder.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 125, name: 'remainder', overload: 'remainder.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 126, name: 'pow', overload: 'pow.Tensor_Tensor', parameters: ['self', 'exponent'], kinds: 'TT' },
+  { index: 127, name: 'pow', overload: 'pow.Tensor_Scalar', parameters: ['self', 'exponent'], kinds: 'T-' },
+  { index: 128, name: 'pow_', overload: 'pow_.Scalar', parameters: ['self', 'exponent'], kinds: 'T-' },
+  { index: 129, name: 'fmod', overload: 'fmod.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 130, name: 'fmod', overload: 'fmod.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 131, name: 'atan2', overload: 'atan2', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 132, name: 'xlogy', overload: 'xlogy.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 133, name: 'logaddexp', overload: 'logaddexp', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 134, name: 'addcmul', overload: 'addcmul', parameters: ['self', 'tensor1', 'tensor2', 'value'], kinds: 'TTT-' },
+  { index: 135, name: 'addcmul_', overload: 'addcmul_', parameters: ['self', 'tensor1', 'tensor2', 'value'], kinds: 'TTT-' },
+  { index: 136, name: 'addcdiv', overload: 'addcdiv', parameters: ['self', 'tensor1', 'tensor2', 'value'], kinds: 'TTT-' },
+  { index: 137, name: 'addcdiv_', overload: 'addcdiv_', parameters: ['self', 'tensor1', 'tensor2', 'value'], kinds: 'TTT-' },
+  { index: 138, name: 'lerp', overload: 'lerp.Tensor', parameters: ['self', 'end', 'weight'], kinds: 'TTT' },
+  { index: 139, name: 'lerp', overload: 'lerp.Scalar', parameters: ['self', 'end', 'weight'], kinds: 'TT-' },
+  { index: 140, name: 'lerp_', overload: 'lerp_.Tensor', parameters: ['self', 'end', 'weight'], kinds: 'TTT' },
+  { index: 141, name: 'lerp_', overload: 'lerp_.Scalar', parameters: ['self', 'end', 'weight'], kinds: 'TT-' },
+  { index: 142, name: 'copy_', overload: 'copy_', parameters: ['self', 'src', 'nonBlocking'], kinds: 'TT-' },
+  { index: 143, name: 'fill_', overload: 'fill_.Tensor', parameters: ['self', 'value'], kinds: 'TT' },
+  { index: 144, name: 'fill_', overload: 'fill_.Scalar', parameters: ['self', 'value'], kinds: 'T-' },
+  { index: 145, name: 'zero_', overload: 'zero_', parameters: ['self'], kinds: 'T' },
+  { index: 146, name: 'neg', overload: 'neg', parameters: ['self'], kinds: 'T' },
+  { index: 147, name: 'neg_', overload: 'neg_', parameters: ['self'], kinds: 'T' },
+  { index: 148, name: 'abs', overload: 'abs', parameters: ['self'], kinds: 'T' },
+  { index: 149, name: 'abs_', overload: 'abs_', parameters: ['self'], kinds: 'T' },
+  { index: 150, name: 'sign', overload: 'sign', parameters: ['self'], kinds: 'T' },
+  { index: 151, name: 'exp', overload: 'exp', parameters: ['self'], kinds: 'T' },
+  { index: 152, name: 'exp_', overload: 'exp_', parameters: ['self'], kinds: 'T' },
+  { index: 153, name: 'expm1', overload: 'expm1', parameters: ['self'], kinds: 'T' },
+  { index: 154, name: 'exp2', overload: 'exp2', parameters: ['self'], kinds: 'T' },
+  { index: 155, name: 'log', overload: 'log', parameters: ['self'], kinds: 'T' },
+  { index: 156, name: 'log_', overload: 'log_', parameters: ['self'], kinds: 'T' },
+  { index: 157, name: 'log1p', overload: 'log1p', parameters: ['self'], kinds: 'T' },
+  { index: 158, name: 'log2', overload: 'log2', parameters: ['self'], kinds: 'T' },
+  { index: 159, name: 'log10', overload: 'log10', parameters: ['self'], kinds: 'T' },
+  { index: 160, name: 'sqrt', overload: 'sqrt', parameters: ['self'], kinds: 'T' },
+  { index: 161, name: 'sqrt_', overload: 'sqrt_', parameters: ['self'], kinds: 'T' },
+  { index: 162, name: 'rsqrt', overload: 'rsqrt', parameters: ['self'], kinds: 'T' },
+  { index: 163, name: 'rsqrt_', overload: 'rsqrt_', parameters: ['self'], kinds: 'T' },
+  { index: 164, name: 'square', overload: 'square', parameters: ['self'], kinds: 'T' },
+  { index: 165, name: 'square_', overload: 'square_', parameters: ['self'], kinds: 'T' },
+  { index: 166, name: 'reciprocal', overload: 'reciprocal', parameters: ['self'], kinds: 'T' },
+  { index: 167, name: 'reciprocal_', overload: 'reciprocal_', parameters: ['self'], kinds: 'T' },
+  { index: 168, name: 'sin', overload: 'sin', parameters: ['self'], kinds: 'T' },
+  { index: 169, name: 'sin_', overload: 'sin_', parameters: ['self'], kinds: 'T' },
+  { index: 170, name: 'cos', overload: 'cos', parameters: ['self'], kinds: 'T' },
+  { index: 171, name: 'cos_', overload: 'cos_', parameters: ['self'], kinds: 'T' },
+  { index: 172, name: 'tan', overload: 'tan', parameters: ['self'], kinds: 'T' },
+  { index: 173, name: 'asin', overload: 'asin', parameters: ['self'], kinds: 'T' },
+  { index: 174, name: 'acos', overload: 'acos', parameters: ['self'], kinds: 'T' },
+  { index: 175, name: 'atan', overload: 'atan', parameters: ['self'], kinds: 'T' },
+  { index: 176, name: 'sinh', overload: 'sinh', parameters: ['self'], kinds: 'T' },
+  { index: 177, name: 'cosh', overload: 'cosh', parameters: ['self'], kinds: 'T' },
+  { index: 178, name: 'tanh', overload: 'tanh', parameters: ['self'], kinds: 'T' },
+  { index: 179, name: 'tanh_', overload: 'tanh_', parameters: ['self'], kinds: 'T' },
+  { index: 180, name: 'erf', overload: 'erf', parameters: ['self'], kinds: 'T' },
+  { index: 181, name: 'erfc', overload: 'erfc', parameters: ['self'], kinds: 'T' },
+  { index: 182, name: 'erfinv', overload: 'erfinv', parameters: ['self'], kinds: 'T' },
+  { index: 183, name: 'erfinv_', overload: 'erfinv_', parameters: ['self'], kinds: 'T' },
+  { index: 184, name: 'floor', overload: 'floor', parameters: ['self'], kinds: 'T' },
+  { index: 185, name: 'floor_', overload: 'floor_', parameters: ['self'], kinds: 'T' },
+  { index: 186, name: 'ceil', overload: 'ceil', parameters: ['self'], kinds: 'T' },
+  { index: 187, name: 'round', overload: 'round', parameters: ['self'], kinds: 'T' },
+  { index: 188, name: 'round_', overload: 'round_', parameters: ['self'], kinds: 'T' },
+  { index: 189, name: 'trunc', overload: 'trunc', parameters: ['self'], kinds: 'T' },
+  { index: 190, name: 'frac', overload: 'frac', parameters: ['self'], kinds: 'T' },
+  { index: 191, name: 'clamp', overload: 'clamp', parameters: ['self', 'min', 'max'], kinds: 'T--' },
+  { index: 192, name: 'clamp_', overload: 'clamp_', parameters: ['self', 'min', 'max'], kinds: 'T--' },
+  { index: 193, name: 'clamp', overload: 'clamp.Tensor', parameters: ['self', 'min', 'max'], kinds: 'TTT' },
+  { index: 194, name: 'clamp_min', overload: 'clamp_min', parameters: ['self', 'min'], kinds: 'T-' },
+  { index: 195, name: 'clamp_min_', overload: 'clamp_min_', parameters: ['self', 'min'], kinds: 'T-' },
+  { index: 196, name: 'clamp_max', overload: 'clamp_max', parameters: ['self', 'max'], kinds: 'T-' },
+  { index: 197, name: 'clamp_max_', overload: 'clamp_max_', parameters: ['self', 'max'], kinds: 'T-' },
+  { index: 198, name: 'maximum', overload: 'maximum', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 199, name: 'minimum', overload: 'minimum', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 200, name: 'nan_to_num', overload: 'nan_to_num', parameters: ['self', 'nan', 'posinf', 'neginf'], kinds: 'T---' },
+  { index: 201, name: 'eq', overload: 'eq.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 202, name: 'eq', overload: 'eq.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 203, name: 'ne', overload: 'ne.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 204, name: 'ne', overload: 'ne.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 205, name: 'lt', overload: 'lt.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 206, name: 'lt', overload: 'lt.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 207, name: 'le', overload: 'le.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 208, name: 'le', overload: 'le.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 209, name: 'gt', overload: 'gt.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 210, name: 'gt', overload: 'gt.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 211, name: 'ge', overload: 'ge.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 212, name: 'ge', overload: 'ge.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 213, name: 'bitwise_and', overload: 'bitwise_and.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 214, name: 'bitwise_and', overload: 'bitwise_and.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 215, name: 'bitwise_or', overload: 'bitwise_or.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 216, name: 'bitwise_or', overload: 'bitwise_or.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 217, name: 'bitwise_xor', overload: 'bitwise_xor.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 218, name: 'bitwise_xor', overload: 'bitwise_xor.Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 219, name: 'bitwise_not', overload: 'bitwise_not', parameters: ['self'], kinds: 'T' },
+  { index: 220, name: 'bitwise_left_shift', overload: 'bitwise_left_shift.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 221, name: 'bitwise_left_shift', overload: 'bitwise_left_shift.Tensor_Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 222, name: 'bitwise_right_shift', overload: 'bitwise_right_shift.Tensor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 223, name: 'bitwise_right_shift', overload: 'bitwise_right_shift.Tensor_Scalar', parameters: ['self', 'other'], kinds: 'T-' },
+  { index: 224, name: 'logical_and', overload: 'logical_and', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 225, name: 'logical_or', overload: 'logical_or', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 226, name: 'logical_xor', overload: 'logical_xor', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 227, name: 'logical_not', overload: 'logical_not', parameters: ['self'], kinds: 'T' },
+  { index: 228, name: 'isnan', overload: 'isnan', parameters: ['self'], kinds: 'T' },
+  { index: 229, name: 'isinf', overload: 'isinf', parameters: ['self'], kinds: 'T' },
+  { index: 230, name: 'isfinite', overload: 'isfinite', parameters: ['self'], kinds: 'T' },
+  { index: 231, name: 'isclose', overload: 'isclose', parameters: ['self', 'other', 'rtol', 'atol', 'equalNan'], kinds: 'TT---' },
+  { index: 232, name: 'equal', overload: 'equal', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 233, name: 'allclose', overload: 'allclose', parameters: ['self', 'other', 'rtol', 'atol', 'equalNan'], kinds: 'TT---' },
+  { index: 234, name: 'sum', overload: 'sum.dim_IntList', parameters: ['self', 'dim', 'keepdim', 'dtype'], kinds: 'T---' },
+  { index: 235, name: 'mean', overload: 'mean.dim', parameters: ['self', 'dim', 'keepdim', 'dtype'], kinds: 'T---' },
+  { index: 236, name: 'var', overload: 'var.correction', parameters: ['self', 'dim', 'correction', 'keepdim'], kinds: 'T---' },
+  { index: 237, name: 'std', overload: 'std.correction', parameters: ['self', 'dim', 'correction', 'keepdim'], kinds: 'T---' },
+  { index: 238, name: 'var_mean', overload: 'var_mean.correction', parameters: ['self', 'dim', 'correction', 'keepdim'], kinds: 'T---' },
+  { index: 239, name: 'std_mean', overload: 'std_mean.correction', parameters: ['self', 'dim', 'correction', 'keepdim'], kinds: 'T---' },
+  { index: 240, name: 'prod', overload: 'prod', parameters: ['self'], kinds: 'T' },
+  { index: 241, name: 'prod', overload: 'prod.dim_int', parameters: ['self', 'dim', 'keepdim', 'dtype'], kinds: 'T---' },
+  { index: 242, name: 'nansum', overload: 'nansum', parameters: ['self', 'dim', 'keepdim', 'dtype'], kinds: 'T---' },
+  { index: 243, name: 'amax', overload: 'amax', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
+  { index: 244, name: 'amin', overload: 'amin', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
+  { index: 245, name: 'max', overload: 'max', parameters: ['self'], kinds: 'T' },
+  { index: 246, name: 'min', overload: 'min', parameters: ['self'], kinds: 'T' },
+  { index: 247, name: 'aminmax', overload: 'aminmax', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
+  { index: 248, name: 'max', overload: 'max.dim', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
+  { index: 249, name: 'min', overload: 'min.dim', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
+  { index: 250, name: 'argmax', overload: 'argmax', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
+  { index: 251, name: 'argmin', overload: 'argmin', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
+  { index: 252, name: 'any', overload: 'any.dims', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
+  { index: 253, name: 'all', overload: 'all.dims', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
+  { index: 254, name: 'cumsum', overload: 'cumsum', parameters: ['self', 'dim'], kinds: 'T-' },
+  { index: 255, name: 'cumprod', overload: 'cumprod', parameters: ['self', 'dim'], kinds: 'T-' },
+  { index: 256, name: 'cumsum_', overload: 'cumsum_', parameters: ['self', 'dim'], kinds: 'T-' },
+  { index: 257, name: 'cummax', overload: 'cummax', parameters: ['self', 'dim'], kinds: 'T-' },
+  { index: 258, name: 'cummin', overload: 'cummin', parameters: ['self', 'dim'], kinds: 'T-' },
+  { index: 259, name: 'logcumsumexp', overload: 'logcumsumexp', parameters: ['self', 'dim'], kinds: 'T-' },
+  { index: 260, name: 'diff', overload: 'diff', parameters: ['self', 'n', 'dim', 'prepend', 'append'], kinds: 'T--TT' },
+  { index: 261, name: 'logsumexp', overload: 'logsumexp', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
+  { index: 262, name: 'norm', overload: 'norm.ScalarOpt_dim', parameters: ['self', 'p', 'dim', 'keepdim'], kinds: 'T---' },
+  { index: 263, name: 'linalg_vector_norm', overload: 'linalg_vector_norm', parameters: ['self', 'ord', 'dim', 'keepdim', 'dtype'], kinds: 'T----' },
+  { index: 264, name: 'count_nonzero', overload: 'count_nonzero.dim_IntList', parameters: ['self', 'dim'], kinds: 'T-' },
+  { index: 265, name: 'sort', overload: 'sort.stable', parameters: ['self', 'stable', 'dim', 'descending'], kinds: 'T---' },
+  { index: 266, name: 'argsort', overload: 'argsort.stable', parameters: ['self', 'stable', 'dim', 'descending'], kinds: 'T---' },
+  { index: 267, name: 'topk', overload: 'topk', parameters: ['self', 'k', 'dim', 'largest', 'sorted'], kinds: 'T----' },
+  { index: 268, name: 'kthvalue', overload: 'kthvalue', parameters: ['self', 'k', 'dim', 'keepdim'], kinds: 'T---' },
+  { index: 269, name: 'median', overload: 'median', parameters: ['self'], kinds: 'T' },
+  { index: 270, name: 'median', overload: 'median.dim', parameters: ['self', 'dim', 'keepdim'], kinds: 'T--' },
+  { index: 271, name: 'quantile', overload: 'quantile', parameters: ['self', 'q', 'dim', 'keepdim', 'interpolation'], kinds: 'TT---' },
+  { index: 272, name: 'quantile', overload: 'quantile.scalar', parameters: ['self', 'q', 'dim', 'keepdim', 'interpolation'], kinds: 'T----' },
+  { index: 273, name: 'searchsorted', overload: 'searchsorted.Tensor', parameters: ['sortedSequence', 'self', 'outInt32', 'right'], kinds: 'TT--' },
+  { index: 274, name: 'bucketize', overload: 'bucketize.Tensor', parameters: ['self', 'boundaries', 'outInt32', 'right'], kinds: 'TT--' },
+  { index: 275, name: '_unique2', overload: '_unique2', parameters: ['self', 'sorted', 'returnInverse', 'returnCounts'], kinds: 'T---' },
+  { index: 276, name: 'unique_consecutive', overload: 'unique_consecutive', parameters: ['self', 'returnInverse', 'returnCounts', 'dim'], kinds: 'T---' },
+  { index: 277, name: 'matmul', overload: 'matmul', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 278, name: 'mm', overload: 'mm', parameters: ['self', 'mat2'], kinds: 'TT' },
+  { index: 279, name: 'bmm', overload: 'bmm', parameters: ['self', 'mat2'], kinds: 'TT' },
+  { index: 280, name: 'addmm', overload: 'addmm', parameters: ['self', 'mat1', 'mat2', 'beta', 'alpha'], kinds: 'TTT--' },
+  { index: 281, name: 'addmm_', overload: 'addmm_', parameters: ['self', 'mat1', 'mat2', 'beta', 'alpha'], kinds: 'TTT--' },
+  { index: 282, name: '_addmm_activation', overload: '_addmm_activation', parameters: ['self', 'mat1', 'mat2', 'beta', 'alpha', 'useGelu'], kinds: 'TTT---' },
+  { index: 283, name: 'baddbmm', overload: 'baddbmm', parameters: ['self', 'batch1', 'batch2', 'beta', 'alpha'], kinds: 'TTT--' },
+  { index: 284, name: 'baddbmm_', overload: 'baddbmm_', parameters: ['self', 'batch1', 'batch2', 'beta', 'alpha'], kinds: 'TTT--' },
+  { index: 285, name: 'linear', overload: 'linear', parameters: ['input', 'weight', 'bias'], kinds: 'TTT' },
+  { index: 286, name: '_int_mm', overload: '_int_mm', parameters: ['self', 'mat2'], kinds: 'TT' },
+  { index: 287, name: '_weight_int8pack_mm', overload: '_weight_int8pack_mm', parameters: ['self', 'mat2', 'scales'], kinds: 'TTT' },
+  { index: 288, name: 'einsum', overload: 'einsum', parameters: ['equation', 'tensors'], kinds: '-L' },
+  { index: 289, name: 'tensordot', overload: 'tensordot', parameters: ['self', 'other', 'dimsSelf', 'dimsOther'], kinds: 'TT--' },
+  { index: 290, name: 'dot', overload: 'dot', parameters: ['self', 'tensor'], kinds: 'TT' },
+  { index: 291, name: 'mv', overload: 'mv', parameters: ['self', 'vec'], kinds: 'TT' },
+  { index: 292, name: 'outer', overload: 'outer', parameters: ['self', 'vec2'], kinds: 'TT' },
+  { index: 293, name: 'kron', overload: 'kron', parameters: ['self', 'other'], kinds: 'TT' },
+  { index: 294, name: 'cdist', overload: 'cdist', parameters: ['x1', 'x2', 'p'], kinds: 'TT-' },
+  { index: 295, name: 'cosine_similarity', overload: 'cosine_similarity', parameters: ['x1', 'x2', 'dim', 'eps'], kinds: 'TT--' },
+  { index: 296, name: 'trace', overload: 'trace', parameters: ['self'], kinds: 'T' },
+  { index: 297, name: 'cov', overload: 'cov', parameters: ['self', 'correction', 'fweights', 'aweights'], kinds: 'T-TT' },
+  { index: 298, name: 'linalg_eigh', overload: 'linalg_eigh', parameters: ['self', 'UPLO'], kinds: 'T-' },
+  { index: 299, name: 'linalg_eigvalsh', overload: 'linalg_eigvalsh', parameters: ['self', 'UPLO'], kinds: 'T-' },
+  { index: 300, name: 'linalg_cholesky', overload: 'linalg_cholesky', parameters: ['self', 'upper'], kinds: 'T-' },
+  { index: 301, name: 'linalg_qr', overload: 'linalg_qr', parameters: ['A', 'mode'], kinds: 'T-' },
+  { index: 302, name: 'linalg_inv', overload: 'linalg_inv', parameters: ['A'], kinds: 'T' },
+  { index: 303, name: 'linalg_solve', overload: 'linalg_solve', parameters: ['A', 'B', 'left'], kinds: 'TT-' },
+  { index: 304, name: 'linalg_solve_triangular', overload: 'linalg_solve_triangular', parameters: ['self', 'B', 'upper', 'left', 'unitriangular'], kinds: 'TT---' },
+  { index: 305, name: 'linalg_det', overload: 'linalg_det', parameters: ['A'], kinds: 'T' },
+  { index: 306, name: 'linalg_slogdet', overload: 'linalg_slogdet', parameters: ['A'], kinds: 'T' },
+  { index: 307, name: 'linalg_svd', overload: 'linalg_svd', parameters: ['A', 'fullMatrices'], kinds: 'T-' },
+  { index: 308, name: 'linalg_svdvals', overload: 'linalg_svdvals', parameters: ['A'], kinds: 'T' },
+  { index: 309, name: 'embedding', overload: 'embedding', parameters: ['weight', 'indices'], kinds: 'TT' },
+  { index: 310, name: 'conv1d', overload: 'conv1d', parameters: ['input', 'weight', 'bias', 'stride', 'padding', 'dilation', 'groups'], kinds: 'TTT----' },
+  { index: 311, name: 'conv2d', overload: 'conv2d', parameters: ['input', 'weight', 'bias', 'stride', 'padding', 'dilation', 'groups'], kinds: 'TTT----' },
+  { index: 312, name: 'conv_transpose2d', overload: 'conv_transpose2d.input', parameters: ['input', 'weight', 'bias', 'stride', 'padding', 'outputPadding', 'groups', 'dilation'], kinds: 'TTT-----' },
+  { index: 313, name: 'avg_pool2d', overload: 'avg_pool2d', parameters: ['self', 'kernelSize', 'stride', 'padding', 'ceilMode', 'countIncludePad', 'divisorOverride'], kinds: 'T------' },
+  { index: 314, name: 'max_pool2d', overload: 'max_pool2d', parameters: ['self', 'kernelSize', 'stride', 'padding', 'dilation', 'ceilMode'], kinds: 'T-----' },
+  { index: 315, name: 'adaptive_avg_pool2d', overload: 'adaptive_avg_pool2d', parameters: ['self', 'outputSize'], kinds: 'T-' },
+  { index: 316, name: 'adaptive_max_pool2d', overload: 'adaptive_max_pool2d', parameters: ['self', 'outputSize'], kinds: 'T-' },
+  { index: 317, name: 'upsample_nearest2d', overload: 'upsample_nearest2d', parameters: ['self', 'outputSize', 'scalesH', 'scalesW'], kinds: 'T---' },
+  { index: 318, name: '_upsample_nearest_exact2d', overload: '_upsample_nearest_exact2d', parameters: ['self', 'outputSize', 'scalesH', 'scalesW'], kinds: 'T---' },
+  { index: 319, name: 'upsample_bilinear2d', overload: 'upsample_bilinear2d', parameters: ['self', 'outputSize', 'alignCorners', 'scalesH', 'scalesW'], kinds: 'T----' },
+  { index: 320, name: '_upsample_bilinear2d_aa', overload: '_upsample_bilinear2d_aa', parameters: ['self', 'outputSize', 'alignCorners', 'scalesH', 'scalesW'], kinds: 'T----' },
+  { index: 321, name: 'upsample_bicubic2d', overload: 'upsample_bicubic2d', parameters: ['self', 'outputSize', 'alignCorners', 'scalesH', 'scalesW'], kinds: 'T----' },
+  { index: 322, name: '_upsample_bicubic2d_aa', overload: '_upsample_bicubic2d_aa', parameters: ['self', 'outputSize', 'alignCorners', 'scalesH', 'scalesW'], kinds: 'T----' },
+  { index: 323, name: 'affine_grid_generator', overload: 'affine_grid_generator', parameters: ['theta', 'size', 'alignCorners'], kinds: 'T--' },
+  { index: 324, name: 'grid_sampler', overload: 'grid_sampler', parameters: ['input', 'grid', 'interpolationMode', 'paddingMode', 'alignCorners'], kinds: 'TT---' },
+  { index: 325, name: 'pixel_shuffle', overload: 'pixel_shuffle', parameters: ['self', 'upscaleFactor'], kinds: 'T-' },
+  { index: 326, name: 'pixel_unshuffle', overload: 'pixel_unshuffle', parameters: ['self', 'downscaleFactor'], kinds: 'T-' },
+  { index: 327, name: 'layer_norm', overload: 'layer_norm', parameters: ['input', 'normalizedShape', 'weight', 'bias', 'eps'], kinds: 'T-TT-' },
+  { index: 328, name: 'native_layer_norm', overload: 'native_layer_norm', parameters: ['input', 'normalizedShape', 'weight', 'bias', 'eps'], kinds: 'T-TT-' },
+  { index: 329, name: 'group_norm', overload: 'group_norm', parameters: ['input', 'numGroups', 'weight', 'bias', 'eps'], kinds: 'T-TT-' },
+  { index: 330, name: 'rms_norm', overload: 'rms_norm', parameters: ['input', 'normalizedShape', 'weight', 'eps'], kinds: 'T-T-' },
+  { index: 331, name: 'batch_norm', overload: 'batch_norm', parameters: ['input', 'weight', 'bias', 'runningMean', 'runningVar', 'training', 'momentum', 'eps', 'cudnnEnabled'], kinds: 'TTTTT----' },
+  { index: 332, name: 'instance_norm', overload: 'instance_norm', parameters: ['input', 'weight', 'bias', 'runningMean', 'runningVar', 'useInputStats', 'momentum', 'eps', 'cudnnEnabled'], kinds: 'TTTTT----' },
+  { index: 333, name: 'dropout', overload: 'dropout', parameters: ['input', 'p', 'train'], kinds: 'T--' },
+  { index: 334, name: 'dropout_', overload: 'dropout_', parameters: ['self', 'p', 'train'], kinds: 'T--' },
+  { index: 335, name: 'scaled_dot_product_attention', overload: 'scaled_dot_product_attention', parameters: ['query', 'key', 'value', 'attnMask', 'dropoutP', 'isCausal', 'scale', 'enableGqa'], kinds: 'TTTT----' },
+  { index: 336, name: 'relu', overload: 'relu', parameters: ['self'], kinds: 'T' },
+  { index: 337, name: 'relu_', overload: 'relu_', parameters: ['self'], kinds: 'T' },
+  { index: 338, name: 'leaky_relu', overload: 'leaky_relu', parameters: ['self', 'negativeSlope'], kinds: 'T-' },
+  { index: 339, name: 'leaky_relu_', overload: 'leaky_relu_', parameters: ['self', 'negativeSlope'], kinds: 'T-' },
+  { index: 340, name: 'relu6', overload: 'relu6', parameters: ['self'], kinds: 'T' },
+  { index: 341, name: 'prelu', overload: 'prelu', parameters: ['self', 'weight'], kinds: 'TT' },
+  { index: 342, name: 'elu', overload: 'elu', parameters: ['self', 'alpha', 'scale', 'inputScale'], kinds: 'T---' },
+  { index: 343, name: 'selu', overload: 'selu', parameters: ['self'], kinds: 'T' },
+  { index: 344, name: 'hardtanh', overload: 'hardtanh', parameters: ['self', 'minVal', 'maxVal'], kinds: 'T--' },
+  { index: 345, name: 'hardsigmoid', overload: 'hardsigmoid', parameters: ['self'], kinds: 'T' },
+  { index: 346, name: 'hardswish', overload: 'hardswish', parameters: ['self'], kinds: 'T' },
+  { index: 347, name: 'mish', overload: 'mish', parameters: ['self'], kinds: 'T' },
+  { index: 348, name: 'gelu', overload: 'gelu', parameters: ['self', 'approximate'], kinds: 'T-' },
+  { index: 349, name: 'gelu_', overload: 'gelu_', parameters: ['self', 'approximate'], kinds: 'T-' },
+  { index: 350, name: 'glu', overload: 'glu', parameters: ['self', 'dim'], kinds: 'T-' },
+  { index: 351, name: 'silu', overload: 'silu', parameters: ['self'], kinds: 'T' },
+  { index: 352, name: 'silu_', overload: 'silu_', parameters: ['self'], kinds: 'T' },
+  { index: 353, name: 'sigmoid', overload: 'sigmoid', parameters: ['self'], kinds: 'T' },
+  { index: 354, name: 'sigmoid_', overload: 'sigmoid_', parameters: ['self'], kinds: 'T' },
+  { index: 355, name: 'log_sigmoid', overload: 'log_sigmoid', parameters: ['self'], kinds: 'T' },
+  { index: 356, name: 'softplus', overload: 'softplus', parameters: ['self', 'beta', 'threshold'], kinds: 'T--' },
+  { index: 357, name: 'softmax', overload: 'softmax.int', parameters: ['self', 'dim', 'dtype'], kinds: 'T--' },
+  { index: 358, name: 'log_softmax', overload: 'log_softmax.int', parameters: ['self', 'dim', 'dtype'], kinds: 'T--' },
+  { index: 359, name: 'cross_entropy_loss', overload: 'cross_entropy_loss', parameters: ['self', 'target', 'weight', 'reduction', 'ignoreIndex', 'labelSmoothing'], kinds: 'TTT---' },
+  { index: 360, name: 'nll_loss', overload: 'nll_loss', parameters: ['self', 'target', 'weight', 'reduction', 'ignoreIndex'], kinds: 'TTT--' },
+  { index: 361, name: 'nll_loss_nd', overload: 'nll_loss_nd', parameters: ['self', 'target', 'weight', 'reduction', 'ignoreIndex'], kinds: 'TTT--' },
+  { index: 362, name: 'mse_loss', overload: 'mse_loss', parameters: ['self', 'target', 'reduction'], kinds: 'TT-' },
+  { index: 363, name: 'l1_loss', overload: 'l1_loss', parameters: ['self', 'target', 'reduction'], kinds: 'TT-' },
+  { index: 364, name: 'smooth_l1_loss', overload: 'smooth_l1_loss', parameters: ['self', 'target', 'reduction', 'beta'], kinds: 'TT--' },
+  { index: 365, name: 'huber_loss', overload: 'huber_loss', parameters: ['self', 'target', 'reduction', 'delta'], kinds: 'TT--' },
+  { index: 366, name: 'kl_div', overload: 'kl_div', parameters: ['self', 'target', 'reduction', 'logTarget'], kinds: 'TT--' },
+  { index: 367, name: 'binary_cross_entropy', overload: 'binary_cross_entropy', parameters: ['self', 'target', 'weight', 'reduction'], kinds: 'TTT-' },
+  { index: 368, name: 'binary_cross_entropy_with_logits', overload: 'binary_cross_entropy_with_logits', parameters: ['self', 'target', 'weight', 'posWeight', 'reduction'], kinds: 'TTTT-' },
+  { index: 369, name: '_fused_adamw_', overload: '_fused_adamw_', parameters: ['self', 'grads', 'expAvgs', 'expAvgSqs', 'maxExpAvgSqs', 'stateSteps', 'lr', 'beta1', 'beta2', 'weightDecay', 'eps', 'amsgrad', 'maximize', 'gradScale', 'foundInf'], kinds: 'LLLLLL-------TT' },
+  { index: 370, name: '_fused_sgd_', overload: '_fused_sgd_', parameters: ['self', 'grads', 'momentumBufferList', 'weightDecay', 'momentum', 'lr', 'dampening', 'nesterov', 'maximize', 'isFirstStep', 'gradScale', 'foundInf'], kinds: 'LLL-------TT' },
+  { index: 371, name: '_amp_foreach_non_finite_check_and_unscale_', overload: '_amp_foreach_non_finite_check_and_unscale_', parameters: ['self', 'foundInf', 'invScale'], kinds: 'LTT' },
+  { index: 372, name: '_amp_update_scale_', overload: '_amp_update_scale_', parameters: ['self', 'growthTracker', 'foundInf', 'scaleGrowthFactor', 'scaleBackoffFactor', 'growthInterval'], kinds: 'TTT---' },
+  { index: 373, name: '_foreach_lerp_', overload: '_foreach_lerp_.Scalar', parameters: ['self', 'tensors1', 'weight'], kinds: 'LL-' },
+  { index: 374, name: '_foreach_mul_', overload: '_foreach_mul_.Scalar', parameters: ['self', 'scalar'], kinds: 'L-' },
+  { index: 375, name: '_foreach_mul_', overload: '_foreach_mul_.Tensor', parameters: ['self', 'other'], kinds: 'LT' },
+  { index: 376, name: '_foreach_mul_', overload: '_foreach_mul_.List', parameters: ['self', 'other'], kinds: 'LL' },
+  { index: 377, name: '_foreach_mul', overload: '_foreach_mul.Scalar', parameters: ['self', 'scalar'], kinds: 'L-' },
+  { index: 378, name: '_foreach_div_', overload: '_foreach_div_.Scalar', parameters: ['self', 'scalar'], kinds: 'L-' },
+  { index: 379, name: '_foreach_div_', overload: '_foreach_div_.List', parameters: ['self', 'other'], kinds: 'LL' },
+  { index: 380, name: '_foreach_add_', overload: '_foreach_add_.List', parameters: ['self', 'other', 'alpha'], kinds: 'LL-' },
+  { index: 381, name: '_foreach_add_', overload: '_foreach_add_.Scalar', parameters: ['self', 'scalar'], kinds: 'L-' },
+  { index: 382, name: '_foreach_sub_', overload: '_foreach_sub_.List', parameters: ['self', 'other', 'alpha'], kinds: 'LL-' },
+  { index: 383, name: '_foreach_sub', overload: '_foreach_sub.List', parameters: ['self', 'other', 'alpha'], kinds: 'LL-' },
+  { index: 384, name: '_foreach_addcmul_', overload: '_foreach_addcmul_.Scalar', parameters: ['self', 'tensor1', 'tensor2', 'value'], kinds: 'LLL-' },
+  { index: 385, name: '_foreach_addcdiv_', overload: '_foreach_addcdiv_.Scalar', parameters: ['self', 'tensor1', 'tensor2', 'value'], kinds: 'LLL-' },
+  { index: 386, name: '_foreach_sqrt', overload: '_foreach_sqrt', parameters: ['self'], kinds: 'L' },
+  { index: 387, name: '_foreach_sqrt_', overload: '_foreach_sqrt_', parameters: ['self'], kinds: 'L' },
+  { index: 388, name: '_foreach_neg_', overload: '_foreach_neg_', parameters: ['self'], kinds: 'L' },
+  { index: 389, name: '_foreach_zero_', overload: '_foreach_zero_', parameters: ['self'], kinds: 'L' },
+  { index: 390, name: '_foreach_clamp_min_', overload: '_foreach_clamp_min_.Scalar', parameters: ['self', 'scalar'], kinds: 'L-' },
+  { index: 391, name: '_foreach_clamp_max_', overload: '_foreach_clamp_max_.Scalar', parameters: ['self', 'scalar'], kinds: 'L-' },
+  { index: 392, name: '_foreach_copy_', overload: '_foreach_copy_', parameters: ['self', 'src'], kinds: 'LL' },
+  { index: 393, name: '_foreach_norm', overload: '_foreach_norm.Scalar', parameters: ['self', 'ord'], kinds: 'L-' },
 ];
 
 /** `zeros(int[] size, *, Options options) -> Tensor` */
@@ -260,7 +411,7 @@ export function ones(size: readonly number[], options: { dtype?: DType; device?:
   return dispatch(OPERATIONS[1]!, [size, options.dtype ?? 'float32', options.device]) as Tensor;
 }
 
-/** `empty(int[] size, *, Options options) -> Tensor` */
+/** `empty.memory_format(int[] size, *, Options options) -> Tensor` */
 export function empty(size: readonly number[], options: { dtype?: DType; device?: string } = {}): Tensor {
   return dispatch(OPERATIONS[2]!, [size, options.dtype ?? 'float32', options.device]) as Tensor;
 }
@@ -280,7 +431,7 @@ export function randn(size: readonly number[], options: { dtype?: DType; device?
   return dispatch(OPERATIONS[5]!, [size, options.dtype ?? 'float32', options.device]) as Tensor;
 }
 
-/** `randint(int low, int high, int[] size, *, IndexOptions options) -> Tensor` */
+/** `randint.low(int low, int high, int[] size, *, IndexOptions options) -> Tensor` */
 export function randint(low: number, high: number, size: readonly number[], options: { dtype?: DType; device?: string } = {}): Tensor {
   return dispatch(OPERATIONS[6]!, [low, high, size, options.dtype ?? 'int64', options.device]) as Tensor;
 }
@@ -290,7 +441,7 @@ export function randperm(n: number, options: { dtype?: DType; device?: string } 
   return dispatch(OPERATIONS[7]!, [n, options.dtype ?? 'int64', options.device]) as Tensor;
 }
 
-/** `arange(Scalar start, Scalar end, Scalar step=1, *, IndexOptions options) -> Tensor` */
+/** `arange.start_step(Scalar start, Scalar end, Scalar step=1, *, IndexOptions options) -> Tensor` */
 export function arange(start: number, end: number, step: number = 1, options: { dtype?: DType; device?: string } = {}): Tensor {
   return dispatch(OPERATIONS[8]!, [start, end, step, options.dtype ?? 'int64', options.device]) as Tensor;
 }
@@ -335,9 +486,9 @@ export function randnLike(self: Tensor): Tensor {
   return dispatch(OPERATIONS[16]!, [self]) as Tensor;
 }
 
-/** `clone(Tensor self) -> Tensor` */
-export function clone(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[17]!, [self]) as Tensor;
+/** `clone(Tensor self, *, MemoryFormat? memoryFormat=None) -> Tensor` */
+export function clone(self: Tensor, options: { memoryFormat?: 'contiguous_format' | 'channels_last' | 'channels_last_3d' | 'preserve_format' } = {}): Tensor {
+  return dispatch(OPERATIONS[17]!, [self, options.memoryFormat]) as Tensor;
 }
 
 /** `uniform_(Tensor self, float from=0, float to=1) -> Tensor` */
@@ -355,1017 +506,1712 @@ export function exponential_(self: Tensor, lambd: number = 1): Tensor {
   return dispatch(OPERATIONS[20]!, [self, lambd]) as Tensor;
 }
 
-/** `bernoulli_(Tensor self, float p) -> Tensor` */
-export function bernoulli_(self: Tensor, p: number): Tensor {
+/** `bernoulli_.float(Tensor self, float p=0.5) -> Tensor` */
+export function bernoulli_(self: Tensor, p: number = 0.5): Tensor {
   return dispatch(OPERATIONS[21]!, [self, p]) as Tensor;
 }
 
-/** `random_(Tensor self, int from, int to) -> Tensor` */
-export function random_(self: Tensor, from: number, to: number): Tensor {
-  return dispatch(OPERATIONS[22]!, [self, from, to]) as Tensor;
+/** `bernoulli(Tensor self) -> Tensor` */
+export function bernoulli(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[22]!, [self]) as Tensor;
+}
+
+/** `random_.from(Tensor self, int from, int? to) -> Tensor` */
+export function random_(self: Tensor, from: number, to: number | undefined): Tensor {
+  return dispatch(OPERATIONS[23]!, [self, from, to]) as Tensor;
 }
 
 /** `to.dtype(Tensor self, dtype dtype) -> Tensor` */
 export function toDtype(self: Tensor, dtype: DType): Tensor {
-  return dispatch(OPERATIONS[23]!, [self, dtype]) as Tensor;
+  return dispatch(OPERATIONS[24]!, [self, dtype]) as Tensor;
 }
 
-/** `contiguous(Tensor self) -> Tensor` */
-export function contiguous(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[24]!, [self]) as Tensor;
+/** `contiguous(Tensor self, *, MemoryFormat memoryFormat='contiguous_format') -> Tensor` */
+export function contiguous(self: Tensor, options: { memoryFormat?: 'contiguous_format' | 'channels_last' | 'channels_last_3d' | 'preserve_format' } = {}): Tensor {
+  return dispatch(OPERATIONS[25]!, [self, options.memoryFormat ?? 'contiguous_format']) as Tensor;
 }
 
 /** `detach(Tensor self) -> Tensor` */
 export function detach(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[25]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[26]!, [self]) as Tensor;
 }
 
 /** `type_as(Tensor self, Tensor other) -> Tensor` */
 export function typeAs(self: Tensor, other: Tensor): Tensor {
-  return dispatch(OPERATIONS[26]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[27]!, [self, other]) as Tensor;
 }
 
 /** `view(Tensor self, int[] size) -> Tensor` */
 export function view(self: Tensor, size: readonly number[]): Tensor {
-  return dispatch(OPERATIONS[27]!, [self, size]) as Tensor;
+  return dispatch(OPERATIONS[28]!, [self, size]) as Tensor;
 }
 
 /** `reshape(Tensor self, int[] shape) -> Tensor` */
 export function reshape(self: Tensor, shape: readonly number[]): Tensor {
-  return dispatch(OPERATIONS[28]!, [self, shape]) as Tensor;
+  return dispatch(OPERATIONS[29]!, [self, shape]) as Tensor;
 }
 
 /** `view_as(Tensor self, Tensor other) -> Tensor` */
 export function viewAs(self: Tensor, other: Tensor): Tensor {
-  return dispatch(OPERATIONS[29]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[30]!, [self, other]) as Tensor;
 }
 
 /** `expand(Tensor self, int[] size) -> Tensor` */
 export function expand(self: Tensor, size: readonly number[]): Tensor {
-  return dispatch(OPERATIONS[30]!, [self, size]) as Tensor;
+  return dispatch(OPERATIONS[31]!, [self, size]) as Tensor;
 }
 
 /** `expand_as(Tensor self, Tensor other) -> Tensor` */
 export function expandAs(self: Tensor, other: Tensor): Tensor {
-  return dispatch(OPERATIONS[31]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[32]!, [self, other]) as Tensor;
 }
 
 /** `permute(Tensor self, int[] dims) -> Tensor` */
 export function permute(self: Tensor, dims: readonly number[]): Tensor {
-  return dispatch(OPERATIONS[32]!, [self, dims]) as Tensor;
+  return dispatch(OPERATIONS[33]!, [self, dims]) as Tensor;
 }
 
-/** `transpose(Tensor self, int dim0, int dim1) -> Tensor` */
+/** `transpose.int(Tensor self, int dim0, int dim1) -> Tensor` */
 export function transpose(self: Tensor, dim0: number, dim1: number): Tensor {
-  return dispatch(OPERATIONS[33]!, [self, dim0, dim1]) as Tensor;
+  return dispatch(OPERATIONS[34]!, [self, dim0, dim1]) as Tensor;
 }
 
 /** `t(Tensor self) -> Tensor` */
 export function t(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[34]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[35]!, [self]) as Tensor;
 }
 
-/** `squeeze(Tensor self, int dim) -> Tensor` */
+/** `squeeze.dim(Tensor self, int dim) -> Tensor` */
 export function squeeze(self: Tensor, dim: number): Tensor {
-  return dispatch(OPERATIONS[35]!, [self, dim]) as Tensor;
+  return dispatch(OPERATIONS[36]!, [self, dim]) as Tensor;
+}
+
+/** `squeeze.dims(Tensor self, int[] dim) -> Tensor` */
+export function squeezeDims(self: Tensor, dim: readonly number[]): Tensor {
+  return dispatch(OPERATIONS[37]!, [self, dim]) as Tensor;
 }
 
 /** `unsqueeze(Tensor self, int dim) -> Tensor` */
 export function unsqueeze(self: Tensor, dim: number): Tensor {
-  return dispatch(OPERATIONS[36]!, [self, dim]) as Tensor;
+  return dispatch(OPERATIONS[38]!, [self, dim]) as Tensor;
 }
 
-/** `flatten(Tensor self, int startDim=0, int endDim=-1) -> Tensor` */
+/** `flatten.using_ints(Tensor self, int startDim=0, int endDim=-1) -> Tensor` */
 export function flatten(self: Tensor, startDim: number = 0, endDim: number = -1): Tensor {
-  return dispatch(OPERATIONS[37]!, [self, startDim, endDim]) as Tensor;
+  return dispatch(OPERATIONS[39]!, [self, startDim, endDim]) as Tensor;
 }
 
-/** `unflatten(Tensor self, int dim, int[] sizes) -> Tensor` */
+/** `unflatten.int(Tensor self, int dim, int[] sizes) -> Tensor` */
 export function unflatten(self: Tensor, dim: number, sizes: readonly number[]): Tensor {
-  return dispatch(OPERATIONS[38]!, [self, dim, sizes]) as Tensor;
+  return dispatch(OPERATIONS[40]!, [self, dim, sizes]) as Tensor;
 }
 
 /** `repeat(Tensor self, int[] repeats) -> Tensor` */
 export function repeat(self: Tensor, repeats: readonly number[]): Tensor {
-  return dispatch(OPERATIONS[39]!, [self, repeats]) as Tensor;
+  return dispatch(OPERATIONS[41]!, [self, repeats]) as Tensor;
 }
 
-/** `repeat_interleave(Tensor self, int repeats, int? dim=None) -> Tensor` */
+/** `repeat_interleave.self_int(Tensor self, int repeats, int? dim=None) -> Tensor` */
 export function repeatInterleave(self: Tensor, repeats: number, dim?: number): Tensor {
-  return dispatch(OPERATIONS[40]!, [self, repeats, dim]) as Tensor;
+  return dispatch(OPERATIONS[42]!, [self, repeats, dim]) as Tensor;
 }
 
 /** `tile(Tensor self, int[] dims) -> Tensor` */
 export function tile(self: Tensor, dims: readonly number[]): Tensor {
-  return dispatch(OPERATIONS[41]!, [self, dims]) as Tensor;
+  return dispatch(OPERATIONS[43]!, [self, dims]) as Tensor;
 }
 
 /** `flip(Tensor self, int[] dims) -> Tensor` */
 export function flip(self: Tensor, dims: readonly number[]): Tensor {
-  return dispatch(OPERATIONS[42]!, [self, dims]) as Tensor;
+  return dispatch(OPERATIONS[44]!, [self, dims]) as Tensor;
 }
 
-/** `roll(Tensor self, int[] shifts, int[] dims) -> Tensor` */
-export function roll(self: Tensor, shifts: readonly number[], dims: readonly number[]): Tensor {
-  return dispatch(OPERATIONS[43]!, [self, shifts, dims]) as Tensor;
+/** `roll(Tensor self, int[] shifts, int[] dims=[]) -> Tensor` */
+export function roll(self: Tensor, shifts: readonly number[], dims: readonly number[] = []): Tensor {
+  return dispatch(OPERATIONS[45]!, [self, shifts, dims]) as Tensor;
 }
 
 /** `cat(Tensor[] tensors, int dim=0) -> Tensor` */
 export function cat(tensors: readonly Tensor[], dim: number = 0): Tensor {
-  return dispatch(OPERATIONS[44]!, [tensors, dim]) as Tensor;
+  return dispatch(OPERATIONS[46]!, [tensors, dim]) as Tensor;
 }
 
 /** `stack(Tensor[] tensors, int dim=0) -> Tensor` */
 export function stack(tensors: readonly Tensor[], dim: number = 0): Tensor {
-  return dispatch(OPERATIONS[45]!, [tensors, dim]) as Tensor;
+  return dispatch(OPERATIONS[47]!, [tensors, dim]) as Tensor;
 }
 
-/** `split(Tensor self, int splitSize, int dim=0) -> Tensor[]` */
+/** `meshgrid.indexing(Tensor[] tensors, *, str indexing) -> Tensor[]` */
+export function meshgrid(tensors: readonly Tensor[], options: { indexing: string }): Tensor[] {
+  return dispatch(OPERATIONS[48]!, [tensors, options.indexing]) as Tensor[];
+}
+
+/** `split.Tensor(Tensor self, int splitSize, int dim=0) -> Tensor[]` */
 export function split(self: Tensor, splitSize: number, dim: number = 0): Tensor[] {
-  return dispatch(OPERATIONS[46]!, [self, splitSize, dim]) as Tensor[];
+  return dispatch(OPERATIONS[49]!, [self, splitSize, dim]) as Tensor[];
 }
 
 /** `split_with_sizes(Tensor self, int[] splitSizes, int dim=0) -> Tensor[]` */
 export function splitWithSizes(self: Tensor, splitSizes: readonly number[], dim: number = 0): Tensor[] {
-  return dispatch(OPERATIONS[47]!, [self, splitSizes, dim]) as Tensor[];
+  return dispatch(OPERATIONS[50]!, [self, splitSizes, dim]) as Tensor[];
 }
 
 /** `chunk(Tensor self, int chunks, int dim=0) -> Tensor[]` */
 export function chunk(self: Tensor, chunks: number, dim: number = 0): Tensor[] {
-  return dispatch(OPERATIONS[48]!, [self, chunks, dim]) as Tensor[];
+  return dispatch(OPERATIONS[51]!, [self, chunks, dim]) as Tensor[];
 }
 
-/** `unbind(Tensor self, int dim=0) -> Tensor[]` */
+/** `unbind.int(Tensor self, int dim=0) -> Tensor[]` */
 export function unbind(self: Tensor, dim: number = 0): Tensor[] {
-  return dispatch(OPERATIONS[49]!, [self, dim]) as Tensor[];
+  return dispatch(OPERATIONS[52]!, [self, dim]) as Tensor[];
 }
 
 /** `unfold(Tensor self, int dimension, int size, int step) -> Tensor` */
 export function unfold(self: Tensor, dimension: number, size: number, step: number): Tensor {
-  return dispatch(OPERATIONS[50]!, [self, dimension, size, step]) as Tensor;
+  return dispatch(OPERATIONS[53]!, [self, dimension, size, step]) as Tensor;
 }
 
-/** `movedim(Tensor self, int[] source, int[] destination) -> Tensor` */
+/** `im2col(Tensor self, int[] kernelSize, int[] dilation, int[] padding, int[] stride) -> Tensor` */
+export function im2col(self: Tensor, kernelSize: readonly number[], dilation: readonly number[], padding: readonly number[], stride: readonly number[]): Tensor {
+  return dispatch(OPERATIONS[54]!, [self, kernelSize, dilation, padding, stride]) as Tensor;
+}
+
+/** `col2im(Tensor self, int[] outputSize, int[] kernelSize, int[] dilation, int[] padding, int[] stride) -> Tensor` */
+export function col2im(self: Tensor, outputSize: readonly number[], kernelSize: readonly number[], dilation: readonly number[], padding: readonly number[], stride: readonly number[]): Tensor {
+  return dispatch(OPERATIONS[55]!, [self, outputSize, kernelSize, dilation, padding, stride]) as Tensor;
+}
+
+/** `movedim.intlist(Tensor self, int[] source, int[] destination) -> Tensor` */
 export function movedim(self: Tensor, source: readonly number[], destination: readonly number[]): Tensor {
-  return dispatch(OPERATIONS[51]!, [self, source, destination]) as Tensor;
+  return dispatch(OPERATIONS[56]!, [self, source, destination]) as Tensor;
 }
 
 /** `broadcast_to(Tensor self, int[] size) -> Tensor` */
 export function broadcastTo(self: Tensor, size: readonly number[]): Tensor {
-  return dispatch(OPERATIONS[52]!, [self, size]) as Tensor;
+  return dispatch(OPERATIONS[57]!, [self, size]) as Tensor;
 }
 
 /** `tril(Tensor self, int diagonal=0) -> Tensor` */
 export function tril(self: Tensor, diagonal: number = 0): Tensor {
-  return dispatch(OPERATIONS[53]!, [self, diagonal]) as Tensor;
+  return dispatch(OPERATIONS[58]!, [self, diagonal]) as Tensor;
 }
 
 /** `triu(Tensor self, int diagonal=0) -> Tensor` */
 export function triu(self: Tensor, diagonal: number = 0): Tensor {
-  return dispatch(OPERATIONS[54]!, [self, diagonal]) as Tensor;
+  return dispatch(OPERATIONS[59]!, [self, diagonal]) as Tensor;
 }
 
 /** `diagonal(Tensor self, int offset=0, int dim1=0, int dim2=1) -> Tensor` */
 export function diagonal(self: Tensor, offset: number = 0, dim1: number = 0, dim2: number = 1): Tensor {
-  return dispatch(OPERATIONS[55]!, [self, offset, dim1, dim2]) as Tensor;
+  return dispatch(OPERATIONS[60]!, [self, offset, dim1, dim2]) as Tensor;
 }
 
 /** `diag(Tensor self, int diagonal=0) -> Tensor` */
 export function diag(self: Tensor, diagonal: number = 0): Tensor {
-  return dispatch(OPERATIONS[56]!, [self, diagonal]) as Tensor;
+  return dispatch(OPERATIONS[61]!, [self, diagonal]) as Tensor;
+}
+
+/** `diag_embed(Tensor self, int offset=0, int dim1=-2, int dim2=-1) -> Tensor` */
+export function diagEmbed(self: Tensor, offset: number = 0, dim1: number = -2, dim2: number = -1): Tensor {
+  return dispatch(OPERATIONS[62]!, [self, offset, dim1, dim2]) as Tensor;
 }
 
 /** `constant_pad_nd(Tensor self, int[] pad, Scalar value=0) -> Tensor` */
 export function constantPadNd(self: Tensor, pad: readonly number[], value: number = 0): Tensor {
-  return dispatch(OPERATIONS[57]!, [self, pad, value]) as Tensor;
+  return dispatch(OPERATIONS[63]!, [self, pad, value]) as Tensor;
+}
+
+/** `pad(Tensor self, int[] pad, str mode='constant', float? value=None) -> Tensor` */
+export function pad(self: Tensor, pad: readonly number[], mode: string = 'constant', value?: number): Tensor {
+  return dispatch(OPERATIONS[64]!, [self, pad, mode, value]) as Tensor;
 }
 
 /** `reflection_pad2d(Tensor self, int[] padding) -> Tensor` */
 export function reflectionPad2d(self: Tensor, padding: readonly number[]): Tensor {
-  return dispatch(OPERATIONS[58]!, [self, padding]) as Tensor;
+  return dispatch(OPERATIONS[65]!, [self, padding]) as Tensor;
 }
 
 /** `replication_pad2d(Tensor self, int[] padding) -> Tensor` */
 export function replicationPad2d(self: Tensor, padding: readonly number[]): Tensor {
-  return dispatch(OPERATIONS[59]!, [self, padding]) as Tensor;
+  return dispatch(OPERATIONS[66]!, [self, padding]) as Tensor;
 }
 
-/** `select(Tensor self, int dim, int index) -> Tensor` */
+/** `select.int(Tensor self, int dim, int index) -> Tensor` */
 export function select(self: Tensor, dim: number, index: number): Tensor {
-  return dispatch(OPERATIONS[60]!, [self, dim, index]) as Tensor;
+  return dispatch(OPERATIONS[67]!, [self, dim, index]) as Tensor;
 }
 
 /** `narrow(Tensor self, int dim, int start, int length) -> Tensor` */
 export function narrow(self: Tensor, dim: number, start: number, length: number): Tensor {
-  return dispatch(OPERATIONS[61]!, [self, dim, start, length]) as Tensor;
+  return dispatch(OPERATIONS[68]!, [self, dim, start, length]) as Tensor;
 }
 
-/** `slice(Tensor self, int dim=0, int? start=None, int? end=None, int step=1) -> Tensor` */
+/** `slice.Tensor(Tensor self, int dim=0, int? start=None, int? end=None, int step=1) -> Tensor` */
 export function slice(self: Tensor, dim: number = 0, start?: number, end?: number, step: number = 1): Tensor {
-  return dispatch(OPERATIONS[62]!, [self, dim, start, end, step]) as Tensor;
+  return dispatch(OPERATIONS[69]!, [self, dim, start, end, step]) as Tensor;
 }
 
-/** `index(Tensor self, Tensor?[] indices) -> Tensor` */
+/** `select_scatter(Tensor self, Tensor src, int dim, int index) -> Tensor` */
+export function selectScatter(self: Tensor, src: Tensor, dim: number, index: number): Tensor {
+  return dispatch(OPERATIONS[70]!, [self, src, dim, index]) as Tensor;
+}
+
+/** `slice_scatter(Tensor self, Tensor src, int dim=0, int? start=None, int? end=None, int step=1) -> Tensor` */
+export function sliceScatter(self: Tensor, src: Tensor, dim: number = 0, start?: number, end?: number, step: number = 1): Tensor {
+  return dispatch(OPERATIONS[71]!, [self, src, dim, start, end, step]) as Tensor;
+}
+
+/** `index.Tensor(Tensor self, Tensor?[] indices) -> Tensor` */
 export function index(self: Tensor, indices: readonly (Tensor | undefined)[]): Tensor {
-  return dispatch(OPERATIONS[63]!, [self, indices]) as Tensor;
+  return dispatch(OPERATIONS[72]!, [self, indices]) as Tensor;
+}
+
+/** `index_put(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor` */
+export function indexPut(self: Tensor, indices: readonly (Tensor | undefined)[], values: Tensor, accumulate: boolean = false): Tensor {
+  return dispatch(OPERATIONS[73]!, [self, indices, values, accumulate]) as Tensor;
 }
 
 /** `index_put_(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor` */
 export function indexPut_(self: Tensor, indices: readonly (Tensor | undefined)[], values: Tensor, accumulate: boolean = false): Tensor {
-  return dispatch(OPERATIONS[64]!, [self, indices, values, accumulate]) as Tensor;
+  return dispatch(OPERATIONS[74]!, [self, indices, values, accumulate]) as Tensor;
 }
 
 /** `index_select(Tensor self, int dim, Tensor index) -> Tensor` */
 export function indexSelect(self: Tensor, dim: number, index: Tensor): Tensor {
-  return dispatch(OPERATIONS[65]!, [self, dim, index]) as Tensor;
+  return dispatch(OPERATIONS[75]!, [self, dim, index]) as Tensor;
 }
 
-/** `index_add(Tensor self, int dim, Tensor index, Tensor source) -> Tensor` */
-export function indexAdd(self: Tensor, dim: number, index: Tensor, source: Tensor): Tensor {
-  return dispatch(OPERATIONS[66]!, [self, dim, index, source]) as Tensor;
+/** `index_add(Tensor self, int dim, Tensor index, Tensor source, *, Scalar alpha=1) -> Tensor` */
+export function indexAdd(self: Tensor, dim: number, index: Tensor, source: Tensor, options: { alpha?: number } = {}): Tensor {
+  return dispatch(OPERATIONS[76]!, [self, dim, index, source, options.alpha ?? 1]) as Tensor;
+}
+
+/** `index_add_(Tensor self, int dim, Tensor index, Tensor source, *, Scalar alpha=1) -> Tensor` */
+export function indexAdd_(self: Tensor, dim: number, index: Tensor, source: Tensor, options: { alpha?: number } = {}): Tensor {
+  return dispatch(OPERATIONS[77]!, [self, dim, index, source, options.alpha ?? 1]) as Tensor;
 }
 
 /** `index_copy(Tensor self, int dim, Tensor index, Tensor source) -> Tensor` */
 export function indexCopy(self: Tensor, dim: number, index: Tensor, source: Tensor): Tensor {
-  return dispatch(OPERATIONS[67]!, [self, dim, index, source]) as Tensor;
+  return dispatch(OPERATIONS[78]!, [self, dim, index, source]) as Tensor;
 }
 
 /** `index_copy_(Tensor self, int dim, Tensor index, Tensor source) -> Tensor` */
 export function indexCopy_(self: Tensor, dim: number, index: Tensor, source: Tensor): Tensor {
-  return dispatch(OPERATIONS[68]!, [self, dim, index, source]) as Tensor;
+  return dispatch(OPERATIONS[79]!, [self, dim, index, source]) as Tensor;
+}
+
+/** `index_fill.int_Scalar(Tensor self, int dim, Tensor index, Scalar value) -> Tensor` */
+export function indexFill(self: Tensor, dim: number, index: Tensor, value: number): Tensor {
+  return dispatch(OPERATIONS[80]!, [self, dim, index, value]) as Tensor;
+}
+
+/** `index_fill_.int_Scalar(Tensor self, int dim, Tensor index, Scalar value) -> Tensor` */
+export function indexFill_(self: Tensor, dim: number, index: Tensor, value: number): Tensor {
+  return dispatch(OPERATIONS[81]!, [self, dim, index, value]) as Tensor;
 }
 
 /** `gather(Tensor self, int dim, Tensor index) -> Tensor` */
 export function gather(self: Tensor, dim: number, index: Tensor): Tensor {
-  return dispatch(OPERATIONS[69]!, [self, dim, index]) as Tensor;
+  return dispatch(OPERATIONS[82]!, [self, dim, index]) as Tensor;
 }
 
 /** `scatter.src(Tensor self, int dim, Tensor index, Tensor src) -> Tensor` */
 export function scatter(self: Tensor, dim: number, index: Tensor, src: Tensor): Tensor {
-  return dispatch(OPERATIONS[70]!, [self, dim, index, src]) as Tensor;
+  return dispatch(OPERATIONS[83]!, [self, dim, index, src]) as Tensor;
 }
 
 /** `scatter.value(Tensor self, int dim, Tensor index, Scalar value) -> Tensor` */
 export function scatterValue(self: Tensor, dim: number, index: Tensor, value: number): Tensor {
-  return dispatch(OPERATIONS[71]!, [self, dim, index, value]) as Tensor;
+  return dispatch(OPERATIONS[84]!, [self, dim, index, value]) as Tensor;
 }
 
 /** `scatter_.src(Tensor self, int dim, Tensor index, Tensor src) -> Tensor` */
 export function scatter_(self: Tensor, dim: number, index: Tensor, src: Tensor): Tensor {
-  return dispatch(OPERATIONS[72]!, [self, dim, index, src]) as Tensor;
+  return dispatch(OPERATIONS[85]!, [self, dim, index, src]) as Tensor;
 }
 
 /** `scatter_.value(Tensor self, int dim, Tensor index, Scalar value) -> Tensor` */
 export function scatterValue_(self: Tensor, dim: number, index: Tensor, value: number): Tensor {
-  return dispatch(OPERATIONS[73]!, [self, dim, index, value]) as Tensor;
+  return dispatch(OPERATIONS[86]!, [self, dim, index, value]) as Tensor;
 }
 
 /** `scatter_add(Tensor self, int dim, Tensor index, Tensor src) -> Tensor` */
 export function scatterAdd(self: Tensor, dim: number, index: Tensor, src: Tensor): Tensor {
-  return dispatch(OPERATIONS[74]!, [self, dim, index, src]) as Tensor;
+  return dispatch(OPERATIONS[87]!, [self, dim, index, src]) as Tensor;
+}
+
+/** `scatter_add_(Tensor self, int dim, Tensor index, Tensor src) -> Tensor` */
+export function scatterAdd_(self: Tensor, dim: number, index: Tensor, src: Tensor): Tensor {
+  return dispatch(OPERATIONS[88]!, [self, dim, index, src]) as Tensor;
+}
+
+/** `scatter_reduce.two(Tensor self, int dim, Tensor index, Tensor src, str reduce, *, bool includeSelf=True) -> Tensor` */
+export function scatterReduce(self: Tensor, dim: number, index: Tensor, src: Tensor, reduce: string, options: { includeSelf?: boolean } = {}): Tensor {
+  return dispatch(OPERATIONS[89]!, [self, dim, index, src, reduce, options.includeSelf ?? true]) as Tensor;
 }
 
 /** `masked_fill.Tensor(Tensor self, Tensor mask, Tensor value) -> Tensor`, `masked_fill.Scalar(Tensor self, Tensor mask, Scalar value) -> Tensor` */
 export function maskedFill(self: Tensor, mask: Tensor, value: Tensor | number): Tensor {
-  return dispatch(OPERATIONS[typeof value === 'number' ? 76 : 75]!, [self, mask, value]) as Tensor;
+  return dispatch(OPERATIONS[typeof value === 'number' ? 91 : 90]!, [self, mask, value]) as Tensor;
 }
 
-/** `masked_fill_.Scalar(Tensor self, Tensor mask, Scalar value) -> Tensor` */
-export function maskedFill_(self: Tensor, mask: Tensor, value: number): Tensor {
-  return dispatch(OPERATIONS[77]!, [self, mask, value]) as Tensor;
+/** `masked_fill_.Tensor(Tensor self, Tensor mask, Tensor value) -> Tensor`, `masked_fill_.Scalar(Tensor self, Tensor mask, Scalar value) -> Tensor` */
+export function maskedFill_(self: Tensor, mask: Tensor, value: Tensor | number): Tensor {
+  return dispatch(OPERATIONS[typeof value === 'number' ? 93 : 92]!, [self, mask, value]) as Tensor;
 }
 
 /** `masked_select(Tensor self, Tensor mask) -> Tensor` */
 export function maskedSelect(self: Tensor, mask: Tensor): Tensor {
-  return dispatch(OPERATIONS[78]!, [self, mask]) as Tensor;
+  return dispatch(OPERATIONS[94]!, [self, mask]) as Tensor;
 }
 
 /** `masked_scatter(Tensor self, Tensor mask, Tensor source) -> Tensor` */
 export function maskedScatter(self: Tensor, mask: Tensor, source: Tensor): Tensor {
-  return dispatch(OPERATIONS[79]!, [self, mask, source]) as Tensor;
+  return dispatch(OPERATIONS[95]!, [self, mask, source]) as Tensor;
 }
 
 /** `take_along_dim(Tensor self, Tensor indices, int? dim=None) -> Tensor` */
 export function takeAlongDim(self: Tensor, indices: Tensor, dim?: number): Tensor {
-  return dispatch(OPERATIONS[80]!, [self, indices, dim]) as Tensor;
+  return dispatch(OPERATIONS[96]!, [self, indices, dim]) as Tensor;
 }
 
-/** `where.self(Tensor condition, Tensor self, Tensor other) -> Tensor` */
-export function where(condition: Tensor, self: Tensor, other: Tensor): Tensor {
-  return dispatch(OPERATIONS[81]!, [condition, self, other]) as Tensor;
+/** `take(Tensor self, Tensor index) -> Tensor` */
+export function take(self: Tensor, index: Tensor): Tensor {
+  return dispatch(OPERATIONS[97]!, [self, index]) as Tensor;
+}
+
+/** `where.self(Tensor condition, Tensor self, Tensor other) -> Tensor`, `where.ScalarOther(Tensor condition, Tensor self, Scalar other) -> Tensor` */
+export function where(condition: Tensor, self: Tensor, other: Tensor | number): Tensor {
+  return dispatch(OPERATIONS[typeof other === 'number' ? 99 : 98]!, [condition, self, other]) as Tensor;
 }
 
 /** `nonzero(Tensor self) -> Tensor` */
 export function nonzero(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[82]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[100]!, [self]) as Tensor;
 }
 
 /** `one_hot(Tensor self, int numClasses=-1) -> Tensor` */
 export function oneHot(self: Tensor, numClasses: number = -1): Tensor {
-  return dispatch(OPERATIONS[83]!, [self, numClasses]) as Tensor;
+  return dispatch(OPERATIONS[101]!, [self, numClasses]) as Tensor;
 }
 
 /** `bincount(Tensor self, Tensor? weights=None, int minlength=0) -> Tensor` */
 export function bincount(self: Tensor, weights?: Tensor, minlength: number = 0): Tensor {
-  return dispatch(OPERATIONS[84]!, [self, weights, minlength]) as Tensor;
+  return dispatch(OPERATIONS[102]!, [self, weights, minlength]) as Tensor;
+}
+
+/** `histc(Tensor self, int bins=100, Scalar min=0, Scalar max=0) -> Tensor` */
+export function histc(self: Tensor, bins: number = 100, min: number = 0, max: number = 0): Tensor {
+  return dispatch(OPERATIONS[103]!, [self, bins, min, max]) as Tensor;
+}
+
+/** `isin.Tensor_Tensor(Tensor elements, Tensor testElements, *, bool assumeUnique=False, bool invert=False) -> Tensor` */
+export function isin(elements: Tensor, testElements: Tensor, options: { assumeUnique?: boolean; invert?: boolean } = {}): Tensor {
+  return dispatch(OPERATIONS[104]!, [elements, testElements, options.assumeUnique ?? false, options.invert ?? false]) as Tensor;
 }
 
 /** `add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor`, `add.Scalar(Tensor self, Scalar other, *, Scalar alpha=1) -> Tensor` */
 export function add(self: Tensor, other: Tensor | number, options: { alpha?: number } = {}): Tensor {
-  return dispatch(OPERATIONS[typeof other === 'number' ? 86 : 85]!, [self, other, options.alpha ?? 1]) as Tensor;
+  return dispatch(OPERATIONS[typeof other === 'number' ? 106 : 105]!, [self, other, options.alpha ?? 1]) as Tensor;
 }
 
 /** `add_.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor`, `add_.Scalar(Tensor self, Scalar other, *, Scalar alpha=1) -> Tensor` */
 export function add_(self: Tensor, other: Tensor | number, options: { alpha?: number } = {}): Tensor {
-  return dispatch(OPERATIONS[typeof other === 'number' ? 88 : 87]!, [self, other, options.alpha ?? 1]) as Tensor;
+  return dispatch(OPERATIONS[typeof other === 'number' ? 108 : 107]!, [self, other, options.alpha ?? 1]) as Tensor;
 }
 
 /** `sub.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor`, `sub.Scalar(Tensor self, Scalar other, *, Scalar alpha=1) -> Tensor` */
 export function sub(self: Tensor, other: Tensor | number, options: { alpha?: number } = {}): Tensor {
-  return dispatch(OPERATIONS[typeof other === 'number' ? 90 : 89]!, [self, other, options.alpha ?? 1]) as Tensor;
+  return dispatch(OPERATIONS[typeof other === 'number' ? 110 : 109]!, [self, other, options.alpha ?? 1]) as Tensor;
 }
 
 /** `sub_.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor`, `sub_.Scalar(Tensor self, Scalar other, *, Scalar alpha=1) -> Tensor` */
 export function sub_(self: Tensor, other: Tensor | number, options: { alpha?: number } = {}): Tensor {
-  return dispatch(OPERATIONS[typeof other === 'number' ? 92 : 91]!, [self, other, options.alpha ?? 1]) as Tensor;
+  return dispatch(OPERATIONS[typeof other === 'number' ? 112 : 111]!, [self, other, options.alpha ?? 1]) as Tensor;
 }
 
 /** `rsub.Scalar(Tensor self, Scalar other, Scalar alpha=1) -> Tensor` */
 export function rsub(self: Tensor, other: number, alpha: number = 1): Tensor {
-  return dispatch(OPERATIONS[93]!, [self, other, alpha]) as Tensor;
+  return dispatch(OPERATIONS[113]!, [self, other, alpha]) as Tensor;
 }
 
 /** `mul.Tensor(Tensor self, Tensor other) -> Tensor`, `mul.Scalar(Tensor self, Scalar other) -> Tensor` */
 export function mul(self: Tensor, other: Tensor | number): Tensor {
-  return dispatch(OPERATIONS[typeof other === 'number' ? 95 : 94]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[typeof other === 'number' ? 115 : 114]!, [self, other]) as Tensor;
 }
 
 /** `mul_.Tensor(Tensor self, Tensor other) -> Tensor`, `mul_.Scalar(Tensor self, Scalar other) -> Tensor` */
 export function mul_(self: Tensor, other: Tensor | number): Tensor {
-  return dispatch(OPERATIONS[typeof other === 'number' ? 97 : 96]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[typeof other === 'number' ? 117 : 116]!, [self, other]) as Tensor;
 }
 
 /** `div.Tensor(Tensor self, Tensor other) -> Tensor`, `div.Scalar(Tensor self, Scalar other) -> Tensor` */
 export function div(self: Tensor, other: Tensor | number): Tensor {
-  return dispatch(OPERATIONS[typeof other === 'number' ? 99 : 98]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[typeof other === 'number' ? 119 : 118]!, [self, other]) as Tensor;
 }
 
 /** `div_.Tensor(Tensor self, Tensor other) -> Tensor`, `div_.Scalar(Tensor self, Scalar other) -> Tensor` */
 export function div_(self: Tensor, other: Tensor | number): Tensor {
-  return dispatch(OPERATIONS[typeof other === 'number' ? 101 : 100]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[typeof other === 'number' ? 121 : 120]!, [self, other]) as Tensor;
 }
 
-/** `floor_divide.Tensor(Tensor self, Tensor other) -> Tensor`, `floor_divide.Scalar(Tensor self, Scalar other) -> Tensor` */
+/** `floor_divide(Tensor self, Tensor other) -> Tensor`, `floor_divide.Scalar(Tensor self, Scalar other) -> Tensor` */
 export function floorDivide(self: Tensor, other: Tensor | number): Tensor {
-  return dispatch(OPERATIONS[typeof other === 'number' ? 103 : 102]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[typeof other === 'number' ? 123 : 122]!, [self, other]) as Tensor;
 }
 
 /** `remainder.Tensor(Tensor self, Tensor other) -> Tensor`, `remainder.Scalar(Tensor self, Scalar other) -> Tensor` */
 export function remainder(self: Tensor, other: Tensor | number): Tensor {
-  return dispatch(OPERATIONS[typeof other === 'number' ? 105 : 104]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[typeof other === 'number' ? 125 : 124]!, [self, other]) as Tensor;
 }
 
-/** `pow.Tensor(Tensor self, Tensor exponent) -> Tensor`, `pow.Scalar(Tensor self, Scalar exponent) -> Tensor` */
+/** `pow.Tensor_Tensor(Tensor self, Tensor exponent) -> Tensor`, `pow.Tensor_Scalar(Tensor self, Scalar exponent) -> Tensor` */
 export function pow(self: Tensor, exponent: Tensor | number): Tensor {
-  return dispatch(OPERATIONS[typeof exponent === 'number' ? 107 : 106]!, [self, exponent]) as Tensor;
+  return dispatch(OPERATIONS[typeof exponent === 'number' ? 127 : 126]!, [self, exponent]) as Tensor;
+}
+
+/** `pow_.Scalar(Tensor self, Scalar exponent) -> Tensor` */
+export function pow_(self: Tensor, exponent: number): Tensor {
+  return dispatch(OPERATIONS[128]!, [self, exponent]) as Tensor;
+}
+
+/** `fmod.Tensor(Tensor self, Tensor other) -> Tensor`, `fmod.Scalar(Tensor self, Scalar other) -> Tensor` */
+export function fmod(self: Tensor, other: Tensor | number): Tensor {
+  return dispatch(OPERATIONS[typeof other === 'number' ? 130 : 129]!, [self, other]) as Tensor;
+}
+
+/** `atan2(Tensor self, Tensor other) -> Tensor` */
+export function atan2(self: Tensor, other: Tensor): Tensor {
+  return dispatch(OPERATIONS[131]!, [self, other]) as Tensor;
+}
+
+/** `xlogy.Tensor(Tensor self, Tensor other) -> Tensor` */
+export function xlogy(self: Tensor, other: Tensor): Tensor {
+  return dispatch(OPERATIONS[132]!, [self, other]) as Tensor;
+}
+
+/** `logaddexp(Tensor self, Tensor other) -> Tensor` */
+export function logaddexp(self: Tensor, other: Tensor): Tensor {
+  return dispatch(OPERATIONS[133]!, [self, other]) as Tensor;
 }
 
 /** `addcmul(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor` */
 export function addcmul(self: Tensor, tensor1: Tensor, tensor2: Tensor, options: { value?: number } = {}): Tensor {
-  return dispatch(OPERATIONS[108]!, [self, tensor1, tensor2, options.value ?? 1]) as Tensor;
+  return dispatch(OPERATIONS[134]!, [self, tensor1, tensor2, options.value ?? 1]) as Tensor;
 }
 
 /** `addcmul_(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor` */
 export function addcmul_(self: Tensor, tensor1: Tensor, tensor2: Tensor, options: { value?: number } = {}): Tensor {
-  return dispatch(OPERATIONS[109]!, [self, tensor1, tensor2, options.value ?? 1]) as Tensor;
+  return dispatch(OPERATIONS[135]!, [self, tensor1, tensor2, options.value ?? 1]) as Tensor;
 }
 
 /** `addcdiv(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor` */
 export function addcdiv(self: Tensor, tensor1: Tensor, tensor2: Tensor, options: { value?: number } = {}): Tensor {
-  return dispatch(OPERATIONS[110]!, [self, tensor1, tensor2, options.value ?? 1]) as Tensor;
+  return dispatch(OPERATIONS[136]!, [self, tensor1, tensor2, options.value ?? 1]) as Tensor;
+}
+
+/** `addcdiv_(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor` */
+export function addcdiv_(self: Tensor, tensor1: Tensor, tensor2: Tensor, options: { value?: number } = {}): Tensor {
+  return dispatch(OPERATIONS[137]!, [self, tensor1, tensor2, options.value ?? 1]) as Tensor;
 }
 
 /** `lerp.Tensor(Tensor self, Tensor end, Tensor weight) -> Tensor`, `lerp.Scalar(Tensor self, Tensor end, Scalar weight) -> Tensor` */
 export function lerp(self: Tensor, end: Tensor, weight: Tensor | number): Tensor {
-  return dispatch(OPERATIONS[typeof weight === 'number' ? 112 : 111]!, [self, end, weight]) as Tensor;
+  return dispatch(OPERATIONS[typeof weight === 'number' ? 139 : 138]!, [self, end, weight]) as Tensor;
 }
 
-/** `lerp_.Scalar(Tensor self, Tensor end, Scalar weight) -> Tensor` */
-export function lerp_(self: Tensor, end: Tensor, weight: number): Tensor {
-  return dispatch(OPERATIONS[113]!, [self, end, weight]) as Tensor;
+/** `lerp_.Tensor(Tensor self, Tensor end, Tensor weight) -> Tensor`, `lerp_.Scalar(Tensor self, Tensor end, Scalar weight) -> Tensor` */
+export function lerp_(self: Tensor, end: Tensor, weight: Tensor | number): Tensor {
+  return dispatch(OPERATIONS[typeof weight === 'number' ? 141 : 140]!, [self, end, weight]) as Tensor;
 }
 
-/** `copy_(Tensor self, Tensor src) -> Tensor` */
-export function copy_(self: Tensor, src: Tensor): Tensor {
-  return dispatch(OPERATIONS[114]!, [self, src]) as Tensor;
+/** `copy_(Tensor self, Tensor src, bool nonBlocking=False) -> Tensor` */
+export function copy_(self: Tensor, src: Tensor, nonBlocking: boolean = false): Tensor {
+  return dispatch(OPERATIONS[142]!, [self, src, nonBlocking]) as Tensor;
 }
 
-/** `fill_(Tensor self, Scalar value) -> Tensor` */
-export function fill_(self: Tensor, value: number): Tensor {
-  return dispatch(OPERATIONS[115]!, [self, value]) as Tensor;
+/** `fill_.Tensor(Tensor self, Tensor value) -> Tensor`, `fill_.Scalar(Tensor self, Scalar value) -> Tensor` */
+export function fill_(self: Tensor, value: Tensor | number): Tensor {
+  return dispatch(OPERATIONS[typeof value === 'number' ? 144 : 143]!, [self, value]) as Tensor;
 }
 
 /** `zero_(Tensor self) -> Tensor` */
 export function zero_(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[116]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[145]!, [self]) as Tensor;
 }
 
 /** `neg(Tensor self) -> Tensor` */
 export function neg(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[117]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[146]!, [self]) as Tensor;
+}
+
+/** `neg_(Tensor self) -> Tensor` */
+export function neg_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[147]!, [self]) as Tensor;
 }
 
 /** `abs(Tensor self) -> Tensor` */
 export function abs(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[118]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[148]!, [self]) as Tensor;
+}
+
+/** `abs_(Tensor self) -> Tensor` */
+export function abs_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[149]!, [self]) as Tensor;
 }
 
 /** `sign(Tensor self) -> Tensor` */
 export function sign(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[119]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[150]!, [self]) as Tensor;
 }
 
 /** `exp(Tensor self) -> Tensor` */
 export function exp(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[120]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[151]!, [self]) as Tensor;
+}
+
+/** `exp_(Tensor self) -> Tensor` */
+export function exp_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[152]!, [self]) as Tensor;
 }
 
 /** `expm1(Tensor self) -> Tensor` */
 export function expm1(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[121]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[153]!, [self]) as Tensor;
+}
+
+/** `exp2(Tensor self) -> Tensor` */
+export function exp2(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[154]!, [self]) as Tensor;
 }
 
 /** `log(Tensor self) -> Tensor` */
 export function log(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[122]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[155]!, [self]) as Tensor;
+}
+
+/** `log_(Tensor self) -> Tensor` */
+export function log_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[156]!, [self]) as Tensor;
 }
 
 /** `log1p(Tensor self) -> Tensor` */
 export function log1p(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[123]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[157]!, [self]) as Tensor;
 }
 
 /** `log2(Tensor self) -> Tensor` */
 export function log2(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[124]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[158]!, [self]) as Tensor;
+}
+
+/** `log10(Tensor self) -> Tensor` */
+export function log10(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[159]!, [self]) as Tensor;
 }
 
 /** `sqrt(Tensor self) -> Tensor` */
 export function sqrt(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[125]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[160]!, [self]) as Tensor;
+}
+
+/** `sqrt_(Tensor self) -> Tensor` */
+export function sqrt_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[161]!, [self]) as Tensor;
 }
 
 /** `rsqrt(Tensor self) -> Tensor` */
 export function rsqrt(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[126]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[162]!, [self]) as Tensor;
+}
+
+/** `rsqrt_(Tensor self) -> Tensor` */
+export function rsqrt_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[163]!, [self]) as Tensor;
 }
 
 /** `square(Tensor self) -> Tensor` */
 export function square(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[127]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[164]!, [self]) as Tensor;
+}
+
+/** `square_(Tensor self) -> Tensor` */
+export function square_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[165]!, [self]) as Tensor;
 }
 
 /** `reciprocal(Tensor self) -> Tensor` */
 export function reciprocal(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[128]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[166]!, [self]) as Tensor;
+}
+
+/** `reciprocal_(Tensor self) -> Tensor` */
+export function reciprocal_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[167]!, [self]) as Tensor;
 }
 
 /** `sin(Tensor self) -> Tensor` */
 export function sin(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[129]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[168]!, [self]) as Tensor;
+}
+
+/** `sin_(Tensor self) -> Tensor` */
+export function sin_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[169]!, [self]) as Tensor;
 }
 
 /** `cos(Tensor self) -> Tensor` */
 export function cos(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[130]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[170]!, [self]) as Tensor;
+}
+
+/** `cos_(Tensor self) -> Tensor` */
+export function cos_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[171]!, [self]) as Tensor;
+}
+
+/** `tan(Tensor self) -> Tensor` */
+export function tan(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[172]!, [self]) as Tensor;
+}
+
+/** `asin(Tensor self) -> Tensor` */
+export function asin(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[173]!, [self]) as Tensor;
+}
+
+/** `acos(Tensor self) -> Tensor` */
+export function acos(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[174]!, [self]) as Tensor;
+}
+
+/** `atan(Tensor self) -> Tensor` */
+export function atan(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[175]!, [self]) as Tensor;
+}
+
+/** `sinh(Tensor self) -> Tensor` */
+export function sinh(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[176]!, [self]) as Tensor;
+}
+
+/** `cosh(Tensor self) -> Tensor` */
+export function cosh(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[177]!, [self]) as Tensor;
 }
 
 /** `tanh(Tensor self) -> Tensor` */
 export function tanh(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[131]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[178]!, [self]) as Tensor;
+}
+
+/** `tanh_(Tensor self) -> Tensor` */
+export function tanh_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[179]!, [self]) as Tensor;
 }
 
 /** `erf(Tensor self) -> Tensor` */
 export function erf(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[132]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[180]!, [self]) as Tensor;
+}
+
+/** `erfc(Tensor self) -> Tensor` */
+export function erfc(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[181]!, [self]) as Tensor;
+}
+
+/** `erfinv(Tensor self) -> Tensor` */
+export function erfinv(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[182]!, [self]) as Tensor;
+}
+
+/** `erfinv_(Tensor self) -> Tensor` */
+export function erfinv_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[183]!, [self]) as Tensor;
 }
 
 /** `floor(Tensor self) -> Tensor` */
 export function floor(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[133]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[184]!, [self]) as Tensor;
+}
+
+/** `floor_(Tensor self) -> Tensor` */
+export function floor_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[185]!, [self]) as Tensor;
 }
 
 /** `ceil(Tensor self) -> Tensor` */
 export function ceil(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[134]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[186]!, [self]) as Tensor;
 }
 
 /** `round(Tensor self) -> Tensor` */
 export function round(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[135]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[187]!, [self]) as Tensor;
+}
+
+/** `round_(Tensor self) -> Tensor` */
+export function round_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[188]!, [self]) as Tensor;
 }
 
 /** `trunc(Tensor self) -> Tensor` */
 export function trunc(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[136]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[189]!, [self]) as Tensor;
+}
+
+/** `frac(Tensor self) -> Tensor` */
+export function frac(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[190]!, [self]) as Tensor;
 }
 
 /** `clamp(Tensor self, Scalar? min=None, Scalar? max=None) -> Tensor` */
 export function clamp(self: Tensor, min?: number, max?: number): Tensor {
-  return dispatch(OPERATIONS[137]!, [self, min, max]) as Tensor;
+  return dispatch(OPERATIONS[191]!, [self, min, max]) as Tensor;
 }
 
 /** `clamp_(Tensor self, Scalar? min=None, Scalar? max=None) -> Tensor` */
 export function clamp_(self: Tensor, min?: number, max?: number): Tensor {
-  return dispatch(OPERATIONS[138]!, [self, min, max]) as Tensor;
+  return dispatch(OPERATIONS[192]!, [self, min, max]) as Tensor;
+}
+
+/** `clamp.Tensor(Tensor self, Tensor? min=None, Tensor? max=None) -> Tensor` */
+export function clampTensor(self: Tensor, min?: Tensor, max?: Tensor): Tensor {
+  return dispatch(OPERATIONS[193]!, [self, min, max]) as Tensor;
+}
+
+/** `clamp_min(Tensor self, Scalar min) -> Tensor` */
+export function clampMin(self: Tensor, min: number): Tensor {
+  return dispatch(OPERATIONS[194]!, [self, min]) as Tensor;
+}
+
+/** `clamp_min_(Tensor self, Scalar min) -> Tensor` */
+export function clampMin_(self: Tensor, min: number): Tensor {
+  return dispatch(OPERATIONS[195]!, [self, min]) as Tensor;
+}
+
+/** `clamp_max(Tensor self, Scalar max) -> Tensor` */
+export function clampMax(self: Tensor, max: number): Tensor {
+  return dispatch(OPERATIONS[196]!, [self, max]) as Tensor;
+}
+
+/** `clamp_max_(Tensor self, Scalar max) -> Tensor` */
+export function clampMax_(self: Tensor, max: number): Tensor {
+  return dispatch(OPERATIONS[197]!, [self, max]) as Tensor;
 }
 
 /** `maximum(Tensor self, Tensor other) -> Tensor` */
 export function maximum(self: Tensor, other: Tensor): Tensor {
-  return dispatch(OPERATIONS[139]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[198]!, [self, other]) as Tensor;
 }
 
 /** `minimum(Tensor self, Tensor other) -> Tensor` */
 export function minimum(self: Tensor, other: Tensor): Tensor {
-  return dispatch(OPERATIONS[140]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[199]!, [self, other]) as Tensor;
 }
 
 /** `nan_to_num(Tensor self, float? nan=None, float? posinf=None, float? neginf=None) -> Tensor` */
 export function nanToNum(self: Tensor, nan?: number, posinf?: number, neginf?: number): Tensor {
-  return dispatch(OPERATIONS[141]!, [self, nan, posinf, neginf]) as Tensor;
+  return dispatch(OPERATIONS[200]!, [self, nan, posinf, neginf]) as Tensor;
 }
 
 /** `eq.Tensor(Tensor self, Tensor other) -> Tensor`, `eq.Scalar(Tensor self, Scalar other) -> Tensor` */
 export function eq(self: Tensor, other: Tensor | number): Tensor {
-  return dispatch(OPERATIONS[typeof other === 'number' ? 143 : 142]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[typeof other === 'number' ? 202 : 201]!, [self, other]) as Tensor;
 }
 
 /** `ne.Tensor(Tensor self, Tensor other) -> Tensor`, `ne.Scalar(Tensor self, Scalar other) -> Tensor` */
 export function ne(self: Tensor, other: Tensor | number): Tensor {
-  return dispatch(OPERATIONS[typeof other === 'number' ? 145 : 144]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[typeof other === 'number' ? 204 : 203]!, [self, other]) as Tensor;
 }
 
 /** `lt.Tensor(Tensor self, Tensor other) -> Tensor`, `lt.Scalar(Tensor self, Scalar other) -> Tensor` */
 export function lt(self: Tensor, other: Tensor | number): Tensor {
-  return dispatch(OPERATIONS[typeof other === 'number' ? 147 : 146]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[typeof other === 'number' ? 206 : 205]!, [self, other]) as Tensor;
 }
 
 /** `le.Tensor(Tensor self, Tensor other) -> Tensor`, `le.Scalar(Tensor self, Scalar other) -> Tensor` */
 export function le(self: Tensor, other: Tensor | number): Tensor {
-  return dispatch(OPERATIONS[typeof other === 'number' ? 149 : 148]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[typeof other === 'number' ? 208 : 207]!, [self, other]) as Tensor;
 }
 
 /** `gt.Tensor(Tensor self, Tensor other) -> Tensor`, `gt.Scalar(Tensor self, Scalar other) -> Tensor` */
 export function gt(self: Tensor, other: Tensor | number): Tensor {
-  return dispatch(OPERATIONS[typeof other === 'number' ? 151 : 150]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[typeof other === 'number' ? 210 : 209]!, [self, other]) as Tensor;
 }
 
 /** `ge.Tensor(Tensor self, Tensor other) -> Tensor`, `ge.Scalar(Tensor self, Scalar other) -> Tensor` */
 export function ge(self: Tensor, other: Tensor | number): Tensor {
-  return dispatch(OPERATIONS[typeof other === 'number' ? 153 : 152]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[typeof other === 'number' ? 212 : 211]!, [self, other]) as Tensor;
+}
+
+/** `bitwise_and.Tensor(Tensor self, Tensor other) -> Tensor`, `bitwise_and.Scalar(Tensor self, Scalar other) -> Tensor` */
+export function bitwiseAnd(self: Tensor, other: Tensor | number): Tensor {
+  return dispatch(OPERATIONS[typeof other === 'number' ? 214 : 213]!, [self, other]) as Tensor;
+}
+
+/** `bitwise_or.Tensor(Tensor self, Tensor other) -> Tensor`, `bitwise_or.Scalar(Tensor self, Scalar other) -> Tensor` */
+export function bitwiseOr(self: Tensor, other: Tensor | number): Tensor {
+  return dispatch(OPERATIONS[typeof other === 'number' ? 216 : 215]!, [self, other]) as Tensor;
+}
+
+/** `bitwise_xor.Tensor(Tensor self, Tensor other) -> Tensor`, `bitwise_xor.Scalar(Tensor self, Scalar other) -> Tensor` */
+export function bitwiseXor(self: Tensor, other: Tensor | number): Tensor {
+  return dispatch(OPERATIONS[typeof other === 'number' ? 218 : 217]!, [self, other]) as Tensor;
+}
+
+/** `bitwise_not(Tensor self) -> Tensor` */
+export function bitwiseNot(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[219]!, [self]) as Tensor;
+}
+
+/** `bitwise_left_shift.Tensor(Tensor self, Tensor other) -> Tensor`, `bitwise_left_shift.Tensor_Scalar(Tensor self, Scalar other) -> Tensor` */
+export function bitwiseLeftShift(self: Tensor, other: Tensor | number): Tensor {
+  return dispatch(OPERATIONS[typeof other === 'number' ? 221 : 220]!, [self, other]) as Tensor;
+}
+
+/** `bitwise_right_shift.Tensor(Tensor self, Tensor other) -> Tensor`, `bitwise_right_shift.Tensor_Scalar(Tensor self, Scalar other) -> Tensor` */
+export function bitwiseRightShift(self: Tensor, other: Tensor | number): Tensor {
+  return dispatch(OPERATIONS[typeof other === 'number' ? 223 : 222]!, [self, other]) as Tensor;
 }
 
 /** `logical_and(Tensor self, Tensor other) -> Tensor` */
 export function logicalAnd(self: Tensor, other: Tensor): Tensor {
-  return dispatch(OPERATIONS[154]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[224]!, [self, other]) as Tensor;
 }
 
 /** `logical_or(Tensor self, Tensor other) -> Tensor` */
 export function logicalOr(self: Tensor, other: Tensor): Tensor {
-  return dispatch(OPERATIONS[155]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[225]!, [self, other]) as Tensor;
 }
 
 /** `logical_xor(Tensor self, Tensor other) -> Tensor` */
 export function logicalXor(self: Tensor, other: Tensor): Tensor {
-  return dispatch(OPERATIONS[156]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[226]!, [self, other]) as Tensor;
 }
 
 /** `logical_not(Tensor self) -> Tensor` */
 export function logicalNot(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[157]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[227]!, [self]) as Tensor;
 }
 
 /** `isnan(Tensor self) -> Tensor` */
 export function isnan(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[158]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[228]!, [self]) as Tensor;
 }
 
 /** `isinf(Tensor self) -> Tensor` */
 export function isinf(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[159]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[229]!, [self]) as Tensor;
 }
 
 /** `isfinite(Tensor self) -> Tensor` */
 export function isfinite(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[160]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[230]!, [self]) as Tensor;
+}
+
+/** `isclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool equalNan=False) -> Tensor` */
+export function isclose(self: Tensor, other: Tensor, rtol: number = 1e-05, atol: number = 1e-08, equalNan: boolean = false): Tensor {
+  return dispatch(OPERATIONS[231]!, [self, other, rtol, atol, equalNan]) as Tensor;
 }
 
 /** `equal(Tensor self, Tensor other) -> bool` */
 export function equal(self: Tensor, other: Tensor): boolean {
-  return dispatch(OPERATIONS[161]!, [self, other]) as boolean;
+  return dispatch(OPERATIONS[232]!, [self, other]) as boolean;
 }
 
 /** `allclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool equalNan=False) -> bool` */
 export function allclose(self: Tensor, other: Tensor, rtol: number = 1e-05, atol: number = 1e-08, equalNan: boolean = false): boolean {
-  return dispatch(OPERATIONS[162]!, [self, other, rtol, atol, equalNan]) as boolean;
+  return dispatch(OPERATIONS[233]!, [self, other, rtol, atol, equalNan]) as boolean;
 }
 
 /** `sum.dim_IntList(Tensor self, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None) -> Tensor` */
 export function sum(self: Tensor, dim?: readonly number[], keepdim: boolean = false, options: { dtype?: DType | undefined } = {}): Tensor {
-  return dispatch(OPERATIONS[163]!, [self, dim, keepdim, options.dtype]) as Tensor;
+  return dispatch(OPERATIONS[234]!, [self, dim, keepdim, options.dtype]) as Tensor;
 }
 
 /** `mean.dim(Tensor self, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None) -> Tensor` */
 export function mean(self: Tensor, dim?: readonly number[], keepdim: boolean = false, options: { dtype?: DType | undefined } = {}): Tensor {
-  return dispatch(OPERATIONS[164]!, [self, dim, keepdim, options.dtype]) as Tensor;
+  return dispatch(OPERATIONS[235]!, [self, dim, keepdim, options.dtype]) as Tensor;
 }
 
 /** `var.correction(Tensor self, int[]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> Tensor` */
 export function var_(self: Tensor, dim?: readonly number[], options: { correction?: number | undefined; keepdim?: boolean } = {}): Tensor {
-  return dispatch(OPERATIONS[165]!, [self, dim, options.correction, options.keepdim ?? false]) as Tensor;
+  return dispatch(OPERATIONS[236]!, [self, dim, options.correction, options.keepdim ?? false]) as Tensor;
 }
 
 /** `std.correction(Tensor self, int[]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> Tensor` */
 export function std(self: Tensor, dim?: readonly number[], options: { correction?: number | undefined; keepdim?: boolean } = {}): Tensor {
-  return dispatch(OPERATIONS[166]!, [self, dim, options.correction, options.keepdim ?? false]) as Tensor;
+  return dispatch(OPERATIONS[237]!, [self, dim, options.correction, options.keepdim ?? false]) as Tensor;
+}
+
+/** `var_mean.correction(Tensor self, int[]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> (Tensor variance, Tensor mean)` */
+export function varMean(self: Tensor, dim?: readonly number[], options: { correction?: number | undefined; keepdim?: boolean } = {}): [variance: Tensor, mean: Tensor] {
+  return dispatch(OPERATIONS[238]!, [self, dim, options.correction, options.keepdim ?? false]) as [variance: Tensor, mean: Tensor];
+}
+
+/** `std_mean.correction(Tensor self, int[]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> (Tensor deviation, Tensor mean)` */
+export function stdMean(self: Tensor, dim?: readonly number[], options: { correction?: number | undefined; keepdim?: boolean } = {}): [deviation: Tensor, mean: Tensor] {
+  return dispatch(OPERATIONS[239]!, [self, dim, options.correction, options.keepdim ?? false]) as [deviation: Tensor, mean: Tensor];
 }
 
 /** `prod(Tensor self) -> Tensor` */
 export function prod(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[167]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[240]!, [self]) as Tensor;
+}
+
+/** `prod.dim_int(Tensor self, int dim, bool keepdim=False, *, dtype? dtype=None) -> Tensor` */
+export function prodDim(self: Tensor, dim: number, keepdim: boolean = false, options: { dtype?: DType | undefined } = {}): Tensor {
+  return dispatch(OPERATIONS[241]!, [self, dim, keepdim, options.dtype]) as Tensor;
+}
+
+/** `nansum(Tensor self, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None) -> Tensor` */
+export function nansum(self: Tensor, dim?: readonly number[], keepdim: boolean = false, options: { dtype?: DType | undefined } = {}): Tensor {
+  return dispatch(OPERATIONS[242]!, [self, dim, keepdim, options.dtype]) as Tensor;
 }
 
 /** `amax(Tensor self, int[] dim=[], bool keepdim=False) -> Tensor` */
 export function amax(self: Tensor, dim: readonly number[] = [], keepdim: boolean = false): Tensor {
-  return dispatch(OPERATIONS[168]!, [self, dim, keepdim]) as Tensor;
+  return dispatch(OPERATIONS[243]!, [self, dim, keepdim]) as Tensor;
 }
 
 /** `amin(Tensor self, int[] dim=[], bool keepdim=False) -> Tensor` */
 export function amin(self: Tensor, dim: readonly number[] = [], keepdim: boolean = false): Tensor {
-  return dispatch(OPERATIONS[169]!, [self, dim, keepdim]) as Tensor;
+  return dispatch(OPERATIONS[244]!, [self, dim, keepdim]) as Tensor;
+}
+
+/** `max(Tensor self) -> Tensor` */
+export function max(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[245]!, [self]) as Tensor;
+}
+
+/** `min(Tensor self) -> Tensor` */
+export function min(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[246]!, [self]) as Tensor;
+}
+
+/** `aminmax(Tensor self, *, int? dim=None, bool keepdim=False) -> (Tensor min, Tensor max)` */
+export function aminmax(self: Tensor, options: { dim?: number | undefined; keepdim?: boolean } = {}): [min: Tensor, max: Tensor] {
+  return dispatch(OPERATIONS[247]!, [self, options.dim, options.keepdim ?? false]) as [min: Tensor, max: Tensor];
 }
 
 /** `max.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)` */
 export function maxDim(self: Tensor, dim: number, keepdim: boolean = false): [values: Tensor, indices: Tensor] {
-  return dispatch(OPERATIONS[170]!, [self, dim, keepdim]) as [values: Tensor, indices: Tensor];
+  return dispatch(OPERATIONS[248]!, [self, dim, keepdim]) as [values: Tensor, indices: Tensor];
 }
 
 /** `min.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)` */
 export function minDim(self: Tensor, dim: number, keepdim: boolean = false): [values: Tensor, indices: Tensor] {
-  return dispatch(OPERATIONS[171]!, [self, dim, keepdim]) as [values: Tensor, indices: Tensor];
+  return dispatch(OPERATIONS[249]!, [self, dim, keepdim]) as [values: Tensor, indices: Tensor];
 }
 
 /** `argmax(Tensor self, int? dim=None, bool keepdim=False) -> Tensor` */
 export function argmax(self: Tensor, dim?: number, keepdim: boolean = false): Tensor {
-  return dispatch(OPERATIONS[172]!, [self, dim, keepdim]) as Tensor;
+  return dispatch(OPERATIONS[250]!, [self, dim, keepdim]) as Tensor;
 }
 
 /** `argmin(Tensor self, int? dim=None, bool keepdim=False) -> Tensor` */
 export function argmin(self: Tensor, dim?: number, keepdim: boolean = false): Tensor {
-  return dispatch(OPERATIONS[173]!, [self, dim, keepdim]) as Tensor;
+  return dispatch(OPERATIONS[251]!, [self, dim, keepdim]) as Tensor;
 }
 
-/** `any(Tensor self) -> Tensor` */
-export function any(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[174]!, [self]) as Tensor;
+/** `any.dims(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor` */
+export function any(self: Tensor, dim?: readonly number[], keepdim: boolean = false): Tensor {
+  return dispatch(OPERATIONS[252]!, [self, dim, keepdim]) as Tensor;
 }
 
-/** `all(Tensor self) -> Tensor` */
-export function all(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[175]!, [self]) as Tensor;
+/** `all.dims(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor` */
+export function all(self: Tensor, dim?: readonly number[], keepdim: boolean = false): Tensor {
+  return dispatch(OPERATIONS[253]!, [self, dim, keepdim]) as Tensor;
 }
 
 /** `cumsum(Tensor self, int dim) -> Tensor` */
 export function cumsum(self: Tensor, dim: number): Tensor {
-  return dispatch(OPERATIONS[176]!, [self, dim]) as Tensor;
+  return dispatch(OPERATIONS[254]!, [self, dim]) as Tensor;
 }
 
 /** `cumprod(Tensor self, int dim) -> Tensor` */
 export function cumprod(self: Tensor, dim: number): Tensor {
-  return dispatch(OPERATIONS[177]!, [self, dim]) as Tensor;
+  return dispatch(OPERATIONS[255]!, [self, dim]) as Tensor;
+}
+
+/** `cumsum_(Tensor self, int dim) -> Tensor` */
+export function cumsum_(self: Tensor, dim: number): Tensor {
+  return dispatch(OPERATIONS[256]!, [self, dim]) as Tensor;
+}
+
+/** `cummax(Tensor self, int dim) -> (Tensor values, Tensor indices)` */
+export function cummax(self: Tensor, dim: number): [values: Tensor, indices: Tensor] {
+  return dispatch(OPERATIONS[257]!, [self, dim]) as [values: Tensor, indices: Tensor];
+}
+
+/** `cummin(Tensor self, int dim) -> (Tensor values, Tensor indices)` */
+export function cummin(self: Tensor, dim: number): [values: Tensor, indices: Tensor] {
+  return dispatch(OPERATIONS[258]!, [self, dim]) as [values: Tensor, indices: Tensor];
+}
+
+/** `logcumsumexp(Tensor self, int dim) -> Tensor` */
+export function logcumsumexp(self: Tensor, dim: number): Tensor {
+  return dispatch(OPERATIONS[259]!, [self, dim]) as Tensor;
+}
+
+/** `diff(Tensor self, int n=1, int dim=-1, Tensor? prepend=None, Tensor? append=None) -> Tensor` */
+export function diff(self: Tensor, n: number = 1, dim: number = -1, prepend?: Tensor, append?: Tensor): Tensor {
+  return dispatch(OPERATIONS[260]!, [self, n, dim, prepend, append]) as Tensor;
 }
 
 /** `logsumexp(Tensor self, int[] dim, bool keepdim=False) -> Tensor` */
 export function logsumexp(self: Tensor, dim: readonly number[], keepdim: boolean = false): Tensor {
-  return dispatch(OPERATIONS[178]!, [self, dim, keepdim]) as Tensor;
+  return dispatch(OPERATIONS[261]!, [self, dim, keepdim]) as Tensor;
 }
 
 /** `norm.ScalarOpt_dim(Tensor self, Scalar? p, int[] dim, bool keepdim=False) -> Tensor` */
 export function norm(self: Tensor, p: number | undefined, dim: readonly number[], keepdim: boolean = false): Tensor {
-  return dispatch(OPERATIONS[179]!, [self, p, dim, keepdim]) as Tensor;
+  return dispatch(OPERATIONS[262]!, [self, p, dim, keepdim]) as Tensor;
 }
 
 /** `linalg_vector_norm(Tensor self, Scalar ord=2, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None) -> Tensor` */
 export function linalgVectorNorm(self: Tensor, ord: number = 2, dim?: readonly number[], keepdim: boolean = false, options: { dtype?: DType | undefined } = {}): Tensor {
-  return dispatch(OPERATIONS[180]!, [self, ord, dim, keepdim, options.dtype]) as Tensor;
+  return dispatch(OPERATIONS[263]!, [self, ord, dim, keepdim, options.dtype]) as Tensor;
 }
 
 /** `count_nonzero.dim_IntList(Tensor self, int[] dim) -> Tensor` */
 export function countNonzero(self: Tensor, dim: readonly number[]): Tensor {
-  return dispatch(OPERATIONS[181]!, [self, dim]) as Tensor;
+  return dispatch(OPERATIONS[264]!, [self, dim]) as Tensor;
 }
 
 /** `sort.stable(Tensor self, *, bool? stable=True, int dim=-1, bool descending=False) -> (Tensor values, Tensor indices)` */
 export function sort(self: Tensor, options: { stable?: boolean; dim?: number; descending?: boolean } = {}): [values: Tensor, indices: Tensor] {
-  return dispatch(OPERATIONS[182]!, [self, options.stable ?? true, options.dim ?? -1, options.descending ?? false]) as [values: Tensor, indices: Tensor];
+  return dispatch(OPERATIONS[265]!, [self, options.stable ?? true, options.dim ?? -1, options.descending ?? false]) as [values: Tensor, indices: Tensor];
 }
 
 /** `argsort.stable(Tensor self, *, bool stable=True, int dim=-1, bool descending=False) -> Tensor` */
 export function argsort(self: Tensor, options: { stable?: boolean; dim?: number; descending?: boolean } = {}): Tensor {
-  return dispatch(OPERATIONS[183]!, [self, options.stable ?? true, options.dim ?? -1, options.descending ?? false]) as Tensor;
+  return dispatch(OPERATIONS[266]!, [self, options.stable ?? true, options.dim ?? -1, options.descending ?? false]) as Tensor;
 }
 
 /** `topk(Tensor self, int k, int dim=-1, bool largest=True, bool sorted=True) -> (Tensor values, Tensor indices)` */
 export function topk(self: Tensor, k: number, dim: number = -1, largest: boolean = true, sorted: boolean = true): [values: Tensor, indices: Tensor] {
-  return dispatch(OPERATIONS[184]!, [self, k, dim, largest, sorted]) as [values: Tensor, indices: Tensor];
+  return dispatch(OPERATIONS[267]!, [self, k, dim, largest, sorted]) as [values: Tensor, indices: Tensor];
 }
 
 /** `kthvalue(Tensor self, int k, int dim=-1, bool keepdim=False) -> (Tensor values, Tensor indices)` */
 export function kthvalue(self: Tensor, k: number, dim: number = -1, keepdim: boolean = false): [values: Tensor, indices: Tensor] {
-  return dispatch(OPERATIONS[185]!, [self, k, dim, keepdim]) as [values: Tensor, indices: Tensor];
+  return dispatch(OPERATIONS[268]!, [self, k, dim, keepdim]) as [values: Tensor, indices: Tensor];
+}
+
+/** `median(Tensor self) -> Tensor` */
+export function median(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[269]!, [self]) as Tensor;
+}
+
+/** `median.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)` */
+export function medianDim(self: Tensor, dim: number, keepdim: boolean = false): [values: Tensor, indices: Tensor] {
+  return dispatch(OPERATIONS[270]!, [self, dim, keepdim]) as [values: Tensor, indices: Tensor];
+}
+
+/** `quantile(Tensor self, Tensor q, int? dim=None, bool keepdim=False, *, str interpolation='linear') -> Tensor`, `quantile.scalar(Tensor self, float q, int? dim=None, bool keepdim=False, *, str interpolation='linear') -> Tensor` */
+export function quantile(self: Tensor, q: Tensor | number, dim?: number, keepdim: boolean = false, options: { interpolation?: string } = {}): Tensor {
+  return dispatch(OPERATIONS[typeof q === 'number' ? 272 : 271]!, [self, q, dim, keepdim, options.interpolation ?? 'linear']) as Tensor;
 }
 
 /** `searchsorted.Tensor(Tensor sortedSequence, Tensor self, *, bool outInt32=False, bool right=False) -> Tensor` */
 export function searchsorted(sortedSequence: Tensor, self: Tensor, options: { outInt32?: boolean; right?: boolean } = {}): Tensor {
-  return dispatch(OPERATIONS[186]!, [sortedSequence, self, options.outInt32 ?? false, options.right ?? false]) as Tensor;
+  return dispatch(OPERATIONS[273]!, [sortedSequence, self, options.outInt32 ?? false, options.right ?? false]) as Tensor;
+}
+
+/** `bucketize.Tensor(Tensor self, Tensor boundaries, *, bool outInt32=False, bool right=False) -> Tensor` */
+export function bucketize(self: Tensor, boundaries: Tensor, options: { outInt32?: boolean; right?: boolean } = {}): Tensor {
+  return dispatch(OPERATIONS[274]!, [self, boundaries, options.outInt32 ?? false, options.right ?? false]) as Tensor;
+}
+
+/** `_unique2(Tensor self, bool sorted=True, bool returnInverse=False, bool returnCounts=False) -> (Tensor output, Tensor inverse, Tensor counts)` */
+export function unique(self: Tensor, sorted: boolean = true, returnInverse: boolean = false, returnCounts: boolean = false): [output: Tensor, inverse: Tensor, counts: Tensor] {
+  return dispatch(OPERATIONS[275]!, [self, sorted, returnInverse, returnCounts]) as [output: Tensor, inverse: Tensor, counts: Tensor];
 }
 
 /** `unique_consecutive(Tensor self, bool returnInverse=False, bool returnCounts=False, int? dim=None) -> (Tensor output, Tensor inverse, Tensor counts)` */
 export function uniqueConsecutive(self: Tensor, returnInverse: boolean = false, returnCounts: boolean = false, dim?: number): [output: Tensor, inverse: Tensor, counts: Tensor] {
-  return dispatch(OPERATIONS[187]!, [self, returnInverse, returnCounts, dim]) as [output: Tensor, inverse: Tensor, counts: Tensor];
+  return dispatch(OPERATIONS[276]!, [self, returnInverse, returnCounts, dim]) as [output: Tensor, inverse: Tensor, counts: Tensor];
 }
 
 /** `matmul(Tensor self, Tensor other) -> Tensor` */
 export function matmul(self: Tensor, other: Tensor): Tensor {
-  return dispatch(OPERATIONS[188]!, [self, other]) as Tensor;
+  return dispatch(OPERATIONS[277]!, [self, other]) as Tensor;
 }
 
 /** `mm(Tensor self, Tensor mat2) -> Tensor` */
 export function mm(self: Tensor, mat2: Tensor): Tensor {
-  return dispatch(OPERATIONS[189]!, [self, mat2]) as Tensor;
+  return dispatch(OPERATIONS[278]!, [self, mat2]) as Tensor;
 }
 
 /** `bmm(Tensor self, Tensor mat2) -> Tensor` */
 export function bmm(self: Tensor, mat2: Tensor): Tensor {
-  return dispatch(OPERATIONS[190]!, [self, mat2]) as Tensor;
+  return dispatch(OPERATIONS[279]!, [self, mat2]) as Tensor;
 }
 
 /** `addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor` */
 export function addmm(self: Tensor, mat1: Tensor, mat2: Tensor, options: { beta?: number; alpha?: number } = {}): Tensor {
-  return dispatch(OPERATIONS[191]!, [self, mat1, mat2, options.beta ?? 1, options.alpha ?? 1]) as Tensor;
+  return dispatch(OPERATIONS[280]!, [self, mat1, mat2, options.beta ?? 1, options.alpha ?? 1]) as Tensor;
+}
+
+/** `addmm_(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor` */
+export function addmm_(self: Tensor, mat1: Tensor, mat2: Tensor, options: { beta?: number; alpha?: number } = {}): Tensor {
+  return dispatch(OPERATIONS[281]!, [self, mat1, mat2, options.beta ?? 1, options.alpha ?? 1]) as Tensor;
+}
+
+/** `_addmm_activation(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1, bool useGelu=False) -> Tensor` */
+export function addmmActivation(self: Tensor, mat1: Tensor, mat2: Tensor, options: { beta?: number; alpha?: number; useGelu?: boolean } = {}): Tensor {
+  return dispatch(OPERATIONS[282]!, [self, mat1, mat2, options.beta ?? 1, options.alpha ?? 1, options.useGelu ?? false]) as Tensor;
 }
 
 /** `baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor` */
 export function baddbmm(self: Tensor, batch1: Tensor, batch2: Tensor, options: { beta?: number; alpha?: number } = {}): Tensor {
-  return dispatch(OPERATIONS[192]!, [self, batch1, batch2, options.beta ?? 1, options.alpha ?? 1]) as Tensor;
+  return dispatch(OPERATIONS[283]!, [self, batch1, batch2, options.beta ?? 1, options.alpha ?? 1]) as Tensor;
+}
+
+/** `baddbmm_(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor` */
+export function baddbmm_(self: Tensor, batch1: Tensor, batch2: Tensor, options: { beta?: number; alpha?: number } = {}): Tensor {
+  return dispatch(OPERATIONS[284]!, [self, batch1, batch2, options.beta ?? 1, options.alpha ?? 1]) as Tensor;
 }
 
 /** `linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor` */
 export function linear(input: Tensor, weight: Tensor, bias?: Tensor): Tensor {
-  return dispatch(OPERATIONS[193]!, [input, weight, bias]) as Tensor;
+  return dispatch(OPERATIONS[285]!, [input, weight, bias]) as Tensor;
+}
+
+/** `_int_mm(Tensor self, Tensor mat2) -> Tensor` */
+export function intMm(self: Tensor, mat2: Tensor): Tensor {
+  return dispatch(OPERATIONS[286]!, [self, mat2]) as Tensor;
+}
+
+/** `_weight_int8pack_mm(Tensor self, Tensor mat2, Tensor scales) -> Tensor` */
+export function weightInt8packMm(self: Tensor, mat2: Tensor, scales: Tensor): Tensor {
+  return dispatch(OPERATIONS[287]!, [self, mat2, scales]) as Tensor;
 }
 
 /** `einsum(str equation, Tensor[] tensors) -> Tensor` */
 export function einsum(equation: string, tensors: readonly Tensor[]): Tensor {
-  return dispatch(OPERATIONS[194]!, [equation, tensors]) as Tensor;
+  return dispatch(OPERATIONS[288]!, [equation, tensors]) as Tensor;
+}
+
+/** `tensordot(Tensor self, Tensor other, int[] dimsSelf, int[] dimsOther) -> Tensor` */
+export function tensordot(self: Tensor, other: Tensor, dimsSelf: readonly number[], dimsOther: readonly number[]): Tensor {
+  return dispatch(OPERATIONS[289]!, [self, other, dimsSelf, dimsOther]) as Tensor;
+}
+
+/** `dot(Tensor self, Tensor tensor) -> Tensor` */
+export function dot(self: Tensor, tensor: Tensor): Tensor {
+  return dispatch(OPERATIONS[290]!, [self, tensor]) as Tensor;
+}
+
+/** `mv(Tensor self, Tensor vec) -> Tensor` */
+export function mv(self: Tensor, vec: Tensor): Tensor {
+  return dispatch(OPERATIONS[291]!, [self, vec]) as Tensor;
+}
+
+/** `outer(Tensor self, Tensor vec2) -> Tensor` */
+export function outer(self: Tensor, vec2: Tensor): Tensor {
+  return dispatch(OPERATIONS[292]!, [self, vec2]) as Tensor;
+}
+
+/** `kron(Tensor self, Tensor other) -> Tensor` */
+export function kron(self: Tensor, other: Tensor): Tensor {
+  return dispatch(OPERATIONS[293]!, [self, other]) as Tensor;
 }
 
 /** `cdist(Tensor x1, Tensor x2, float p=2) -> Tensor` */
 export function cdist(x1: Tensor, x2: Tensor, p: number = 2): Tensor {
-  return dispatch(OPERATIONS[195]!, [x1, x2, p]) as Tensor;
+  return dispatch(OPERATIONS[294]!, [x1, x2, p]) as Tensor;
+}
+
+/** `cosine_similarity(Tensor x1, Tensor x2, int dim=1, float eps=1e-08) -> Tensor` */
+export function cosineSimilarity(x1: Tensor, x2: Tensor, dim: number = 1, eps: number = 1e-08): Tensor {
+  return dispatch(OPERATIONS[295]!, [x1, x2, dim, eps]) as Tensor;
 }
 
 /** `trace(Tensor self) -> Tensor` */
 export function trace(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[196]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[296]!, [self]) as Tensor;
 }
 
-/** `linalg_eigh(Tensor self) -> (Tensor eigenvalues, Tensor eigenvectors)` */
-export function linalgEigh(self: Tensor): [eigenvalues: Tensor, eigenvectors: Tensor] {
-  return dispatch(OPERATIONS[197]!, [self]) as [eigenvalues: Tensor, eigenvectors: Tensor];
+/** `cov(Tensor self, *, int correction=1, Tensor? fweights=None, Tensor? aweights=None) -> Tensor` */
+export function cov(self: Tensor, options: { correction?: number; fweights?: Tensor | undefined; aweights?: Tensor | undefined } = {}): Tensor {
+  return dispatch(OPERATIONS[297]!, [self, options.correction ?? 1, options.fweights, options.aweights]) as Tensor;
 }
 
-/** `linalg_eigvalsh(Tensor self) -> Tensor` */
-export function linalgEigvalsh(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[198]!, [self]) as Tensor;
+/** `linalg_eigh(Tensor self, str UPLO='L') -> (Tensor eigenvalues, Tensor eigenvectors)` */
+export function linalgEigh(self: Tensor, UPLO: string = 'L'): [eigenvalues: Tensor, eigenvectors: Tensor] {
+  return dispatch(OPERATIONS[298]!, [self, UPLO]) as [eigenvalues: Tensor, eigenvectors: Tensor];
 }
 
-/** `linalg_cholesky(Tensor self) -> Tensor` */
-export function linalgCholesky(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[199]!, [self]) as Tensor;
+/** `linalg_eigvalsh(Tensor self, str UPLO='L') -> Tensor` */
+export function linalgEigvalsh(self: Tensor, UPLO: string = 'L'): Tensor {
+  return dispatch(OPERATIONS[299]!, [self, UPLO]) as Tensor;
 }
 
-/** `linalg_qr(Tensor A) -> (Tensor Q, Tensor R)` */
-export function linalgQr(A: Tensor): [Q: Tensor, R: Tensor] {
-  return dispatch(OPERATIONS[200]!, [A]) as [Q: Tensor, R: Tensor];
+/** `linalg_cholesky(Tensor self, *, bool upper=False) -> Tensor` */
+export function linalgCholesky(self: Tensor, options: { upper?: boolean } = {}): Tensor {
+  return dispatch(OPERATIONS[300]!, [self, options.upper ?? false]) as Tensor;
+}
+
+/** `linalg_qr(Tensor A, str mode='reduced') -> (Tensor Q, Tensor R)` */
+export function linalgQr(A: Tensor, mode: string = 'reduced'): [Q: Tensor, R: Tensor] {
+  return dispatch(OPERATIONS[301]!, [A, mode]) as [Q: Tensor, R: Tensor];
 }
 
 /** `linalg_inv(Tensor A) -> Tensor` */
 export function linalgInv(A: Tensor): Tensor {
-  return dispatch(OPERATIONS[201]!, [A]) as Tensor;
+  return dispatch(OPERATIONS[302]!, [A]) as Tensor;
 }
 
-/** `linalg_solve(Tensor A, Tensor B) -> Tensor` */
-export function linalgSolve(A: Tensor, B: Tensor): Tensor {
-  return dispatch(OPERATIONS[202]!, [A, B]) as Tensor;
+/** `linalg_solve(Tensor A, Tensor B, *, bool left=True) -> Tensor` */
+export function linalgSolve(A: Tensor, B: Tensor, options: { left?: boolean } = {}): Tensor {
+  return dispatch(OPERATIONS[303]!, [A, B, options.left ?? true]) as Tensor;
+}
+
+/** `linalg_solve_triangular(Tensor self, Tensor B, *, bool upper, bool left=True, bool unitriangular=False) -> Tensor` */
+export function linalgSolveTriangular(self: Tensor, B: Tensor, options: { upper: boolean; left?: boolean; unitriangular?: boolean }): Tensor {
+  return dispatch(OPERATIONS[304]!, [self, B, options.upper, options.left ?? true, options.unitriangular ?? false]) as Tensor;
+}
+
+/** `linalg_det(Tensor A) -> Tensor` */
+export function linalgDet(A: Tensor): Tensor {
+  return dispatch(OPERATIONS[305]!, [A]) as Tensor;
+}
+
+/** `linalg_slogdet(Tensor A) -> (Tensor sign, Tensor logabsdet)` */
+export function linalgSlogdet(A: Tensor): [sign: Tensor, logabsdet: Tensor] {
+  return dispatch(OPERATIONS[306]!, [A]) as [sign: Tensor, logabsdet: Tensor];
 }
 
 /** `linalg_svd(Tensor A, bool fullMatrices=True) -> (Tensor U, Tensor S, Tensor Vh)` */
 export function linalgSvd(A: Tensor, fullMatrices: boolean = true): [U: Tensor, S: Tensor, Vh: Tensor] {
-  return dispatch(OPERATIONS[203]!, [A, fullMatrices]) as [U: Tensor, S: Tensor, Vh: Tensor];
+  return dispatch(OPERATIONS[307]!, [A, fullMatrices]) as [U: Tensor, S: Tensor, Vh: Tensor];
+}
+
+/** `linalg_svdvals(Tensor A) -> Tensor` */
+export function linalgSvdvals(A: Tensor): Tensor {
+  return dispatch(OPERATIONS[308]!, [A]) as Tensor;
 }
 
 /** `embedding(Tensor weight, Tensor indices) -> Tensor` */
 export function embedding(weight: Tensor, indices: Tensor): Tensor {
-  return dispatch(OPERATIONS[204]!, [weight, indices]) as Tensor;
+  return dispatch(OPERATIONS[309]!, [weight, indices]) as Tensor;
 }
 
 /** `conv1d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=[1], int[] padding=[0], int[] dilation=[1], int groups=1) -> Tensor` */
 export function conv1d(input: Tensor, weight: Tensor, bias?: Tensor, stride: readonly number[] = [1], padding: readonly number[] = [0], dilation: readonly number[] = [1], groups: number = 1): Tensor {
-  return dispatch(OPERATIONS[205]!, [input, weight, bias, stride, padding, dilation, groups]) as Tensor;
+  return dispatch(OPERATIONS[310]!, [input, weight, bias, stride, padding, dilation, groups]) as Tensor;
 }
 
 /** `conv2d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=[1], int[] padding=[0], int[] dilation=[1], int groups=1) -> Tensor` */
 export function conv2d(input: Tensor, weight: Tensor, bias?: Tensor, stride: readonly number[] = [1], padding: readonly number[] = [0], dilation: readonly number[] = [1], groups: number = 1): Tensor {
-  return dispatch(OPERATIONS[206]!, [input, weight, bias, stride, padding, dilation, groups]) as Tensor;
+  return dispatch(OPERATIONS[311]!, [input, weight, bias, stride, padding, dilation, groups]) as Tensor;
 }
 
-/** `conv_transpose2d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=[1], int[] padding=[0], int[] outputPadding=[0], int groups=1, int[] dilation=[1]) -> Tensor` */
+/** `conv_transpose2d.input(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=[1], int[] padding=[0], int[] outputPadding=[0], int groups=1, int[] dilation=[1]) -> Tensor` */
 export function convTranspose2d(input: Tensor, weight: Tensor, bias?: Tensor, stride: readonly number[] = [1], padding: readonly number[] = [0], outputPadding: readonly number[] = [0], groups: number = 1, dilation: readonly number[] = [1]): Tensor {
-  return dispatch(OPERATIONS[207]!, [input, weight, bias, stride, padding, outputPadding, groups, dilation]) as Tensor;
+  return dispatch(OPERATIONS[312]!, [input, weight, bias, stride, padding, outputPadding, groups, dilation]) as Tensor;
 }
 
-/** `avg_pool2d(Tensor input, int[] kernelSize, int[] stride=[], int[] padding=[0], bool ceilMode=False, bool countIncludePad=True) -> Tensor` */
-export function avgPool2d(input: Tensor, kernelSize: readonly number[], stride: readonly number[] = [], padding: readonly number[] = [0], ceilMode: boolean = false, countIncludePad: boolean = true): Tensor {
-  return dispatch(OPERATIONS[208]!, [input, kernelSize, stride, padding, ceilMode, countIncludePad]) as Tensor;
+/** `avg_pool2d(Tensor self, int[] kernelSize, int[] stride=[], int[] padding=[0], bool ceilMode=False, bool countIncludePad=True, int? divisorOverride=None) -> Tensor` */
+export function avgPool2d(self: Tensor, kernelSize: readonly number[], stride: readonly number[] = [], padding: readonly number[] = [0], ceilMode: boolean = false, countIncludePad: boolean = true, divisorOverride?: number): Tensor {
+  return dispatch(OPERATIONS[313]!, [self, kernelSize, stride, padding, ceilMode, countIncludePad, divisorOverride]) as Tensor;
 }
 
-/** `max_pool2d(Tensor input, int[] kernelSize, int[] stride=[], int[] padding=[0], int[] dilation=[1], bool ceilMode=False) -> Tensor` */
-export function maxPool2d(input: Tensor, kernelSize: readonly number[], stride: readonly number[] = [], padding: readonly number[] = [0], dilation: readonly number[] = [1], ceilMode: boolean = false): Tensor {
-  return dispatch(OPERATIONS[209]!, [input, kernelSize, stride, padding, dilation, ceilMode]) as Tensor;
+/** `max_pool2d(Tensor self, int[] kernelSize, int[] stride=[], int[] padding=[0], int[] dilation=[1], bool ceilMode=False) -> Tensor` */
+export function maxPool2d(self: Tensor, kernelSize: readonly number[], stride: readonly number[] = [], padding: readonly number[] = [0], dilation: readonly number[] = [1], ceilMode: boolean = false): Tensor {
+  return dispatch(OPERATIONS[314]!, [self, kernelSize, stride, padding, dilation, ceilMode]) as Tensor;
 }
 
-/** `adaptive_avg_pool2d(Tensor input, int[] outputSize) -> Tensor` */
-export function adaptiveAvgPool2d(input: Tensor, outputSize: readonly number[]): Tensor {
-  return dispatch(OPERATIONS[210]!, [input, outputSize]) as Tensor;
+/** `adaptive_avg_pool2d(Tensor self, int[] outputSize) -> Tensor` */
+export function adaptiveAvgPool2d(self: Tensor, outputSize: readonly number[]): Tensor {
+  return dispatch(OPERATIONS[315]!, [self, outputSize]) as Tensor;
 }
 
-/** `upsample_nearest2d(Tensor input, int[] outputSize) -> Tensor` */
-export function upsampleNearest2d(input: Tensor, outputSize: readonly number[]): Tensor {
-  return dispatch(OPERATIONS[211]!, [input, outputSize]) as Tensor;
+/** `adaptive_max_pool2d(Tensor self, int[] outputSize) -> (Tensor output, Tensor indices)` */
+export function adaptiveMaxPool2d(self: Tensor, outputSize: readonly number[]): [output: Tensor, indices: Tensor] {
+  return dispatch(OPERATIONS[316]!, [self, outputSize]) as [output: Tensor, indices: Tensor];
 }
 
-/** `upsample_bilinear2d(Tensor input, int[] outputSize, bool alignCorners) -> Tensor` */
-export function upsampleBilinear2d(input: Tensor, outputSize: readonly number[], alignCorners: boolean): Tensor {
-  return dispatch(OPERATIONS[212]!, [input, outputSize, alignCorners]) as Tensor;
+/** `upsample_nearest2d(Tensor self, int[] outputSize, float? scalesH=None, float? scalesW=None) -> Tensor` */
+export function upsampleNearest2d(self: Tensor, outputSize: readonly number[], scalesH?: number, scalesW?: number): Tensor {
+  return dispatch(OPERATIONS[317]!, [self, outputSize, scalesH, scalesW]) as Tensor;
 }
 
-/** `upsample_bicubic2d(Tensor input, int[] outputSize, bool alignCorners) -> Tensor` */
-export function upsampleBicubic2d(input: Tensor, outputSize: readonly number[], alignCorners: boolean): Tensor {
-  return dispatch(OPERATIONS[213]!, [input, outputSize, alignCorners]) as Tensor;
+/** `_upsample_nearest_exact2d(Tensor self, int[] outputSize, float? scalesH=None, float? scalesW=None) -> Tensor` */
+export function upsampleNearestExact2d(self: Tensor, outputSize: readonly number[], scalesH?: number, scalesW?: number): Tensor {
+  return dispatch(OPERATIONS[318]!, [self, outputSize, scalesH, scalesW]) as Tensor;
+}
+
+/** `upsample_bilinear2d(Tensor self, int[] outputSize, bool alignCorners, float? scalesH=None, float? scalesW=None) -> Tensor` */
+export function upsampleBilinear2d(self: Tensor, outputSize: readonly number[], alignCorners: boolean, scalesH?: number, scalesW?: number): Tensor {
+  return dispatch(OPERATIONS[319]!, [self, outputSize, alignCorners, scalesH, scalesW]) as Tensor;
+}
+
+/** `_upsample_bilinear2d_aa(Tensor self, int[] outputSize, bool alignCorners, float? scalesH=None, float? scalesW=None) -> Tensor` */
+export function upsampleBilinear2dAa(self: Tensor, outputSize: readonly number[], alignCorners: boolean, scalesH?: number, scalesW?: number): Tensor {
+  return dispatch(OPERATIONS[320]!, [self, outputSize, alignCorners, scalesH, scalesW]) as Tensor;
+}
+
+/** `upsample_bicubic2d(Tensor self, int[] outputSize, bool alignCorners, float? scalesH=None, float? scalesW=None) -> Tensor` */
+export function upsampleBicubic2d(self: Tensor, outputSize: readonly number[], alignCorners: boolean, scalesH?: number, scalesW?: number): Tensor {
+  return dispatch(OPERATIONS[321]!, [self, outputSize, alignCorners, scalesH, scalesW]) as Tensor;
+}
+
+/** `_upsample_bicubic2d_aa(Tensor self, int[] outputSize, bool alignCorners, float? scalesH=None, float? scalesW=None) -> Tensor` */
+export function upsampleBicubic2dAa(self: Tensor, outputSize: readonly number[], alignCorners: boolean, scalesH?: number, scalesW?: number): Tensor {
+  return dispatch(OPERATIONS[322]!, [self, outputSize, alignCorners, scalesH, scalesW]) as Tensor;
+}
+
+/** `affine_grid_generator(Tensor theta, int[] size, bool alignCorners) -> Tensor` */
+export function affineGridGenerator(theta: Tensor, size: readonly number[], alignCorners: boolean): Tensor {
+  return dispatch(OPERATIONS[323]!, [theta, size, alignCorners]) as Tensor;
+}
+
+/** `grid_sampler(Tensor input, Tensor grid, int interpolationMode, int paddingMode, bool alignCorners) -> Tensor` */
+export function gridSampler(input: Tensor, grid: Tensor, interpolationMode: number, paddingMode: number, alignCorners: boolean): Tensor {
+  return dispatch(OPERATIONS[324]!, [input, grid, interpolationMode, paddingMode, alignCorners]) as Tensor;
 }
 
 /** `pixel_shuffle(Tensor self, int upscaleFactor) -> Tensor` */
 export function pixelShuffle(self: Tensor, upscaleFactor: number): Tensor {
-  return dispatch(OPERATIONS[214]!, [self, upscaleFactor]) as Tensor;
+  return dispatch(OPERATIONS[325]!, [self, upscaleFactor]) as Tensor;
 }
 
 /** `pixel_unshuffle(Tensor self, int downscaleFactor) -> Tensor` */
 export function pixelUnshuffle(self: Tensor, downscaleFactor: number): Tensor {
-  return dispatch(OPERATIONS[215]!, [self, downscaleFactor]) as Tensor;
+  return dispatch(OPERATIONS[326]!, [self, downscaleFactor]) as Tensor;
 }
 
 /** `layer_norm(Tensor input, int[] normalizedShape, Tensor? weight=None, Tensor? bias=None, float eps=1e-05) -> Tensor` */
 export function layerNorm(input: Tensor, normalizedShape: readonly number[], weight?: Tensor, bias?: Tensor, eps: number = 1e-05): Tensor {
-  return dispatch(OPERATIONS[216]!, [input, normalizedShape, weight, bias, eps]) as Tensor;
+  return dispatch(OPERATIONS[327]!, [input, normalizedShape, weight, bias, eps]) as Tensor;
+}
+
+/** `native_layer_norm(Tensor input, int[] normalizedShape, Tensor? weight, Tensor? bias, float eps) -> (Tensor output, Tensor mean, Tensor rstd)` */
+export function nativeLayerNorm(input: Tensor, normalizedShape: readonly number[], weight: Tensor | undefined, bias: Tensor | undefined, eps: number): [output: Tensor, mean: Tensor, rstd: Tensor] {
+  return dispatch(OPERATIONS[328]!, [input, normalizedShape, weight, bias, eps]) as [output: Tensor, mean: Tensor, rstd: Tensor];
 }
 
 /** `group_norm(Tensor input, int numGroups, Tensor? weight=None, Tensor? bias=None, float eps=1e-05) -> Tensor` */
 export function groupNorm(input: Tensor, numGroups: number, weight?: Tensor, bias?: Tensor, eps: number = 1e-05): Tensor {
-  return dispatch(OPERATIONS[217]!, [input, numGroups, weight, bias, eps]) as Tensor;
+  return dispatch(OPERATIONS[329]!, [input, numGroups, weight, bias, eps]) as Tensor;
 }
 
 /** `rms_norm(Tensor input, int[] normalizedShape, Tensor? weight=None, float? eps=None) -> Tensor` */
 export function rmsNorm(input: Tensor, normalizedShape: readonly number[], weight?: Tensor, eps?: number): Tensor {
-  return dispatch(OPERATIONS[218]!, [input, normalizedShape, weight, eps]) as Tensor;
+  return dispatch(OPERATIONS[330]!, [input, normalizedShape, weight, eps]) as Tensor;
 }
 
-/** `batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? runningMean, Tensor? runningVar, bool training, float momentum, float eps, bool cudnnEnabled=False) -> Tensor` */
-export function batchNorm(input: Tensor, weight: Tensor | undefined, bias: Tensor | undefined, runningMean: Tensor | undefined, runningVar: Tensor | undefined, training: boolean, momentum: number, eps: number, cudnnEnabled: boolean = false): Tensor {
-  return dispatch(OPERATIONS[219]!, [input, weight, bias, runningMean, runningVar, training, momentum, eps, cudnnEnabled]) as Tensor;
+/** `batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? runningMean, Tensor? runningVar, bool training, float momentum, float eps, bool cudnnEnabled=True) -> Tensor` */
+export function batchNorm(input: Tensor, weight: Tensor | undefined, bias: Tensor | undefined, runningMean: Tensor | undefined, runningVar: Tensor | undefined, training: boolean, momentum: number, eps: number, cudnnEnabled: boolean = true): Tensor {
+  return dispatch(OPERATIONS[331]!, [input, weight, bias, runningMean, runningVar, training, momentum, eps, cudnnEnabled]) as Tensor;
+}
+
+/** `instance_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? runningMean, Tensor? runningVar, bool useInputStats, float momentum, float eps, bool cudnnEnabled=True) -> Tensor` */
+export function instanceNorm(input: Tensor, weight: Tensor | undefined, bias: Tensor | undefined, runningMean: Tensor | undefined, runningVar: Tensor | undefined, useInputStats: boolean, momentum: number, eps: number, cudnnEnabled: boolean = true): Tensor {
+  return dispatch(OPERATIONS[332]!, [input, weight, bias, runningMean, runningVar, useInputStats, momentum, eps, cudnnEnabled]) as Tensor;
 }
 
 /** `dropout(Tensor input, float p, bool train) -> Tensor` */
 export function dropout(input: Tensor, p: number, train: boolean): Tensor {
-  return dispatch(OPERATIONS[220]!, [input, p, train]) as Tensor;
+  return dispatch(OPERATIONS[333]!, [input, p, train]) as Tensor;
 }
 
-/** `scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, *, Tensor? attnMask=None, float dropoutP=0, bool isCausal=False, float? scale=None) -> Tensor` */
-export function scaledDotProductAttention(query: Tensor, key: Tensor, value: Tensor, options: { attnMask?: Tensor | undefined; dropoutP?: number; isCausal?: boolean; scale?: number | undefined } = {}): Tensor {
-  return dispatch(OPERATIONS[221]!, [query, key, value, options.attnMask, options.dropoutP ?? 0, options.isCausal ?? false, options.scale]) as Tensor;
+/** `dropout_(Tensor! self, float p, bool train) -> Tensor` */
+export function dropout_(self: Tensor, p: number, train: boolean): Tensor {
+  return dispatch(OPERATIONS[334]!, [self, p, train]) as Tensor;
+}
+
+/** `scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, *, Tensor? attnMask=None, float dropoutP=0, bool isCausal=False, float? scale=None, bool enableGqa=False) -> Tensor` */
+export function scaledDotProductAttention(query: Tensor, key: Tensor, value: Tensor, options: { attnMask?: Tensor | undefined; dropoutP?: number; isCausal?: boolean; scale?: number | undefined; enableGqa?: boolean } = {}): Tensor {
+  return dispatch(OPERATIONS[335]!, [query, key, value, options.attnMask, options.dropoutP ?? 0, options.isCausal ?? false, options.scale, options.enableGqa ?? false]) as Tensor;
 }
 
 /** `relu(Tensor self) -> Tensor` */
 export function relu(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[222]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[336]!, [self]) as Tensor;
 }
 
 /** `relu_(Tensor self) -> Tensor` */
 export function relu_(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[223]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[337]!, [self]) as Tensor;
 }
 
 /** `leaky_relu(Tensor self, Scalar negativeSlope=0.01) -> Tensor` */
 export function leakyRelu(self: Tensor, negativeSlope: number = 0.01): Tensor {
-  return dispatch(OPERATIONS[224]!, [self, negativeSlope]) as Tensor;
+  return dispatch(OPERATIONS[338]!, [self, negativeSlope]) as Tensor;
+}
+
+/** `leaky_relu_(Tensor! self, Scalar negativeSlope=0.01) -> Tensor` */
+export function leakyRelu_(self: Tensor, negativeSlope: number = 0.01): Tensor {
+  return dispatch(OPERATIONS[339]!, [self, negativeSlope]) as Tensor;
+}
+
+/** `relu6(Tensor self) -> Tensor` */
+export function relu6(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[340]!, [self]) as Tensor;
+}
+
+/** `prelu(Tensor self, Tensor weight) -> Tensor` */
+export function prelu(self: Tensor, weight: Tensor): Tensor {
+  return dispatch(OPERATIONS[341]!, [self, weight]) as Tensor;
+}
+
+/** `elu(Tensor self, Scalar alpha=1, Scalar scale=1, Scalar inputScale=1) -> Tensor` */
+export function elu(self: Tensor, alpha: number = 1, scale: number = 1, inputScale: number = 1): Tensor {
+  return dispatch(OPERATIONS[342]!, [self, alpha, scale, inputScale]) as Tensor;
+}
+
+/** `selu(Tensor self) -> Tensor` */
+export function selu(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[343]!, [self]) as Tensor;
+}
+
+/** `hardtanh(Tensor self, Scalar minVal=-1, Scalar maxVal=1) -> Tensor` */
+export function hardtanh(self: Tensor, minVal: number = -1, maxVal: number = 1): Tensor {
+  return dispatch(OPERATIONS[344]!, [self, minVal, maxVal]) as Tensor;
+}
+
+/** `hardsigmoid(Tensor self) -> Tensor` */
+export function hardsigmoid(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[345]!, [self]) as Tensor;
+}
+
+/** `hardswish(Tensor self) -> Tensor` */
+export function hardswish(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[346]!, [self]) as Tensor;
+}
+
+/** `mish(Tensor self) -> Tensor` */
+export function mish(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[347]!, [self]) as Tensor;
 }
 
 /** `gelu(Tensor self, *, str approximate='none') -> Tensor` */
 export function gelu(self: Tensor, options: { approximate?: string } = {}): Tensor {
-  return dispatch(OPERATIONS[225]!, [self, options.approximate ?? 'none']) as Tensor;
+  return dispatch(OPERATIONS[348]!, [self, options.approximate ?? 'none']) as Tensor;
+}
+
+/** `gelu_(Tensor! self, *, str approximate='none') -> Tensor` */
+export function gelu_(self: Tensor, options: { approximate?: string } = {}): Tensor {
+  return dispatch(OPERATIONS[349]!, [self, options.approximate ?? 'none']) as Tensor;
+}
+
+/** `glu(Tensor self, int dim=-1) -> Tensor` */
+export function glu(self: Tensor, dim: number = -1): Tensor {
+  return dispatch(OPERATIONS[350]!, [self, dim]) as Tensor;
 }
 
 /** `silu(Tensor self) -> Tensor` */
 export function silu(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[226]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[351]!, [self]) as Tensor;
+}
+
+/** `silu_(Tensor! self) -> Tensor` */
+export function silu_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[352]!, [self]) as Tensor;
 }
 
 /** `sigmoid(Tensor self) -> Tensor` */
 export function sigmoid(self: Tensor): Tensor {
-  return dispatch(OPERATIONS[227]!, [self]) as Tensor;
+  return dispatch(OPERATIONS[353]!, [self]) as Tensor;
+}
+
+/** `sigmoid_(Tensor self) -> Tensor` */
+export function sigmoid_(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[354]!, [self]) as Tensor;
+}
+
+/** `log_sigmoid(Tensor self) -> Tensor` */
+export function logSigmoid(self: Tensor): Tensor {
+  return dispatch(OPERATIONS[355]!, [self]) as Tensor;
 }
 
 /** `softplus(Tensor self, Scalar beta=1, Scalar threshold=20) -> Tensor` */
 export function softplus(self: Tensor, beta: number = 1, threshold: number = 20): Tensor {
-  return dispatch(OPERATIONS[228]!, [self, beta, threshold]) as Tensor;
+  return dispatch(OPERATIONS[356]!, [self, beta, threshold]) as Tensor;
 }
 
 /** `softmax.int(Tensor self, int dim, dtype? dtype=None) -> Tensor` */
 export function softmax(self: Tensor, dim: number, dtype?: DType): Tensor {
-  return dispatch(OPERATIONS[229]!, [self, dim, dtype]) as Tensor;
+  return dispatch(OPERATIONS[357]!, [self, dim, dtype]) as Tensor;
 }
 
 /** `log_softmax.int(Tensor self, int dim, dtype? dtype=None) -> Tensor` */
 export function logSoftmax(self: Tensor, dim: number, dtype?: DType): Tensor {
-  return dispatch(OPERATIONS[230]!, [self, dim, dtype]) as Tensor;
+  return dispatch(OPERATIONS[358]!, [self, dim, dtype]) as Tensor;
 }
 
 /** `cross_entropy_loss(Tensor self, Tensor target, Tensor? weight=None, int reduction=1, int ignoreIndex=-100, float labelSmoothing=0) -> Tensor` */
 export function crossEntropyLoss(self: Tensor, target: Tensor, weight?: Tensor, reduction: number = 1, ignoreIndex: number = -100, labelSmoothing: number = 0): Tensor {
-  return dispatch(OPERATIONS[231]!, [self, target, weight, reduction, ignoreIndex, labelSmoothing]) as Tensor;
+  return dispatch(OPERATIONS[359]!, [self, target, weight, reduction, ignoreIndex, labelSmoothing]) as Tensor;
 }
 
 /** `nll_loss(Tensor self, Tensor target, Tensor? weight=None, int reduction=1, int ignoreIndex=-100) -> Tensor` */
 export function nllLoss(self: Tensor, target: Tensor, weight?: Tensor, reduction: number = 1, ignoreIndex: number = -100): Tensor {
-  return dispatch(OPERATIONS[232]!, [self, target, weight, reduction, ignoreIndex]) as Tensor;
+  return dispatch(OPERATIONS[360]!, [self, target, weight, reduction, ignoreIndex]) as Tensor;
+}
+
+/** `nll_loss_nd(Tensor self, Tensor target, Tensor? weight=None, int reduction=1, int ignoreIndex=-100) -> Tensor` */
+export function nllLossNd(self: Tensor, target: Tensor, weight?: Tensor, reduction: number = 1, ignoreIndex: number = -100): Tensor {
+  return dispatch(OPERATIONS[361]!, [self, target, weight, reduction, ignoreIndex]) as Tensor;
 }
 
 /** `mse_loss(Tensor self, Tensor target, int reduction=1) -> Tensor` */
 export function mseLoss(self: Tensor, target: Tensor, reduction: number = 1): Tensor {
-  return dispatch(OPERATIONS[233]!, [self, target, reduction]) as Tensor;
+  return dispatch(OPERATIONS[362]!, [self, target, reduction]) as Tensor;
 }
 
 /** `l1_loss(Tensor self, Tensor target, int reduction=1) -> Tensor` */
 export function l1Loss(self: Tensor, target: Tensor, reduction: number = 1): Tensor {
-  return dispatch(OPERATIONS[234]!, [self, target, reduction]) as Tensor;
+  return dispatch(OPERATIONS[363]!, [self, target, reduction]) as Tensor;
 }
 
 /** `smooth_l1_loss(Tensor self, Tensor target, int reduction=1, float beta=1) -> Tensor` */
 export function smoothL1Loss(self: Tensor, target: Tensor, reduction: number = 1, beta: number = 1): Tensor {
-  return dispatch(OPERATIONS[235]!, [self, target, reduction, beta]) as Tensor;
+  return dispatch(OPERATIONS[364]!, [self, target, reduction, beta]) as Tensor;
+}
+
+/** `huber_loss(Tensor self, Tensor target, int reduction=1, float delta=1) -> Tensor` */
+export function huberLoss(self: Tensor, target: Tensor, reduction: number = 1, delta: number = 1): Tensor {
+  return dispatch(OPERATIONS[365]!, [self, target, reduction, delta]) as Tensor;
+}
+
+/** `kl_div(Tensor self, Tensor target, int reduction=1, *, bool logTarget=False) -> Tensor` */
+export function klDiv(self: Tensor, target: Tensor, reduction: number = 1, options: { logTarget?: boolean } = {}): Tensor {
+  return dispatch(OPERATIONS[366]!, [self, target, reduction, options.logTarget ?? false]) as Tensor;
+}
+
+/** `binary_cross_entropy(Tensor self, Tensor target, Tensor? weight=None, int reduction=1) -> Tensor` */
+export function binaryCrossEntropy(self: Tensor, target: Tensor, weight?: Tensor, reduction: number = 1): Tensor {
+  return dispatch(OPERATIONS[367]!, [self, target, weight, reduction]) as Tensor;
 }
 
 /** `binary_cross_entropy_with_logits(Tensor self, Tensor target, Tensor? weight=None, Tensor? posWeight=None, int reduction=1) -> Tensor` */
 export function binaryCrossEntropyWithLogits(self: Tensor, target: Tensor, weight?: Tensor, posWeight?: Tensor, reduction: number = 1): Tensor {
-  return dispatch(OPERATIONS[236]!, [self, target, weight, posWeight, reduction]) as Tensor;
+  return dispatch(OPERATIONS[368]!, [self, target, weight, posWeight, reduction]) as Tensor;
 }
 
-/** `_fused_adamw_(Tensor[] self, Tensor[] grads, Tensor[] expAvgs, Tensor[] expAvgSqs, Tensor[] maxExpAvgSqs, Tensor[] stateSteps, *, float lr, float beta1, float beta2, float weightDecay, float eps, bool amsgrad=False, bool maximize=False) -> ()` */
-export function fusedAdamw_(self: readonly Tensor[], grads: readonly Tensor[], expAvgs: readonly Tensor[], expAvgSqs: readonly Tensor[], maxExpAvgSqs: readonly Tensor[], stateSteps: readonly Tensor[], options: { lr: number; beta1: number; beta2: number; weightDecay: number; eps: number; amsgrad?: boolean; maximize?: boolean }): void {
-  dispatch(OPERATIONS[237]!, [self, grads, expAvgs, expAvgSqs, maxExpAvgSqs, stateSteps, options.lr, options.beta1, options.beta2, options.weightDecay, options.eps, options.amsgrad ?? false, options.maximize ?? false]);
+/** `_fused_adamw_(Tensor[] self, Tensor[] grads, Tensor[] expAvgs, Tensor[] expAvgSqs, Tensor[] maxExpAvgSqs, Tensor[] stateSteps, *, float lr, float beta1, float beta2, float weightDecay, float eps, bool amsgrad=False, bool maximize=False, Tensor? gradScale=None, Tensor? foundInf=None) -> ()` */
+export function fusedAdamw_(self: readonly Tensor[], grads: readonly Tensor[], expAvgs: readonly Tensor[], expAvgSqs: readonly Tensor[], maxExpAvgSqs: readonly Tensor[], stateSteps: readonly Tensor[], options: { lr: number; beta1: number; beta2: number; weightDecay: number; eps: number; amsgrad?: boolean; maximize?: boolean; gradScale?: Tensor | undefined; foundInf?: Tensor | undefined }): void {
+  dispatch(OPERATIONS[369]!, [self, grads, expAvgs, expAvgSqs, maxExpAvgSqs, stateSteps, options.lr, options.beta1, options.beta2, options.weightDecay, options.eps, options.amsgrad ?? false, options.maximize ?? false, options.gradScale, options.foundInf]);
+}
+
+/** `_fused_sgd_(Tensor[] self, Tensor[] grads, Tensor[] momentumBufferList, *, float weightDecay, float momentum, float lr, float dampening, bool nesterov, bool maximize, bool isFirstStep, Tensor? gradScale=None, Tensor? foundInf=None) -> ()` */
+export function fusedSgd_(self: readonly Tensor[], grads: readonly Tensor[], momentumBufferList: readonly Tensor[], options: { weightDecay: number; momentum: number; lr: number; dampening: number; nesterov: boolean; maximize: boolean; isFirstStep: boolean; gradScale?: Tensor | undefined; foundInf?: Tensor | undefined }): void {
+  dispatch(OPERATIONS[370]!, [self, grads, momentumBufferList, options.weightDecay, options.momentum, options.lr, options.dampening, options.nesterov, options.maximize, options.isFirstStep, options.gradScale, options.foundInf]);
+}
+
+/** `_amp_foreach_non_finite_check_and_unscale_(Tensor[] self, Tensor! foundInf, Tensor invScale) -> ()` */
+export function ampForeachNonFiniteCheckAndUnscale_(self: readonly Tensor[], foundInf: Tensor, invScale: Tensor): void {
+  dispatch(OPERATIONS[371]!, [self, foundInf, invScale]);
+}
+
+/** `_amp_update_scale_(Tensor! self, Tensor! growthTracker, Tensor foundInf, float scaleGrowthFactor, float scaleBackoffFactor, int growthInterval) -> Tensor` */
+export function ampUpdateScale_(self: Tensor, growthTracker: Tensor, foundInf: Tensor, scaleGrowthFactor: number, scaleBackoffFactor: number, growthInterval: number): Tensor {
+  return dispatch(OPERATIONS[372]!, [self, growthTracker, foundInf, scaleGrowthFactor, scaleBackoffFactor, growthInterval]) as Tensor;
 }
 
 /** `_foreach_lerp_.Scalar(Tensor[] self, Tensor[] tensors1, Scalar weight) -> ()` */
 export function foreachLerp_(self: readonly Tensor[], tensors1: readonly Tensor[], weight: number): void {
-  dispatch(OPERATIONS[238]!, [self, tensors1, weight]);
+  dispatch(OPERATIONS[373]!, [self, tensors1, weight]);
 }
 
-/** `_foreach_mul_.Scalar(Tensor[] self, Scalar scalar) -> ()` */
-export function foreachMul_(self: readonly Tensor[], scalar: number): void {
-  dispatch(OPERATIONS[239]!, [self, scalar]);
+/** `_foreach_mul_.Scalar(Tensor[] self, Scalar scalar) -> ()`, `_foreach_mul_.Tensor(Tensor[] self, Tensor other) -> ()` */
+export function foreachMul_(self: readonly Tensor[], scalar: number | Tensor): void {
+  dispatch(OPERATIONS[typeof scalar === 'number' ? 374 : 375]!, [self, scalar]);
+}
+
+/** `_foreach_mul_.List(Tensor[] self, Tensor[] other) -> ()` */
+export function foreachMulList_(self: readonly Tensor[], other: readonly Tensor[]): void {
+  dispatch(OPERATIONS[376]!, [self, other]);
+}
+
+/** `_foreach_mul.Scalar(Tensor[] self, Scalar scalar) -> Tensor[]` */
+export function foreachMul(self: readonly Tensor[], scalar: number): Tensor[] {
+  return dispatch(OPERATIONS[377]!, [self, scalar]) as Tensor[];
+}
+
+/** `_foreach_div_.Scalar(Tensor[] self, Scalar scalar) -> ()` */
+export function foreachDiv_(self: readonly Tensor[], scalar: number): void {
+  dispatch(OPERATIONS[378]!, [self, scalar]);
+}
+
+/** `_foreach_div_.List(Tensor[] self, Tensor[] other) -> ()` */
+export function foreachDivList_(self: readonly Tensor[], other: readonly Tensor[]): void {
+  dispatch(OPERATIONS[379]!, [self, other]);
 }
 
 /** `_foreach_add_.List(Tensor[] self, Tensor[] other, *, Scalar alpha=1) -> ()` */
 export function foreachAdd_(self: readonly Tensor[], other: readonly Tensor[], options: { alpha?: number } = {}): void {
-  dispatch(OPERATIONS[240]!, [self, other, options.alpha ?? 1]);
+  dispatch(OPERATIONS[380]!, [self, other, options.alpha ?? 1]);
+}
+
+/** `_foreach_add_.Scalar(Tensor[] self, Scalar scalar) -> ()` */
+export function foreachAddScalar_(self: readonly Tensor[], scalar: number): void {
+  dispatch(OPERATIONS[381]!, [self, scalar]);
+}
+
+/** `_foreach_sub_.List(Tensor[] self, Tensor[] other, *, Scalar alpha=1) -> ()` */
+export function foreachSub_(self: readonly Tensor[], other: readonly Tensor[], options: { alpha?: number } = {}): void {
+  dispatch(OPERATIONS[382]!, [self, other, options.alpha ?? 1]);
+}
+
+/** `_foreach_sub.List(Tensor[] self, Tensor[] other, *, Scalar alpha=1) -> Tensor[]` */
+export function foreachSub(self: readonly Tensor[], other: readonly Tensor[], options: { alpha?: number } = {}): Tensor[] {
+  return dispatch(OPERATIONS[383]!, [self, other, options.alpha ?? 1]) as Tensor[];
+}
+
+/** `_foreach_addcmul_.Scalar(Tensor[] self, Tensor[] tensor1, Tensor[] tensor2, Scalar value=1) -> ()` */
+export function foreachAddcmul_(self: readonly Tensor[], tensor1: readonly Tensor[], tensor2: readonly Tensor[], value: number = 1): void {
+  dispatch(OPERATIONS[384]!, [self, tensor1, tensor2, value]);
+}
+
+/** `_foreach_addcdiv_.Scalar(Tensor[] self, Tensor[] tensor1, Tensor[] tensor2, Scalar value=1) -> ()` */
+export function foreachAddcdiv_(self: readonly Tensor[], tensor1: readonly Tensor[], tensor2: readonly Tensor[], value: number = 1): void {
+  dispatch(OPERATIONS[385]!, [self, tensor1, tensor2, value]);
+}
+
+/** `_foreach_sqrt(Tensor[] self) -> Tensor[]` */
+export function foreachSqrt(self: readonly Tensor[]): Tensor[] {
+  return dispatch(OPERATIONS[386]!, [self]) as Tensor[];
+}
+
+/** `_foreach_sqrt_(Tensor[] self) -> ()` */
+export function foreachSqrt_(self: readonly Tensor[]): void {
+  dispatch(OPERATIONS[387]!, [self]);
+}
+
+/** `_foreach_neg_(Tensor[] self) -> ()` */
+export function foreachNeg_(self: readonly Tensor[]): void {
+  dispatch(OPERATIONS[388]!, [self]);
+}
+
+/** `_foreach_zero_(Tensor[] self) -> ()` */
+export function foreachZero_(self: readonly Tensor[]): void {
+  dispatch(OPERATIONS[389]!, [self]);
+}
+
+/** `_foreach_clamp_min_.Scalar(Tensor[] self, Scalar scalar) -> ()` */
+export function foreachClampMin_(self: readonly Tensor[], scalar: number): void {
+  dispatch(OPERATIONS[390]!, [self, scalar]);
+}
+
+/** `_foreach_clamp_max_.Scalar(Tensor[] self, Scalar scalar) -> ()` */
+export function foreachClampMax_(self: readonly Tensor[], scalar: number): void {
+  dispatch(OPERATIONS[391]!, [self, scalar]);
 }
 
 /** `_foreach_copy_(Tensor[] self, Tensor[] src) -> ()` */
 export function foreachCopy_(self: readonly Tensor[], src: readonly Tensor[]): void {
-  dispatch(OPERATIONS[241]!, [self, src]);
+  dispatch(OPERATIONS[392]!, [self, src]);
 }
 
 /** `_foreach_norm.Scalar(Tensor[] self, Scalar ord=2) -> Tensor[]` */
 export function foreachNorm(self: readonly Tensor[], ord: number = 2): Tensor[] {
-  return dispatch(OPERATIONS[242]!, [self, ord]) as Tensor[];
+  return dispatch(OPERATIONS[393]!, [self, ord]) as Tensor[];
 }

@@ -35,9 +35,9 @@ export abstract class TensorMethods {
     return operations.randnLike(this as unknown as Tensor);
   }
 
-  /** `clone(Tensor self) -> Tensor` */
-  clone(): Tensor {
-    return operations.clone(this as unknown as Tensor);
+  /** `clone(Tensor self, *, MemoryFormat? memoryFormat=None) -> Tensor` */
+  clone(options: { memoryFormat?: 'contiguous_format' | 'channels_last' | 'channels_last_3d' | 'preserve_format' } = {}): Tensor {
+    return operations.clone(this as unknown as Tensor, options);
   }
 
   /** `uniform_(Tensor self, float from=0, float to=1) -> Tensor` */
@@ -55,13 +55,18 @@ export abstract class TensorMethods {
     return operations.exponential_(this as unknown as Tensor, lambd);
   }
 
-  /** `bernoulli_(Tensor self, float p) -> Tensor` */
-  bernoulli_(p: number): Tensor {
+  /** `bernoulli_.float(Tensor self, float p=0.5) -> Tensor` */
+  bernoulli_(p: number = 0.5): Tensor {
     return operations.bernoulli_(this as unknown as Tensor, p);
   }
 
-  /** `random_(Tensor self, int from, int to) -> Tensor` */
-  random_(from: number, to: number): Tensor {
+  /** `bernoulli(Tensor self) -> Tensor` */
+  bernoulli(): Tensor {
+    return operations.bernoulli(this as unknown as Tensor);
+  }
+
+  /** `random_.from(Tensor self, int from, int? to) -> Tensor` */
+  random_(from: number, to: number | undefined): Tensor {
     return operations.random_(this as unknown as Tensor, from, to);
   }
 
@@ -70,9 +75,9 @@ export abstract class TensorMethods {
     return operations.toDtype(this as unknown as Tensor, dtype);
   }
 
-  /** `contiguous(Tensor self) -> Tensor` */
-  contiguous(): Tensor {
-    return operations.contiguous(this as unknown as Tensor);
+  /** `contiguous(Tensor self, *, MemoryFormat memoryFormat='contiguous_format') -> Tensor` */
+  contiguous(options: { memoryFormat?: 'contiguous_format' | 'channels_last' | 'channels_last_3d' | 'preserve_format' } = {}): Tensor {
+    return operations.contiguous(this as unknown as Tensor, options);
   }
 
   /** `detach(Tensor self) -> Tensor` */
@@ -115,7 +120,7 @@ export abstract class TensorMethods {
     return operations.permute(this as unknown as Tensor, dims);
   }
 
-  /** `transpose(Tensor self, int dim0, int dim1) -> Tensor` */
+  /** `transpose.int(Tensor self, int dim0, int dim1) -> Tensor` */
   transpose(dim0: number, dim1: number): Tensor {
     return operations.transpose(this as unknown as Tensor, dim0, dim1);
   }
@@ -125,9 +130,14 @@ export abstract class TensorMethods {
     return operations.t(this as unknown as Tensor);
   }
 
-  /** `squeeze(Tensor self, int dim) -> Tensor` */
+  /** `squeeze.dim(Tensor self, int dim) -> Tensor` */
   squeeze(dim: number): Tensor {
     return operations.squeeze(this as unknown as Tensor, dim);
+  }
+
+  /** `squeeze.dims(Tensor self, int[] dim) -> Tensor` */
+  squeezeDims(dim: readonly number[]): Tensor {
+    return operations.squeezeDims(this as unknown as Tensor, dim);
   }
 
   /** `unsqueeze(Tensor self, int dim) -> Tensor` */
@@ -135,12 +145,12 @@ export abstract class TensorMethods {
     return operations.unsqueeze(this as unknown as Tensor, dim);
   }
 
-  /** `flatten(Tensor self, int startDim=0, int endDim=-1) -> Tensor` */
+  /** `flatten.using_ints(Tensor self, int startDim=0, int endDim=-1) -> Tensor` */
   flatten(startDim: number = 0, endDim: number = -1): Tensor {
     return operations.flatten(this as unknown as Tensor, startDim, endDim);
   }
 
-  /** `unflatten(Tensor self, int dim, int[] sizes) -> Tensor` */
+  /** `unflatten.int(Tensor self, int dim, int[] sizes) -> Tensor` */
   unflatten(dim: number, sizes: readonly number[]): Tensor {
     return operations.unflatten(this as unknown as Tensor, dim, sizes);
   }
@@ -150,7 +160,7 @@ export abstract class TensorMethods {
     return operations.repeat(this as unknown as Tensor, repeats);
   }
 
-  /** `repeat_interleave(Tensor self, int repeats, int? dim=None) -> Tensor` */
+  /** `repeat_interleave.self_int(Tensor self, int repeats, int? dim=None) -> Tensor` */
   repeatInterleave(repeats: number, dim?: number): Tensor {
     return operations.repeatInterleave(this as unknown as Tensor, repeats, dim);
   }
@@ -165,12 +175,12 @@ export abstract class TensorMethods {
     return operations.flip(this as unknown as Tensor, dims);
   }
 
-  /** `roll(Tensor self, int[] shifts, int[] dims) -> Tensor` */
-  roll(shifts: readonly number[], dims: readonly number[]): Tensor {
+  /** `roll(Tensor self, int[] shifts, int[] dims=[]) -> Tensor` */
+  roll(shifts: readonly number[], dims: readonly number[] = []): Tensor {
     return operations.roll(this as unknown as Tensor, shifts, dims);
   }
 
-  /** `split(Tensor self, int splitSize, int dim=0) -> Tensor[]` */
+  /** `split.Tensor(Tensor self, int splitSize, int dim=0) -> Tensor[]` */
   split(splitSize: number, dim: number = 0): Tensor[] {
     return operations.split(this as unknown as Tensor, splitSize, dim);
   }
@@ -185,7 +195,7 @@ export abstract class TensorMethods {
     return operations.chunk(this as unknown as Tensor, chunks, dim);
   }
 
-  /** `unbind(Tensor self, int dim=0) -> Tensor[]` */
+  /** `unbind.int(Tensor self, int dim=0) -> Tensor[]` */
   unbind(dim: number = 0): Tensor[] {
     return operations.unbind(this as unknown as Tensor, dim);
   }
@@ -195,7 +205,7 @@ export abstract class TensorMethods {
     return operations.unfold(this as unknown as Tensor, dimension, size, step);
   }
 
-  /** `movedim(Tensor self, int[] source, int[] destination) -> Tensor` */
+  /** `movedim.intlist(Tensor self, int[] source, int[] destination) -> Tensor` */
   movedim(source: readonly number[], destination: readonly number[]): Tensor {
     return operations.movedim(this as unknown as Tensor, source, destination);
   }
@@ -225,12 +235,17 @@ export abstract class TensorMethods {
     return operations.diag(this as unknown as Tensor, diagonal);
   }
 
+  /** `diag_embed(Tensor self, int offset=0, int dim1=-2, int dim2=-1) -> Tensor` */
+  diagEmbed(offset: number = 0, dim1: number = -2, dim2: number = -1): Tensor {
+    return operations.diagEmbed(this as unknown as Tensor, offset, dim1, dim2);
+  }
+
   /** `constant_pad_nd(Tensor self, int[] pad, Scalar value=0) -> Tensor` */
   constantPadNd(pad: readonly number[], value: number = 0): Tensor {
     return operations.constantPadNd(this as unknown as Tensor, pad, value);
   }
 
-  /** `select(Tensor self, int dim, int index) -> Tensor` */
+  /** `select.int(Tensor self, int dim, int index) -> Tensor` */
   select(dim: number, index: number): Tensor {
     return operations.select(this as unknown as Tensor, dim, index);
   }
@@ -240,14 +255,29 @@ export abstract class TensorMethods {
     return operations.narrow(this as unknown as Tensor, dim, start, length);
   }
 
-  /** `slice(Tensor self, int dim=0, int? start=None, int? end=None, int step=1) -> Tensor` */
+  /** `slice.Tensor(Tensor self, int dim=0, int? start=None, int? end=None, int step=1) -> Tensor` */
   slice(dim: number = 0, start?: number, end?: number, step: number = 1): Tensor {
     return operations.slice(this as unknown as Tensor, dim, start, end, step);
   }
 
-  /** `index(Tensor self, Tensor?[] indices) -> Tensor` */
+  /** `select_scatter(Tensor self, Tensor src, int dim, int index) -> Tensor` */
+  selectScatter(src: Tensor, dim: number, index: number): Tensor {
+    return operations.selectScatter(this as unknown as Tensor, src, dim, index);
+  }
+
+  /** `slice_scatter(Tensor self, Tensor src, int dim=0, int? start=None, int? end=None, int step=1) -> Tensor` */
+  sliceScatter(src: Tensor, dim: number = 0, start?: number, end?: number, step: number = 1): Tensor {
+    return operations.sliceScatter(this as unknown as Tensor, src, dim, start, end, step);
+  }
+
+  /** `index.Tensor(Tensor self, Tensor?[] indices) -> Tensor` */
   index(indices: readonly (Tensor | undefined)[]): Tensor {
     return operations.index(this as unknown as Tensor, indices);
+  }
+
+  /** `index_put(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor` */
+  indexPut(indices: readonly (Tensor | undefined)[], values: Tensor, accumulate: boolean = false): Tensor {
+    return operations.indexPut(this as unknown as Tensor, indices, values, accumulate);
   }
 
   /** `index_put_(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor` */
@@ -260,9 +290,14 @@ export abstract class TensorMethods {
     return operations.indexSelect(this as unknown as Tensor, dim, index);
   }
 
-  /** `index_add(Tensor self, int dim, Tensor index, Tensor source) -> Tensor` */
-  indexAdd(dim: number, index: Tensor, source: Tensor): Tensor {
-    return operations.indexAdd(this as unknown as Tensor, dim, index, source);
+  /** `index_add(Tensor self, int dim, Tensor index, Tensor source, *, Scalar alpha=1) -> Tensor` */
+  indexAdd(dim: number, index: Tensor, source: Tensor, options: { alpha?: number } = {}): Tensor {
+    return operations.indexAdd(this as unknown as Tensor, dim, index, source, options);
+  }
+
+  /** `index_add_(Tensor self, int dim, Tensor index, Tensor source, *, Scalar alpha=1) -> Tensor` */
+  indexAdd_(dim: number, index: Tensor, source: Tensor, options: { alpha?: number } = {}): Tensor {
+    return operations.indexAdd_(this as unknown as Tensor, dim, index, source, options);
   }
 
   /** `index_copy(Tensor self, int dim, Tensor index, Tensor source) -> Tensor` */
@@ -273,6 +308,16 @@ export abstract class TensorMethods {
   /** `index_copy_(Tensor self, int dim, Tensor index, Tensor source) -> Tensor` */
   indexCopy_(dim: number, index: Tensor, source: Tensor): Tensor {
     return operations.indexCopy_(this as unknown as Tensor, dim, index, source);
+  }
+
+  /** `index_fill.int_Scalar(Tensor self, int dim, Tensor index, Scalar value) -> Tensor` */
+  indexFill(dim: number, index: Tensor, value: number): Tensor {
+    return operations.indexFill(this as unknown as Tensor, dim, index, value);
+  }
+
+  /** `index_fill_.int_Scalar(Tensor self, int dim, Tensor index, Scalar value) -> Tensor` */
+  indexFill_(dim: number, index: Tensor, value: number): Tensor {
+    return operations.indexFill_(this as unknown as Tensor, dim, index, value);
   }
 
   /** `gather(Tensor self, int dim, Tensor index) -> Tensor` */
@@ -305,13 +350,23 @@ export abstract class TensorMethods {
     return operations.scatterAdd(this as unknown as Tensor, dim, index, src);
   }
 
+  /** `scatter_add_(Tensor self, int dim, Tensor index, Tensor src) -> Tensor` */
+  scatterAdd_(dim: number, index: Tensor, src: Tensor): Tensor {
+    return operations.scatterAdd_(this as unknown as Tensor, dim, index, src);
+  }
+
+  /** `scatter_reduce.two(Tensor self, int dim, Tensor index, Tensor src, str reduce, *, bool includeSelf=True) -> Tensor` */
+  scatterReduce(dim: number, index: Tensor, src: Tensor, reduce: string, options: { includeSelf?: boolean } = {}): Tensor {
+    return operations.scatterReduce(this as unknown as Tensor, dim, index, src, reduce, options);
+  }
+
   /** `masked_fill.Tensor(Tensor self, Tensor mask, Tensor value) -> Tensor`, `masked_fill.Scalar(Tensor self, Tensor mask, Scalar value) -> Tensor` */
   maskedFill(mask: Tensor, value: Tensor | number): Tensor {
     return operations.maskedFill(this as unknown as Tensor, mask, value);
   }
 
-  /** `masked_fill_.Scalar(Tensor self, Tensor mask, Scalar value) -> Tensor` */
-  maskedFill_(mask: Tensor, value: number): Tensor {
+  /** `masked_fill_.Tensor(Tensor self, Tensor mask, Tensor value) -> Tensor`, `masked_fill_.Scalar(Tensor self, Tensor mask, Scalar value) -> Tensor` */
+  maskedFill_(mask: Tensor, value: Tensor | number): Tensor {
     return operations.maskedFill_(this as unknown as Tensor, mask, value);
   }
 
@@ -330,6 +385,11 @@ export abstract class TensorMethods {
     return operations.takeAlongDim(this as unknown as Tensor, indices, dim);
   }
 
+  /** `take(Tensor self, Tensor index) -> Tensor` */
+  take(index: Tensor): Tensor {
+    return operations.take(this as unknown as Tensor, index);
+  }
+
   /** `nonzero(Tensor self) -> Tensor` */
   nonzero(): Tensor {
     return operations.nonzero(this as unknown as Tensor);
@@ -343,6 +403,11 @@ export abstract class TensorMethods {
   /** `bincount(Tensor self, Tensor? weights=None, int minlength=0) -> Tensor` */
   bincount(weights?: Tensor, minlength: number = 0): Tensor {
     return operations.bincount(this as unknown as Tensor, weights, minlength);
+  }
+
+  /** `histc(Tensor self, int bins=100, Scalar min=0, Scalar max=0) -> Tensor` */
+  histc(bins: number = 100, min: number = 0, max: number = 0): Tensor {
+    return operations.histc(this as unknown as Tensor, bins, min, max);
   }
 
   /** `add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor`, `add.Scalar(Tensor self, Scalar other, *, Scalar alpha=1) -> Tensor` */
@@ -385,7 +450,7 @@ export abstract class TensorMethods {
     return operations.div_(this as unknown as Tensor, other);
   }
 
-  /** `floor_divide.Tensor(Tensor self, Tensor other) -> Tensor`, `floor_divide.Scalar(Tensor self, Scalar other) -> Tensor` */
+  /** `floor_divide(Tensor self, Tensor other) -> Tensor`, `floor_divide.Scalar(Tensor self, Scalar other) -> Tensor` */
   floorDivide(other: Tensor | number): Tensor {
     return operations.floorDivide(this as unknown as Tensor, other);
   }
@@ -395,9 +460,34 @@ export abstract class TensorMethods {
     return operations.remainder(this as unknown as Tensor, other);
   }
 
-  /** `pow.Tensor(Tensor self, Tensor exponent) -> Tensor`, `pow.Scalar(Tensor self, Scalar exponent) -> Tensor` */
+  /** `pow.Tensor_Tensor(Tensor self, Tensor exponent) -> Tensor`, `pow.Tensor_Scalar(Tensor self, Scalar exponent) -> Tensor` */
   pow(exponent: Tensor | number): Tensor {
     return operations.pow(this as unknown as Tensor, exponent);
+  }
+
+  /** `pow_.Scalar(Tensor self, Scalar exponent) -> Tensor` */
+  pow_(exponent: number): Tensor {
+    return operations.pow_(this as unknown as Tensor, exponent);
+  }
+
+  /** `fmod.Tensor(Tensor self, Tensor other) -> Tensor`, `fmod.Scalar(Tensor self, Scalar other) -> Tensor` */
+  fmod(other: Tensor | number): Tensor {
+    return operations.fmod(this as unknown as Tensor, other);
+  }
+
+  /** `atan2(Tensor self, Tensor other) -> Tensor` */
+  atan2(other: Tensor): Tensor {
+    return operations.atan2(this as unknown as Tensor, other);
+  }
+
+  /** `xlogy.Tensor(Tensor self, Tensor other) -> Tensor` */
+  xlogy(other: Tensor): Tensor {
+    return operations.xlogy(this as unknown as Tensor, other);
+  }
+
+  /** `logaddexp(Tensor self, Tensor other) -> Tensor` */
+  logaddexp(other: Tensor): Tensor {
+    return operations.logaddexp(this as unknown as Tensor, other);
   }
 
   /** `addcmul(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor` */
@@ -415,23 +505,28 @@ export abstract class TensorMethods {
     return operations.addcdiv(this as unknown as Tensor, tensor1, tensor2, options);
   }
 
+  /** `addcdiv_(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor` */
+  addcdiv_(tensor1: Tensor, tensor2: Tensor, options: { value?: number } = {}): Tensor {
+    return operations.addcdiv_(this as unknown as Tensor, tensor1, tensor2, options);
+  }
+
   /** `lerp.Tensor(Tensor self, Tensor end, Tensor weight) -> Tensor`, `lerp.Scalar(Tensor self, Tensor end, Scalar weight) -> Tensor` */
   lerp(end: Tensor, weight: Tensor | number): Tensor {
     return operations.lerp(this as unknown as Tensor, end, weight);
   }
 
-  /** `lerp_.Scalar(Tensor self, Tensor end, Scalar weight) -> Tensor` */
-  lerp_(end: Tensor, weight: number): Tensor {
+  /** `lerp_.Tensor(Tensor self, Tensor end, Tensor weight) -> Tensor`, `lerp_.Scalar(Tensor self, Tensor end, Scalar weight) -> Tensor` */
+  lerp_(end: Tensor, weight: Tensor | number): Tensor {
     return operations.lerp_(this as unknown as Tensor, end, weight);
   }
 
-  /** `copy_(Tensor self, Tensor src) -> Tensor` */
-  copy_(src: Tensor): Tensor {
-    return operations.copy_(this as unknown as Tensor, src);
+  /** `copy_(Tensor self, Tensor src, bool nonBlocking=False) -> Tensor` */
+  copy_(src: Tensor, nonBlocking: boolean = false): Tensor {
+    return operations.copy_(this as unknown as Tensor, src, nonBlocking);
   }
 
-  /** `fill_(Tensor self, Scalar value) -> Tensor` */
-  fill_(value: number): Tensor {
+  /** `fill_.Tensor(Tensor self, Tensor value) -> Tensor`, `fill_.Scalar(Tensor self, Scalar value) -> Tensor` */
+  fill_(value: Tensor | number): Tensor {
     return operations.fill_(this as unknown as Tensor, value);
   }
 
@@ -445,9 +540,19 @@ export abstract class TensorMethods {
     return operations.neg(this as unknown as Tensor);
   }
 
+  /** `neg_(Tensor self) -> Tensor` */
+  neg_(): Tensor {
+    return operations.neg_(this as unknown as Tensor);
+  }
+
   /** `abs(Tensor self) -> Tensor` */
   abs(): Tensor {
     return operations.abs(this as unknown as Tensor);
+  }
+
+  /** `abs_(Tensor self) -> Tensor` */
+  abs_(): Tensor {
+    return operations.abs_(this as unknown as Tensor);
   }
 
   /** `sign(Tensor self) -> Tensor` */
@@ -460,14 +565,29 @@ export abstract class TensorMethods {
     return operations.exp(this as unknown as Tensor);
   }
 
+  /** `exp_(Tensor self) -> Tensor` */
+  exp_(): Tensor {
+    return operations.exp_(this as unknown as Tensor);
+  }
+
   /** `expm1(Tensor self) -> Tensor` */
   expm1(): Tensor {
     return operations.expm1(this as unknown as Tensor);
   }
 
+  /** `exp2(Tensor self) -> Tensor` */
+  exp2(): Tensor {
+    return operations.exp2(this as unknown as Tensor);
+  }
+
   /** `log(Tensor self) -> Tensor` */
   log(): Tensor {
     return operations.log(this as unknown as Tensor);
+  }
+
+  /** `log_(Tensor self) -> Tensor` */
+  log_(): Tensor {
+    return operations.log_(this as unknown as Tensor);
   }
 
   /** `log1p(Tensor self) -> Tensor` */
@@ -480,9 +600,19 @@ export abstract class TensorMethods {
     return operations.log2(this as unknown as Tensor);
   }
 
+  /** `log10(Tensor self) -> Tensor` */
+  log10(): Tensor {
+    return operations.log10(this as unknown as Tensor);
+  }
+
   /** `sqrt(Tensor self) -> Tensor` */
   sqrt(): Tensor {
     return operations.sqrt(this as unknown as Tensor);
+  }
+
+  /** `sqrt_(Tensor self) -> Tensor` */
+  sqrt_(): Tensor {
+    return operations.sqrt_(this as unknown as Tensor);
   }
 
   /** `rsqrt(Tensor self) -> Tensor` */
@@ -490,9 +620,19 @@ export abstract class TensorMethods {
     return operations.rsqrt(this as unknown as Tensor);
   }
 
+  /** `rsqrt_(Tensor self) -> Tensor` */
+  rsqrt_(): Tensor {
+    return operations.rsqrt_(this as unknown as Tensor);
+  }
+
   /** `square(Tensor self) -> Tensor` */
   square(): Tensor {
     return operations.square(this as unknown as Tensor);
+  }
+
+  /** `square_(Tensor self) -> Tensor` */
+  square_(): Tensor {
+    return operations.square_(this as unknown as Tensor);
   }
 
   /** `reciprocal(Tensor self) -> Tensor` */
@@ -500,9 +640,19 @@ export abstract class TensorMethods {
     return operations.reciprocal(this as unknown as Tensor);
   }
 
+  /** `reciprocal_(Tensor self) -> Tensor` */
+  reciprocal_(): Tensor {
+    return operations.reciprocal_(this as unknown as Tensor);
+  }
+
   /** `sin(Tensor self) -> Tensor` */
   sin(): Tensor {
     return operations.sin(this as unknown as Tensor);
+  }
+
+  /** `sin_(Tensor self) -> Tensor` */
+  sin_(): Tensor {
+    return operations.sin_(this as unknown as Tensor);
   }
 
   /** `cos(Tensor self) -> Tensor` */
@@ -510,9 +660,49 @@ export abstract class TensorMethods {
     return operations.cos(this as unknown as Tensor);
   }
 
+  /** `cos_(Tensor self) -> Tensor` */
+  cos_(): Tensor {
+    return operations.cos_(this as unknown as Tensor);
+  }
+
+  /** `tan(Tensor self) -> Tensor` */
+  tan(): Tensor {
+    return operations.tan(this as unknown as Tensor);
+  }
+
+  /** `asin(Tensor self) -> Tensor` */
+  asin(): Tensor {
+    return operations.asin(this as unknown as Tensor);
+  }
+
+  /** `acos(Tensor self) -> Tensor` */
+  acos(): Tensor {
+    return operations.acos(this as unknown as Tensor);
+  }
+
+  /** `atan(Tensor self) -> Tensor` */
+  atan(): Tensor {
+    return operations.atan(this as unknown as Tensor);
+  }
+
+  /** `sinh(Tensor self) -> Tensor` */
+  sinh(): Tensor {
+    return operations.sinh(this as unknown as Tensor);
+  }
+
+  /** `cosh(Tensor self) -> Tensor` */
+  cosh(): Tensor {
+    return operations.cosh(this as unknown as Tensor);
+  }
+
   /** `tanh(Tensor self) -> Tensor` */
   tanh(): Tensor {
     return operations.tanh(this as unknown as Tensor);
+  }
+
+  /** `tanh_(Tensor self) -> Tensor` */
+  tanh_(): Tensor {
+    return operations.tanh_(this as unknown as Tensor);
   }
 
   /** `erf(Tensor self) -> Tensor` */
@@ -520,9 +710,29 @@ export abstract class TensorMethods {
     return operations.erf(this as unknown as Tensor);
   }
 
+  /** `erfc(Tensor self) -> Tensor` */
+  erfc(): Tensor {
+    return operations.erfc(this as unknown as Tensor);
+  }
+
+  /** `erfinv(Tensor self) -> Tensor` */
+  erfinv(): Tensor {
+    return operations.erfinv(this as unknown as Tensor);
+  }
+
+  /** `erfinv_(Tensor self) -> Tensor` */
+  erfinv_(): Tensor {
+    return operations.erfinv_(this as unknown as Tensor);
+  }
+
   /** `floor(Tensor self) -> Tensor` */
   floor(): Tensor {
     return operations.floor(this as unknown as Tensor);
+  }
+
+  /** `floor_(Tensor self) -> Tensor` */
+  floor_(): Tensor {
+    return operations.floor_(this as unknown as Tensor);
   }
 
   /** `ceil(Tensor self) -> Tensor` */
@@ -535,9 +745,19 @@ export abstract class TensorMethods {
     return operations.round(this as unknown as Tensor);
   }
 
+  /** `round_(Tensor self) -> Tensor` */
+  round_(): Tensor {
+    return operations.round_(this as unknown as Tensor);
+  }
+
   /** `trunc(Tensor self) -> Tensor` */
   trunc(): Tensor {
     return operations.trunc(this as unknown as Tensor);
+  }
+
+  /** `frac(Tensor self) -> Tensor` */
+  frac(): Tensor {
+    return operations.frac(this as unknown as Tensor);
   }
 
   /** `clamp(Tensor self, Scalar? min=None, Scalar? max=None) -> Tensor` */
@@ -548,6 +768,31 @@ export abstract class TensorMethods {
   /** `clamp_(Tensor self, Scalar? min=None, Scalar? max=None) -> Tensor` */
   clamp_(min?: number, max?: number): Tensor {
     return operations.clamp_(this as unknown as Tensor, min, max);
+  }
+
+  /** `clamp.Tensor(Tensor self, Tensor? min=None, Tensor? max=None) -> Tensor` */
+  clampTensor(min?: Tensor, max?: Tensor): Tensor {
+    return operations.clampTensor(this as unknown as Tensor, min, max);
+  }
+
+  /** `clamp_min(Tensor self, Scalar min) -> Tensor` */
+  clampMin(min: number): Tensor {
+    return operations.clampMin(this as unknown as Tensor, min);
+  }
+
+  /** `clamp_min_(Tensor self, Scalar min) -> Tensor` */
+  clampMin_(min: number): Tensor {
+    return operations.clampMin_(this as unknown as Tensor, min);
+  }
+
+  /** `clamp_max(Tensor self, Scalar max) -> Tensor` */
+  clampMax(max: number): Tensor {
+    return operations.clampMax(this as unknown as Tensor, max);
+  }
+
+  /** `clamp_max_(Tensor self, Scalar max) -> Tensor` */
+  clampMax_(max: number): Tensor {
+    return operations.clampMax_(this as unknown as Tensor, max);
   }
 
   /** `maximum(Tensor self, Tensor other) -> Tensor` */
@@ -595,6 +840,36 @@ export abstract class TensorMethods {
     return operations.ge(this as unknown as Tensor, other);
   }
 
+  /** `bitwise_and.Tensor(Tensor self, Tensor other) -> Tensor`, `bitwise_and.Scalar(Tensor self, Scalar other) -> Tensor` */
+  bitwiseAnd(other: Tensor | number): Tensor {
+    return operations.bitwiseAnd(this as unknown as Tensor, other);
+  }
+
+  /** `bitwise_or.Tensor(Tensor self, Tensor other) -> Tensor`, `bitwise_or.Scalar(Tensor self, Scalar other) -> Tensor` */
+  bitwiseOr(other: Tensor | number): Tensor {
+    return operations.bitwiseOr(this as unknown as Tensor, other);
+  }
+
+  /** `bitwise_xor.Tensor(Tensor self, Tensor other) -> Tensor`, `bitwise_xor.Scalar(Tensor self, Scalar other) -> Tensor` */
+  bitwiseXor(other: Tensor | number): Tensor {
+    return operations.bitwiseXor(this as unknown as Tensor, other);
+  }
+
+  /** `bitwise_not(Tensor self) -> Tensor` */
+  bitwiseNot(): Tensor {
+    return operations.bitwiseNot(this as unknown as Tensor);
+  }
+
+  /** `bitwise_left_shift.Tensor(Tensor self, Tensor other) -> Tensor`, `bitwise_left_shift.Tensor_Scalar(Tensor self, Scalar other) -> Tensor` */
+  bitwiseLeftShift(other: Tensor | number): Tensor {
+    return operations.bitwiseLeftShift(this as unknown as Tensor, other);
+  }
+
+  /** `bitwise_right_shift.Tensor(Tensor self, Tensor other) -> Tensor`, `bitwise_right_shift.Tensor_Scalar(Tensor self, Scalar other) -> Tensor` */
+  bitwiseRightShift(other: Tensor | number): Tensor {
+    return operations.bitwiseRightShift(this as unknown as Tensor, other);
+  }
+
   /** `logical_and(Tensor self, Tensor other) -> Tensor` */
   logicalAnd(other: Tensor): Tensor {
     return operations.logicalAnd(this as unknown as Tensor, other);
@@ -628,6 +903,11 @@ export abstract class TensorMethods {
   /** `isfinite(Tensor self) -> Tensor` */
   isfinite(): Tensor {
     return operations.isfinite(this as unknown as Tensor);
+  }
+
+  /** `isclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool equalNan=False) -> Tensor` */
+  isclose(other: Tensor, rtol: number = 1e-05, atol: number = 1e-08, equalNan: boolean = false): Tensor {
+    return operations.isclose(this as unknown as Tensor, other, rtol, atol, equalNan);
   }
 
   /** `equal(Tensor self, Tensor other) -> bool` */
@@ -665,6 +945,16 @@ export abstract class TensorMethods {
     return operations.prod(this as unknown as Tensor);
   }
 
+  /** `prod.dim_int(Tensor self, int dim, bool keepdim=False, *, dtype? dtype=None) -> Tensor` */
+  prodDim(dim: number, keepdim: boolean = false, options: { dtype?: DType | undefined } = {}): Tensor {
+    return operations.prodDim(this as unknown as Tensor, dim, keepdim, options);
+  }
+
+  /** `nansum(Tensor self, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None) -> Tensor` */
+  nansum(dim?: readonly number[], keepdim: boolean = false, options: { dtype?: DType | undefined } = {}): Tensor {
+    return operations.nansum(this as unknown as Tensor, dim, keepdim, options);
+  }
+
   /** `amax(Tensor self, int[] dim=[], bool keepdim=False) -> Tensor` */
   amax(dim: readonly number[] = [], keepdim: boolean = false): Tensor {
     return operations.amax(this as unknown as Tensor, dim, keepdim);
@@ -673,6 +963,21 @@ export abstract class TensorMethods {
   /** `amin(Tensor self, int[] dim=[], bool keepdim=False) -> Tensor` */
   amin(dim: readonly number[] = [], keepdim: boolean = false): Tensor {
     return operations.amin(this as unknown as Tensor, dim, keepdim);
+  }
+
+  /** `max(Tensor self) -> Tensor` */
+  max(): Tensor {
+    return operations.max(this as unknown as Tensor);
+  }
+
+  /** `min(Tensor self) -> Tensor` */
+  min(): Tensor {
+    return operations.min(this as unknown as Tensor);
+  }
+
+  /** `aminmax(Tensor self, *, int? dim=None, bool keepdim=False) -> (Tensor min, Tensor max)` */
+  aminmax(options: { dim?: number | undefined; keepdim?: boolean } = {}): [min: Tensor, max: Tensor] {
+    return operations.aminmax(this as unknown as Tensor, options);
   }
 
   /** `max.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)` */
@@ -695,14 +1000,14 @@ export abstract class TensorMethods {
     return operations.argmin(this as unknown as Tensor, dim, keepdim);
   }
 
-  /** `any(Tensor self) -> Tensor` */
-  any(): Tensor {
-    return operations.any(this as unknown as Tensor);
+  /** `any.dims(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor` */
+  any(dim?: readonly number[], keepdim: boolean = false): Tensor {
+    return operations.any(this as unknown as Tensor, dim, keepdim);
   }
 
-  /** `all(Tensor self) -> Tensor` */
-  all(): Tensor {
-    return operations.all(this as unknown as Tensor);
+  /** `all.dims(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor` */
+  all(dim?: readonly number[], keepdim: boolean = false): Tensor {
+    return operations.all(this as unknown as Tensor, dim, keepdim);
   }
 
   /** `cumsum(Tensor self, int dim) -> Tensor` */
@@ -713,6 +1018,31 @@ export abstract class TensorMethods {
   /** `cumprod(Tensor self, int dim) -> Tensor` */
   cumprod(dim: number): Tensor {
     return operations.cumprod(this as unknown as Tensor, dim);
+  }
+
+  /** `cumsum_(Tensor self, int dim) -> Tensor` */
+  cumsum_(dim: number): Tensor {
+    return operations.cumsum_(this as unknown as Tensor, dim);
+  }
+
+  /** `cummax(Tensor self, int dim) -> (Tensor values, Tensor indices)` */
+  cummax(dim: number): [values: Tensor, indices: Tensor] {
+    return operations.cummax(this as unknown as Tensor, dim);
+  }
+
+  /** `cummin(Tensor self, int dim) -> (Tensor values, Tensor indices)` */
+  cummin(dim: number): [values: Tensor, indices: Tensor] {
+    return operations.cummin(this as unknown as Tensor, dim);
+  }
+
+  /** `logcumsumexp(Tensor self, int dim) -> Tensor` */
+  logcumsumexp(dim: number): Tensor {
+    return operations.logcumsumexp(this as unknown as Tensor, dim);
+  }
+
+  /** `diff(Tensor self, int n=1, int dim=-1, Tensor? prepend=None, Tensor? append=None) -> Tensor` */
+  diff(n: number = 1, dim: number = -1, prepend?: Tensor, append?: Tensor): Tensor {
+    return operations.diff(this as unknown as Tensor, n, dim, prepend, append);
   }
 
   /** `logsumexp(Tensor self, int[] dim, bool keepdim=False) -> Tensor` */
@@ -755,6 +1085,26 @@ export abstract class TensorMethods {
     return operations.kthvalue(this as unknown as Tensor, k, dim, keepdim);
   }
 
+  /** `median(Tensor self) -> Tensor` */
+  median(): Tensor {
+    return operations.median(this as unknown as Tensor);
+  }
+
+  /** `median.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)` */
+  medianDim(dim: number, keepdim: boolean = false): [values: Tensor, indices: Tensor] {
+    return operations.medianDim(this as unknown as Tensor, dim, keepdim);
+  }
+
+  /** `quantile(Tensor self, Tensor q, int? dim=None, bool keepdim=False, *, str interpolation='linear') -> Tensor`, `quantile.scalar(Tensor self, float q, int? dim=None, bool keepdim=False, *, str interpolation='linear') -> Tensor` */
+  quantile(q: Tensor | number, dim?: number, keepdim: boolean = false, options: { interpolation?: string } = {}): Tensor {
+    return operations.quantile(this as unknown as Tensor, q, dim, keepdim, options);
+  }
+
+  /** `bucketize.Tensor(Tensor self, Tensor boundaries, *, bool outInt32=False, bool right=False) -> Tensor` */
+  bucketize(boundaries: Tensor, options: { outInt32?: boolean; right?: boolean } = {}): Tensor {
+    return operations.bucketize(this as unknown as Tensor, boundaries, options);
+  }
+
   /** `unique_consecutive(Tensor self, bool returnInverse=False, bool returnCounts=False, int? dim=None) -> (Tensor output, Tensor inverse, Tensor counts)` */
   uniqueConsecutive(returnInverse: boolean = false, returnCounts: boolean = false, dim?: number): [output: Tensor, inverse: Tensor, counts: Tensor] {
     return operations.uniqueConsecutive(this as unknown as Tensor, returnInverse, returnCounts, dim);
@@ -780,9 +1130,39 @@ export abstract class TensorMethods {
     return operations.addmm(this as unknown as Tensor, mat1, mat2, options);
   }
 
+  /** `addmm_(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor` */
+  addmm_(mat1: Tensor, mat2: Tensor, options: { beta?: number; alpha?: number } = {}): Tensor {
+    return operations.addmm_(this as unknown as Tensor, mat1, mat2, options);
+  }
+
   /** `baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor` */
   baddbmm(batch1: Tensor, batch2: Tensor, options: { beta?: number; alpha?: number } = {}): Tensor {
     return operations.baddbmm(this as unknown as Tensor, batch1, batch2, options);
+  }
+
+  /** `baddbmm_(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor` */
+  baddbmm_(batch1: Tensor, batch2: Tensor, options: { beta?: number; alpha?: number } = {}): Tensor {
+    return operations.baddbmm_(this as unknown as Tensor, batch1, batch2, options);
+  }
+
+  /** `dot(Tensor self, Tensor tensor) -> Tensor` */
+  dot(tensor: Tensor): Tensor {
+    return operations.dot(this as unknown as Tensor, tensor);
+  }
+
+  /** `mv(Tensor self, Tensor vec) -> Tensor` */
+  mv(vec: Tensor): Tensor {
+    return operations.mv(this as unknown as Tensor, vec);
+  }
+
+  /** `outer(Tensor self, Tensor vec2) -> Tensor` */
+  outer(vec2: Tensor): Tensor {
+    return operations.outer(this as unknown as Tensor, vec2);
+  }
+
+  /** `kron(Tensor self, Tensor other) -> Tensor` */
+  kron(other: Tensor): Tensor {
+    return operations.kron(this as unknown as Tensor, other);
   }
 
   /** `trace(Tensor self) -> Tensor` */
@@ -790,19 +1170,24 @@ export abstract class TensorMethods {
     return operations.trace(this as unknown as Tensor);
   }
 
-  /** `linalg_eigh(Tensor self) -> (Tensor eigenvalues, Tensor eigenvectors)` */
-  linalgEigh(): [eigenvalues: Tensor, eigenvectors: Tensor] {
-    return operations.linalgEigh(this as unknown as Tensor);
+  /** `cov(Tensor self, *, int correction=1, Tensor? fweights=None, Tensor? aweights=None) -> Tensor` */
+  cov(options: { correction?: number; fweights?: Tensor | undefined; aweights?: Tensor | undefined } = {}): Tensor {
+    return operations.cov(this as unknown as Tensor, options);
   }
 
-  /** `linalg_eigvalsh(Tensor self) -> Tensor` */
-  linalgEigvalsh(): Tensor {
-    return operations.linalgEigvalsh(this as unknown as Tensor);
+  /** `linalg_eigh(Tensor self, str UPLO='L') -> (Tensor eigenvalues, Tensor eigenvectors)` */
+  linalgEigh(UPLO: string = 'L'): [eigenvalues: Tensor, eigenvectors: Tensor] {
+    return operations.linalgEigh(this as unknown as Tensor, UPLO);
   }
 
-  /** `linalg_cholesky(Tensor self) -> Tensor` */
-  linalgCholesky(): Tensor {
-    return operations.linalgCholesky(this as unknown as Tensor);
+  /** `linalg_eigvalsh(Tensor self, str UPLO='L') -> Tensor` */
+  linalgEigvalsh(UPLO: string = 'L'): Tensor {
+    return operations.linalgEigvalsh(this as unknown as Tensor, UPLO);
+  }
+
+  /** `linalg_cholesky(Tensor self, *, bool upper=False) -> Tensor` */
+  linalgCholesky(options: { upper?: boolean } = {}): Tensor {
+    return operations.linalgCholesky(this as unknown as Tensor, options);
   }
 
   /** `relu(Tensor self) -> Tensor` */
@@ -815,9 +1200,19 @@ export abstract class TensorMethods {
     return operations.relu_(this as unknown as Tensor);
   }
 
+  /** `prelu(Tensor self, Tensor weight) -> Tensor` */
+  prelu(weight: Tensor): Tensor {
+    return operations.prelu(this as unknown as Tensor, weight);
+  }
+
   /** `sigmoid(Tensor self) -> Tensor` */
   sigmoid(): Tensor {
     return operations.sigmoid(this as unknown as Tensor);
+  }
+
+  /** `sigmoid_(Tensor self) -> Tensor` */
+  sigmoid_(): Tensor {
+    return operations.sigmoid_(this as unknown as Tensor);
   }
 
   /** `softmax.int(Tensor self, int dim, dtype? dtype=None) -> Tensor` */

@@ -17,14 +17,31 @@ export interface Addon {
   numel(tensor: number): number;
   isLive(tensor: number): boolean;
   toDevice(tensor: number, device: string): number;
-  channelsLast(tensor: number): number;
+  strides(tensor: number): number[];
+  isContiguous(tensor: number, memoryFormat: string): boolean;
+  nbytes(tensor: number): number;
+  viewBytes(tensor: number): ArrayBuffer;
   dispose(tensor: number): void;
   beginScope(): number;
   endScope(depth: number, survivors: readonly number[]): void;
   keep(tensor: number): void;
   liveTensors(): number;
-  liveBytes(): number;
-  backward(tensor: number, gradient?: number): void;
+  liveBytes(): Record<string, number>;
+  liveHandles(): number[];
+  backward(
+    tensor: number,
+    gradient: number | undefined,
+    retainGraph: boolean,
+    createGraph: boolean,
+    leaves?: readonly number[],
+  ): void;
+  gradients(
+    outputs: readonly number[],
+    inputs: readonly number[],
+    gradOutputs: readonly number[],
+    retainGraph: boolean,
+    createGraph: boolean,
+  ): (number | undefined)[];
   grad(tensor: number): number | undefined;
   clearGrad(tensor: number): void;
   setGrad(tensor: number, gradient: number): void;

@@ -2,7 +2,7 @@
 
 import { join } from 'node:path';
 import type { Enat } from '../../models/enat.ts';
-import type { LlamaGenVq } from '../../tokenizers/llamagen-vq.ts';
+import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
 import { smallModelStrategy } from '../class-grid.ts';
 import type { PipelineEvent } from '../events.ts';
 import { writeModelFolder } from '../model-folder.ts';
@@ -16,7 +16,7 @@ const SAMPLES_PER_CLASS = 8;
 
 export async function* finishStage(
   { out, plan, shippedSamples, signal }: StageContext,
-  tokenizer: LlamaGenVq,
+  tokenizer: Tokenizer,
   model: Enat,
 ): AsyncGenerator<PipelineEvent, Record<string, unknown>> {
   yield { kind: 'stage', stage: 'finish', message: 'writing the model, samples and the report' };

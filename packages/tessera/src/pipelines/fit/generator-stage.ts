@@ -2,7 +2,7 @@
 
 import { join } from 'node:path';
 import type { Enat } from '../../models/enat.ts';
-import type { LlamaGenVq } from '../../tokenizers/llamagen-vq.ts';
+import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
 import { resolveTrainingConfig } from '../../training/config.ts';
 import type { PipelineEvent } from '../events.ts';
 import { trainGenerator } from '../train-generator.ts';
@@ -12,7 +12,7 @@ import type { FitTokens } from './tokens-stage.ts';
 /** Returns the averaged network, owned by the caller. */
 export async function* generatorStage(
   { out, plan, signal }: StageContext,
-  tokenizer: LlamaGenVq,
+  tokenizer: Tokenizer,
   tokens: FitTokens,
 ): AsyncGenerator<PipelineEvent, Enat> {
   const { config, task, training } = plan.generator;

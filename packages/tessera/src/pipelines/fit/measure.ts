@@ -11,7 +11,8 @@ const MIN_SECONDS = 1.5;
 
 /** Seconds of a step of `globalBatch` items: forward and backward; the optimizer adds little. */
 export function secondsPerStep(task: TrainingTask, globalBatch: number): number {
-  task.model.trainable();
+  const networks = [task, ...(task.parts ?? [])].map(({ model }) => model);
+  for (const network of networks) network.trainable();
   const plan = { seed: 0, globalBatch, shardSize: globalBatch, numItems: task.numItems };
   let steps = 0;
   let seconds = 0;
@@ -19,12 +20,18 @@ export function secondsPerStep(task: TrainingTask, globalBatch: number): number 
     const shard = shardAt(plan, step, 0);
     manualSeed(shard.draws(DrawPurpose.DROPOUT).word());
     const began = performance.now();
-    scope(() => task.shardLoss(shard).loss.backward());
-    task.model.clearGradients();
+    scope(() => {
+      const { loss, partLosses = {} } = task.shardLoss(shard);
+      loss.backward(undefined, { leaves: [...task.model.parameters.values()] });
+      for (const { name, model } of task.parts ?? []) {
+        partLosses[name]?.backward(undefined, { leaves: [...model.parameters.values()] });
+      }
+    });
+    for (const network of networks) network.clearGradients();
     if (step < WARM_UP) continue;
     steps++;
     seconds += (performance.now() - began) / 1000;
   }
-  task.model.trainable(false);
+  for (const network of networks) network.trainable(false);
   return seconds / steps;
 }

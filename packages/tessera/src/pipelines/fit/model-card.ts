@@ -1,10 +1,11 @@
 /** The model card of a fit, in Markdown. */
 
 import type { Enat } from '../../models/enat.ts';
-import type { LlamaGenVq } from '../../tokenizers/llamagen-vq.ts';
+import { tokenizerFamily } from '../../tokenizers/registry.ts';
+import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
 import type { FitPlan } from './plan.ts';
 
-export function modelCard(plan: FitPlan, model: Enat, tokenizer: LlamaGenVq): string {
+export function modelCard(plan: FitPlan, model: Enat, tokenizer: Tokenizer): string {
   const { generator } = plan;
   const vq = plan.tokenizer.training;
   return `# A generator of ${plan.imageSize} px images
@@ -13,7 +14,7 @@ Made with \`tessera fit\` from ${plan.numTrain} images of ${plan.classes.length}
 
 | part | what | parameters | training |
 | --- | --- | --- | --- |
-| tokenizer | LlamaGen VQ, ${tokenizer.codebookSize} codes | ${tokenizer.numParameters} | ${vq === undefined ? 'the shipped one, kept' : `${vq.totalSteps} steps of ${vq.globalBatch} images (${plan.tokenizer.mode})`} |
+| tokenizer | ${tokenizerFamily(tokenizer.family).title}, ${tokenizer.codebookSize} codes | ${tokenizer.numParameters} | ${vq === undefined ? 'the shipped one, kept' : `${vq.totalSteps} steps of ${vq.globalBatch} images (${plan.tokenizer.mode})`} |
 | generator | ENAT, width ${generator.config.embedDim}, ${generator.config.encoderDepth} + ${generator.config.decoderDepth} blocks | ${model.numParameters} | ${generator.training.totalSteps} steps of ${generator.training.globalBatch} images |
 
 Classes: ${plan.classes.join(', ')}.

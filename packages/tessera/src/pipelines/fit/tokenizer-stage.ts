@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { manualSeed, type Tensor } from '@tessera/torch';
 import type { LlamaGenVq } from '../../tokenizers/llamagen-vq.ts';
+import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
 import { resolveTrainingConfig } from '../../training/config.ts';
 import { trainLoop } from '../../training/loop.ts';
 import { openRun } from '../../training/run-folder.ts';
@@ -32,7 +33,7 @@ export interface StageContext {
 export async function* tokenizerStage(
   context: StageContext,
   shipped: LlamaGenVq | undefined,
-): AsyncGenerator<PipelineEvent, LlamaGenVq> {
+): AsyncGenerator<PipelineEvent, Tokenizer> {
   const { out, plan } = context;
   const folder = join(out, 'tokenizer');
   if (existsSync(folder)) return openTokenizer(folder);

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { TokenDataset, TokenDatasetWriter } from '../../data/token-dataset.ts';
-import type { LlamaGenVq } from '../../tokenizers/llamagen-vq.ts';
+import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
 import type { PipelineEvent } from '../events.ts';
 import { writeTokens } from '../write-tokens.ts';
 import type { LabelledPixels } from './images.ts';
@@ -16,7 +16,7 @@ export interface FitTokens {
 
 export async function* tokensStage(
   { out, plan, images }: StageContext,
-  tokenizer: LlamaGenVq,
+  tokenizer: Tokenizer,
 ): AsyncGenerator<PipelineEvent, FitTokens> {
   const folders = { train: join(out, 'tokens', 'train'), heldOut: join(out, 'tokens', 'held-out') };
   const options = {
@@ -38,7 +38,7 @@ export async function* tokensStage(
 async function* writeDataset(
   path: string,
   images: LabelledPixels,
-  tokenizer: LlamaGenVq,
+  tokenizer: Tokenizer,
   options: { gridSize: number; codebookSize: number; classes: readonly string[] },
 ): AsyncGenerator<PipelineEvent> {
   const writer = new TokenDatasetWriter(path, options);

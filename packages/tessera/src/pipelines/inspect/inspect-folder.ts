@@ -26,7 +26,7 @@ export async function inspectFolder(path: string): Promise<Inspection> {
 }
 
 function inspectModel(path: string): ModelInspection {
-  const { family, imageSize, config, tokenizerConfig, classes, strategy } = readModelFolder(path);
+  const { family, imageSize, config, tokenizerFamily, tokenizerConfig, classes, strategy } = readModelFolder(path);
   const weights = [join(path, 'model.safetensors'), join(path, 'tokenizer', 'model.safetensors')].map(
     (file) => inspectFile(file).totals,
   );
@@ -37,7 +37,7 @@ function inspectModel(path: string): ModelInspection {
     family,
     imageSize,
     config,
-    tokenizer: tokenizerConfig,
+    tokenizer: { family: tokenizerFamily, ...tokenizerConfig },
     numParameters: { model: weights[0]!.elements, tokenizer: weights[1]!.elements },
     byteLength: weights[0]!.byteLength + weights[1]!.byteLength,
     classes,
