@@ -2,7 +2,9 @@
 
 import type { GoldenCase, GoldenFolder } from './golden-set.ts';
 import type { Runner } from './runner.ts';
-import { enatReuseChain, enatReuseSameMask, natForward } from './runners/enat-forward.ts';
+import { autonatForward } from './runners/autonat-forward.ts';
+import { natMaskSample, natTrainLoss, natTrainSteps } from './runners/autonat-train.ts';
+import { enatForward, enatReuseChain, enatReuseSameMask } from './runners/enat-forward.ts';
 import { enatTrainLoss, natMaskCount } from './runners/enat-train.ts';
 import {
   captionEmbed,
@@ -26,6 +28,7 @@ import { maskgitVqCodec, weightRule } from './runners/maskgit-vq.ts';
 import { natCheckpointResume } from './runners/nat-checkpoint.ts';
 import { natGenerate, natScheduleTable } from './runners/nat-generate.ts';
 import { natInitStatistics } from './runners/nat-init.ts';
+import { isAutonat } from './runners/nat-model.ts';
 import { lpips, patchgan, styleganBlock, vqLoss, vqTrainSteps } from './runners/vq-train.ts';
 
 interface Entry {
@@ -37,14 +40,17 @@ interface Entry {
 }
 
 const RUNNERS: Record<string, Entry> = {
-  'nat-forward': { run: natForward, networks: ['enat'] },
+  'nat-forward': { run: (context) => (isAutonat(context) ? autonatForward(context) : enatForward(context)) },
+  'nat-mask-sample': { run: natMaskSample },
+  'nat-train-loss': { run: natTrainLoss, networks: ['uvit'] },
+  'nat-train-steps': { run: natTrainSteps, networks: ['uvit'] },
   'enat-reuse-chain': { run: enatReuseChain },
   'enat-reuse-same-mask': { run: enatReuseSameMask },
   'enat-train-loss': { run: enatTrainLoss },
   'nat-mask-count': { run: natMaskCount },
-  'nat-generate': { run: natGenerate, networks: ['enat'] },
+  'nat-generate': { run: natGenerate },
   'nat-schedule-table': { run: natScheduleTable },
-  'nat-init-statistics': { run: natInitStatistics, networks: ['enat'] },
+  'nat-init-statistics': { run: natInitStatistics },
   'vq-codec': { run: vqCodec },
   'vq-quantizer': { run: vqQuantizer },
   patchgan: { run: patchgan },
@@ -60,7 +66,7 @@ const RUNNERS: Record<string, Entry> = {
   'hash-image': { run: hashImages },
   'maskgit-vq-codec': { run: maskgitVqCodec },
   'weight-rule': { run: weightRule },
-  'nat-checkpoint-resume': { run: natCheckpointResume, networks: ['enat'] },
+  'nat-checkpoint-resume': { run: natCheckpointResume },
   'center-crop': { run: centerCropRunner },
   'rope-table-2d': { run: ropeTable },
   'rope-table-1d': { run: ropeTable1d },

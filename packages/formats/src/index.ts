@@ -5,6 +5,17 @@ export { FormatError, type FormatPlace } from './format-error.ts';
 export { type NpyHeader, readNpyHeader } from './npy/header.ts';
 export { encodeNpy, type NpyArray, readNpy } from './npy/npy.ts';
 export { encodeNpz, type NpzArchive, type NpzWriteOptions, npzChunks, readNpz } from './npy/npz.ts';
+export {
+  ONNX_DTYPES,
+  type OnnxAttribute,
+  type OnnxGraph,
+  type OnnxModel,
+  type OnnxNode,
+  type OnnxTensor,
+  type OnnxValue,
+} from './onnx/model.ts';
+export { readOnnx } from './onnx/read.ts';
+export { encodeOnnx, onnxChunks } from './onnx/write.ts';
 export { readPngText, withPngText } from './png/text.ts';
 export {
   readSafetensorsHeader,

@@ -1,8 +1,10 @@
 export * from './draws.ts';
 export * from './ema.ts';
 export * from './epoch-order.ts';
+export * from './halton.ts';
 export * from './learning-rate.ts';
 export * from './mask-count.ts';
+export * from './mask-ratio.ts';
 export * from './named-strategies.ts';
 export * from './nearest.ts';
 export {

@@ -115,8 +115,25 @@ const AUTONAT_L_T8 = {
   ],
 };
 
+/** Its first three steps have a guidance of w = 1e-4, which changes nothing that can be seen: they run unguided. */
 export function autonatSearched8(): Strategy {
-  return fromAutonatYaml(AUTONAT_L_T8, 'autonatSearched8');
+  return { ...fromAutonatYaml(AUTONAT_L_T8, 'autonatSearched8'), skipGuidanceBelow: 1e-3 };
+}
+
+export interface HaltonStrategyOptions {
+  numSteps: number;
+  /** s at every step. Default 1 (off). */
+  guidanceScale?: number;
+  /** Temperature of the logits at every step. Default 1. */
+  sampleTemperature?: number;
+}
+
+/**
+ * Tokens in the order of a Halton sequence, without regard to confidence (Besnier et al. 2025, arXiv 2503.17076), as many at
+ * a step as with MaskGIT's cosine schedule.
+ */
+export function haltonStrategy(options: HaltonStrategyOptions): Strategy {
+  return { ...cosineStrategy({ ...options, choiceTemperature: 0 }), order: 'halton' };
 }
 
 const values = z.array(z.number()).max(MAX_STEPS);
@@ -165,7 +182,9 @@ function ratioAfter(step: number, numSteps: number): number {
   return step === numSteps - 1 ? 0 : cosineMaskRatio((step + 1) / numSteps);
 }
 
-type Recipe = Omit<Strategy, 'formatVersion' | 'numSteps' | 'steps'> & { step: (index: number) => StrategyStep };
+type Recipe = Pick<Strategy, 'remask' | 'keepProgress' | 'sampleTemperatureFloor'> & {
+  step: (index: number) => StrategyStep;
+};
 
 function build(what: string, numSteps: number, { step, ...rest }: Recipe): Strategy {
   requireInteger(numSteps, 1, MAX_STEPS, 'numSteps');

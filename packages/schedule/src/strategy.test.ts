@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { maskCounts, parseStrategy, remaskCount, resolveSteps } from './strategy.ts';
+import { autonatSearched8 } from './named-strategies.ts';
+import { forPartOf, maskCounts, parseStrategy, remaskCount, resolveSteps } from './strategy.ts';
 
 const step = { maskRatio: 0.5, sampleTemperature: 1, choiceTemperature: 2, guidanceScale: 1.5 };
 const last = { maskRatio: 0, sampleTemperature: 0, choiceTemperature: 0, guidanceScale: 3 };
@@ -8,7 +9,13 @@ const base = { numSteps: 2, remask: 'sort', keepProgress: false, steps: [step, l
 describe('parseStrategy', () => {
   it('fills in the format version and the floor, and survives JSON', () => {
     const strategy = parseStrategy(base);
-    expect(strategy).toEqual({ ...base, formatVersion: 1, sampleTemperatureFloor: 1e-3 });
+    expect(strategy).toEqual({
+      ...base,
+      formatVersion: 1,
+      order: 'confidence',
+      skipGuidanceBelow: 0,
+      sampleTemperatureFloor: 1e-3,
+    });
     expect(parseStrategy(JSON.parse(JSON.stringify(strategy)))).toEqual(strategy);
   });
 
@@ -68,5 +75,33 @@ describe('resolveSteps', () => {
       { maskedIn: 10, remasked: 5, newlyFixed: 5, sampleTemperature: 1, choiceTemperature: 2, guidanceScale: 1.5 },
       { maskedIn: 5, remasked: 0, newlyFixed: 5, sampleTemperature: 1e-4, choiceTemperature: 0, guidanceScale: 3 },
     ]);
+  });
+});
+
+describe('forPartOf', () => {
+  it('keeps shares and turns counts of the whole into shares', () => {
+    const strategy = parseStrategy({
+      ...base,
+      steps: [
+        { maskCount: 12, sampleTemperature: 1, choiceTemperature: 0, guidanceScale: 1 },
+        { maskRatio: 0.5, sampleTemperature: 1, choiceTemperature: 0, guidanceScale: 1 },
+      ],
+    });
+    expect(forPartOf(strategy, 16, 16)).toBe(strategy);
+    const part = forPartOf(strategy, 8, 16);
+    expect(part.steps.map((step) => [step.maskRatio, step.maskCount])).toEqual([
+      [0.75, undefined],
+      [0.5, undefined],
+    ]);
+    expect(maskCounts(part, 8).maskedIn).toEqual([8, 6]);
+  });
+});
+
+describe('skipGuidanceBelow', () => {
+  it('makes hardly any guidance none, and leaves the rest', () => {
+    const searched = resolveSteps(autonatSearched8(), 256).map((step) => step.guidanceScale);
+    expect(searched.slice(0, 4)).toEqual([1, 1, 1, 1.9151274967591447]);
+    const whole = resolveSteps({ ...autonatSearched8(), skipGuidanceBelow: 0 }, 256);
+    expect(whole[0]!.guidanceScale).toBe(1.0001);
   });
 });

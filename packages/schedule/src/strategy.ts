@@ -38,6 +38,10 @@ export const strategySchema = strictConfig({
   numSteps: z.int().min(1).max(MAX_STEPS),
   /** `sort`: the k lowest confidences are masked; `threshold`: all at or below the k-th lowest (AutoNAT; ties mask more). */
   remask: z.enum(['sort', 'threshold']),
+  /** What decides which tokens stay: the model's confidence, or a fixed order that spreads them out (halton.ts). */
+  order: z.enum(['confidence', 'halton']).default('confidence'),
+  /** Steps whose |guidanceScale - 1| is below this run without guidance, at half the cost; 0 = none but those at 1. */
+  skipGuidanceBelow: z.number().min(0).max(1e6).default(0),
   /** `true`: each step fixes at least one token and masks at least one (MaskGIT, AutoNAT); `false`: the floor alone (ENAT). */
   keepProgress: z.boolean(),
   /** Lower bound of the sampling temperature in use: 1e-3 in ENAT, 1e-4 in AutoNAT. */
@@ -105,7 +109,7 @@ export function maskCounts(strategy: Strategy, seqLen: number): MaskCounts {
   return counts;
 }
 
-/** One step as a sampler uses it: counts for this L, the temperature floored. */
+/** One step as a sampler uses it: counts for this L, the temperature floored, hardly any guidance made none. */
 export interface ResolvedStep {
   maskedIn: number;
   remasked: number;
@@ -124,6 +128,18 @@ export function resolveSteps(strategy: Strategy, seqLen: number): ResolvedStep[]
     newlyFixed: counts.newlyFixed[index]!,
     sampleTemperature: Math.max(step.sampleTemperature, strategy.sampleTemperatureFloor),
     choiceTemperature: step.choiceTemperature,
-    guidanceScale: step.guidanceScale,
+    guidanceScale: Math.abs(step.guidanceScale - 1) < strategy.skipGuidanceBelow ? 1 : step.guidanceScale,
   }));
+}
+
+/**
+ * The same strategy for filling in `count` of `seqLen` tokens, the others being known from the start: shares are shares of
+ * what is to be filled in (as in MaskGIT's inpainting), counts become shares.
+ */
+export function forPartOf(strategy: Strategy, count: number, seqLen: number): Strategy {
+  if (count === seqLen) return strategy;
+  const steps = strategy.steps.map(({ maskCount, ...step }) =>
+    maskCount === undefined ? step : { ...step, maskRatio: Math.min(1, maskCount / seqLen) },
+  );
+  return { ...strategy, steps };
 }

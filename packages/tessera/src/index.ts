@@ -31,6 +31,19 @@ export {
   type TokenRows,
 } from './data/token-dataset.ts';
 export {
+  AutoNat,
+  type AutoNatConfig,
+  type AutoNatInput,
+  autonatConfigSchema,
+} from './models/autonat.ts';
+export {
+  type AutoNatLossInput,
+  type AutoNatRecipe,
+  autonatLoss,
+  autonatRecipeSchema,
+} from './models/autonat-recipe.ts';
+export { AutoNatSession } from './models/autonat-session.ts';
+export {
   Enat,
   type EnatConfig,
   type EnatInput,
@@ -39,46 +52,31 @@ export {
   enatConfigSchema,
 } from './models/enat.ts';
 export { type EnatLossInput, type EnatLossOutput, enatLoss } from './models/enat-loss.ts';
-export { EnatSession } from './models/enat-session.ts';
-export { dropPath, Gpt, type GptInput, type GptProbe } from './models/gpt.ts';
-export {
-  ConditionError,
-  captionCondition,
-  classCondition,
-  dropLabels,
-  type GptCondition,
-} from './models/gpt-condition.ts';
-export {
-  type GptConfig,
-  type GptConfigInput,
-  type GptPreset,
-  type GptSizes,
-  gptConfigSchema,
-  gptPreset,
-  gptPresetNames,
-  gptSizes,
-} from './models/gpt-config.ts';
-export { cellLoss, type GptLossInput, type GptLossOutput, gptLoss } from './models/gpt-loss.ts';
-export { averageCells, PatchError, tokenCells } from './models/gpt-patches.ts';
-export { checkStages, type GptRecipe, gptRecipeSchema, gptTrainingLoss, measureGpt } from './models/gpt-recipe.ts';
-export { applyRope, gridCoordinates, type RopeTable, ropeAngles, ropeTable2d, ropeTableOf } from './models/gpt-rope.ts';
-export { conditionMask, GptSession, type GptSessionOptions } from './models/gpt-session.ts';
-export { type GivenEnatFields, inferEnatConfig } from './models/infer-config.ts';
-export { type EnatPreset, enatPreset, enatPresetNames } from './models/presets.ts';
+export { type EnatRecipe, enatRecipeSchema } from './models/enat-recipe.ts';
+export { type EnatPrediction, EnatSession } from './models/enat-session.ts';
+export type {
+  Family,
+  GenerationKind,
+  GeneratorConfig,
+  GeneratorModel,
+  GivenFields,
+  MaskedModel,
+  MaskedSession,
+  MeasuredBatch,
+  SessionPrediction,
+  SessionTokens,
+  TrainingBatch,
+  TrainingLoss,
+} from './models/family.ts';
+export { inferAutonatConfig, inferEnatConfig } from './models/infer-config.ts';
+export { type ParameterShapes, parameterShapes } from './models/parameter-shapes.ts';
+export { enatPreset, type ModelPreset, modelPreset, modelPresetNames } from './models/presets.ts';
+export { FAMILIES, type FamilyName, familyNames, familyOf, recogniseFamily } from './models/registry.ts';
 export { AdamW, type AdamWOptions } from './nn/adamw.ts';
 export { Ema } from './nn/ema.ts';
-export { clipByNorm, globalNorm, gradientsOf } from './nn/gradients.ts';
 export { type Initialisation, initialTensor } from './nn/initialisation.ts';
-export { initialise, Module, ParameterBuilder, type ParameterSource, shapesOnly } from './nn/module.ts';
+export { initialise, Module, ParameterBuilder, type ParameterSource } from './nn/module.ts';
 export { loadModule, StateDictError } from './nn/state-dict.ts';
-export {
-  AutoregressiveGeneration,
-  type AutoregressiveOptions,
-  type FinishedImage,
-  type PickRecord,
-  philoxTokenNoise,
-  type TokenNoise,
-} from './pipelines/autoregressive-generation.ts';
 export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy.ts';
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { decodeTokens, encodePixels } from './pipelines/decode-tokens.ts';
@@ -90,6 +88,7 @@ export { type InspectOptions, inspect } from './pipelines/inspect.ts';
 export {
   type GenerationOptions,
   generateTokens,
+  type KnownTokens,
   MaskedGeneration,
   type StepRecord,
 } from './pipelines/masked-generation.ts';
@@ -113,18 +112,18 @@ export {
 export { type SampleOptions, sample, sampleModel } from './pipelines/sample.ts';
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
+export type { TokenGeneration } from './pipelines/token-generation.ts';
 export { type TokenizeOptions, tokenize } from './pipelines/tokenize.ts';
 export { type TrainOptions, train } from './pipelines/train.ts';
 export {
-  type AutoregressiveSettings,
-  type AutoregressiveSettingsInput,
-  autoregressiveSettings,
-  autoregressiveSettingsSchema,
-  filterLogits,
-  guideLogits,
-  pickTokens,
-} from './sampling/autoregressive-sampler.ts';
-export { allMasked, guide, type MaskedTokens, maskedStep, type StepSettings } from './sampling/masked-sampler.ts';
+  allMasked,
+  guide,
+  type MaskedTokens,
+  maskedStep,
+  partlyMasked,
+  type StepNoise,
+  type StepSettings,
+} from './sampling/masked-sampler.ts';
 export { type AdversarialLoss, discriminatorLoss, generatorLoss } from './tokenizers/adversarial-loss.ts';
 export { Discriminator, type DiscriminatorConfig } from './tokenizers/discriminator.ts';
 export { LlamaGenVq } from './tokenizers/llamagen-vq.ts';
@@ -160,7 +159,7 @@ export {
   type TrainingConfigInput,
   trainingConfigSchema,
 } from './training/config.ts';
-export { createEnatTask, type EnatTaskConfig, enatTaskSchema } from './training/enat-task.ts';
+export { createGeneratorTask, type GeneratorTaskOptions } from './training/generator-task.ts';
 export { type TrainingEvent, type TrainLoopOptions, trainLoop } from './training/loop.ts';
 export { openRun, RunFolder } from './training/run-folder.ts';
 export type { OptimizerSettings, Shard, ShardResult, TrainedPart, TrainingTask } from './training/task.ts';
@@ -174,3 +173,36 @@ export {
   type VqTaskOptions,
   vqRecipeSchema,
 } from './training/vq-task.ts';
+// The autoregressive family.
+export { dropPath, Gpt, type GptInput, type GptProbe } from './models/gpt.ts';
+export {
+  ConditionError,
+  captionCondition,
+  classCondition,
+  dropConditions,
+  type GptCondition,
+} from './models/gpt-condition.ts';
+export { type GptConfig, type GptConfigInput, type GptSizes, gptConfigSchema, gptSizes } from './models/gpt-config.ts';
+export { cellLoss, type GptLossInput, type GptLossOutput, gptLoss } from './models/gpt-loss.ts';
+export { averageCells, PatchError, tokenCells } from './models/gpt-patches.ts';
+export { type GptRecipe, gptRecipeSchema } from './models/gpt-recipe.ts';
+export { applyRope, gridCoordinates, type RopeTable, ropeAngles, ropeTableOf } from './models/gpt-rope.ts';
+export { conditionMask, GptSession, type GptSessionOptions } from './models/gpt-session.ts';
+export { clipByNorm, globalNorm, gradientsOf } from './nn/gradients.ts';
+export {
+  AutoregressiveGeneration,
+  type AutoregressiveOptions,
+  type FinishedImage,
+  type PickRecord,
+  philoxTokenNoise,
+  type TokenNoise,
+} from './pipelines/autoregressive-generation.ts';
+export {
+  type AutoregressiveSettings,
+  type AutoregressiveSettingsInput,
+  autoregressiveSettings,
+  autoregressiveSettingsSchema,
+  filterLogits,
+  guideLogits,
+  pickTokens,
+} from './sampling/autoregressive-sampler.ts';

@@ -278,6 +278,18 @@ std::string Arguments::string(size_t i) const {
   return text;
 }
 
+std::vector<std::string> Arguments::strings(size_t i) const {
+  uint32_t length = 0;
+  if (i >= count_ || napi_get_array_length(env, values_[i], &length) != napi_ok) reject(i, "an array of strings");
+  std::vector<std::string> list;
+  for (uint32_t k = 0; k < length; ++k) {
+    napi_value item;
+    check(env, napi_get_element(env, values_[i], k, &item));
+    list.push_back(Arguments(env, instance, &item, 1).string(0));
+  }
+  return list;
+}
+
 at::ScalarType Arguments::dtype(size_t i) const {
   const std::string name = string(i);
   for (const auto& row : kDtypes) {

@@ -6,6 +6,7 @@
 #include <node_api.h>
 
 #include <atomic>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -22,6 +23,8 @@ struct Instance {
   std::unordered_map<Handle, struct MemoryView*> views;
   /** The number of threads last set on this thread; 0: libtorch's own choice. */
   int threads = 0;
+  /** Process groups and what belongs to them (c10d.h), made on first use. */
+  std::shared_ptr<void> distributed;
 };
 
 /** The number of threads that setNumThreads() chose for the whole process; 0: nothing chosen yet. */
@@ -72,6 +75,7 @@ class Arguments {
   at::Scalar scalar(size_t i) const;
   std::optional<at::Scalar> optionalScalar(size_t i) const;
   std::string string(size_t i) const;
+  std::vector<std::string> strings(size_t i) const;
   at::ScalarType dtype(size_t i) const;
   std::optional<at::ScalarType> optionalDtype(size_t i) const;
   at::MemoryFormat memoryFormat(size_t i) const;

@@ -195,7 +195,10 @@ describe('autograd', () => {
   test('a backward pass may be for some leaves alone', () => {
     scope(() => {
       const [x, y, unused] = [tensor([1, 2]), tensor([3, 4]), tensor([5, 6])].map((leaf) => leaf.requiresGrad_());
-      x!.mul(y!).sum().backward(undefined, { leaves: [x!, unused!] });
+      x!
+        .mul(y!)
+        .sum()
+        .backward(undefined, { leaves: [x!, unused!] });
       expect(x!.grad!.toNumbers()).toEqual([3, 4]);
       expect(y!.grad).toBeUndefined();
       expect(unused!.grad).toBeUndefined();
@@ -208,10 +211,12 @@ describe('autograd', () => {
       const [x, y] = [tensor([1, 2]).requiresGrad_(), tensor([3, 4]).requiresGrad_()];
       const product = x.mul(y);
       const loss = product.square().sum();
-      expect(T.gradients([loss], [x, product], { retainGraph: true }).map((gradient) => gradient!.toNumbers())).toEqual([
-        [18, 64],
-        [6, 16],
-      ]);
+      expect(T.gradients([loss], [x, product], { retainGraph: true }).map((gradient) => gradient!.toNumbers())).toEqual(
+        [
+          [18, 64],
+          [6, 16],
+        ],
+      );
       expect(x.grad).toBeUndefined();
       loss.backward();
       expect(y.grad!.toNumbers()).toEqual([6, 32]);

@@ -3,12 +3,32 @@
 export { enableGrad, type GradientsOptions, gradients, isGradEnabled, noGrad } from './autograd.ts';
 export { fromBytes, fromTypedArray, type NestedNumbers, tensor } from './create.ts';
 export { type Argument, type DispatchEvent, type Listener, listen, type Operation, type Result } from './dispatch.ts';
+// Processes.
+export { DistributedError, type DistributedErrorCode } from './distributed/distributed-error.ts';
+export { hasLauncherEnvironment, type ProcessGroupAddress } from './distributed/environment.ts';
+export { allGatherObject, broadcastObject } from './distributed/objects.ts';
+export type { CollectiveOptions, ProcessGroup, ReduceOptions, Reduction } from './distributed/process-group.ts';
+export { broadcastTensors, DataParallelReducer, type ReducerOptions } from './distributed/reducer.ts';
+export type { KeyValueStore } from './distributed/store.ts';
+export type { Work } from './distributed/work.ts';
+export {
+  destroyProcessGroup,
+  initProcessGroup,
+  isDistributed,
+  newGroup,
+  type ProcessGroupOptions,
+  processGroup,
+} from './distributed/world.ts';
 export { type DType, isDType, type TypedArray } from './dtype.ts';
 export { TensorError, type TensorErrorCode } from './errors.ts';
 export * from './generated/operations.ts';
 export { linearRows, linearRowsInt8, quantizeRows } from './linear-rows.ts';
 export { AddonError, type AddonErrorCode } from './native/locate-addon.ts';
 export { exponentialNoise, gumbelNoise, type NoiseKey } from './noise.ts';
+export type { Sizes } from './recorder/affine.ts';
+export { type Recording, recordOnnx } from './recorder/record-onnx.ts';
+export { RecorderError, type RecorderErrorCode } from './recorder/recorder-error.ts';
+export type { NamedTensors } from './recorder/trace.ts';
 export { cudaDeviceCount, getNumThreads, manualSeed, setNumThreads, torchVersion } from './runtime.ts';
 export { keep, type MemoryStats, memoryStats, scope } from './scope.ts';
 export { type BackwardOptions, Tensor } from './tensor.ts';

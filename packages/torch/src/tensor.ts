@@ -144,11 +144,7 @@ export class Tensor extends TensorMethods {
    */
   backward(gradient?: Tensor, { retainGraph = false, createGraph = false, leaves }: BackwardOptions = {}): void {
     const handles = leaves?.map(({ handle }) => handle);
-    guarded(
-      'backward',
-      () => addon().backward(this.handle, gradient?.handle, retainGraph, createGraph, handles),
-      this,
-    );
+    guarded('backward', () => addon().backward(this.handle, gradient?.handle, retainGraph, createGraph, handles), this);
   }
 
   /** The accumulated gradient as a new handle, or undefined when there is none. */

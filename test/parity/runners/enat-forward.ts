@@ -41,7 +41,7 @@ function call(
   return { logits: model.head(feat), feat, mask, fresh, masked, output };
 }
 
-export const natForward: Runner = (context) => {
+export const enatForward: Runner = (context) => {
   const model = enatModel(context);
   const { logits, feat } = noGrad(() => call(model, context.tensor('ids'), context.tensor('labels')));
   return { logits, feat };

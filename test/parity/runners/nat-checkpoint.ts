@@ -3,19 +3,19 @@
 import { atPath, type TorchDict, TorchTensor } from '@tessera/formats';
 import { learningRateAt } from '@tessera/schedule';
 import { crossEntropyLoss, fromTorchTensor, noGrad, type Tensor } from '@tessera/torch';
-import { AdamW, type Enat } from 'tessera';
+import { AdamW } from 'tessera';
 import type { CaseContext, Runner } from '../runner.ts';
-import { enatModel, positionsWhere, scatterFeatures } from './enat-model.ts';
+import { allLogits, natModel } from './nat-model.ts';
 
 const MEAN = 1;
 
 export const natCheckpointResume: Runner = (context) => {
   const files = context.golden.checkpointFiles!;
-  const net = enatModel(context, context.reader.stateDict(files.net!)).trainable();
-  const ema = enatModel(context, context.reader.stateDict(files.ema!));
+  const net = natModel(context, context.reader.stateDict(files.net!)).trainable();
+  const ema = natModel(context, context.reader.stateDict(files.ema!));
   const ids = context.tensor('ids');
   const labels = context.tensor('labels').flatten();
-  const netLogits = logitsOf(net, ids, labels);
+  const netLogits = allLogits(net, ids, labels);
   const loss = crossEntropyLoss(
     netLogits.flatten(0, 1),
     context.tensor('targets').flatten(),
@@ -47,28 +47,14 @@ export const natCheckpointResume: Runner = (context) => {
   noGrad(() => optimizer.step(lr));
   const outputs = {
     netLogits: netLogits.detach(),
-    emaLogits: noGrad(() => logitsOf(ema, ids, labels)),
+    emaLogits: noGrad(() => allLogits(ema, ids, labels)),
     loss: loss.detach(),
-    logitsAfterStep: noGrad(() => logitsOf(net, ids, labels)),
+    logitsAfterStep: noGrad(() => allLogits(net, ids, labels)),
     lr,
   };
   optimizer.dispose();
   return outputs;
 };
-
-/** Logits of all positions, [B, L, V], without a previous state. */
-function logitsOf(model: Enat, ids: Tensor, labels: Tensor): Tensor {
-  const mask = ids.eq(model.maskToken);
-  const masked = positionsWhere(mask)!;
-  const output = model.forward({
-    tokens: ids,
-    masked,
-    fresh: positionsWhere(mask.logicalNot()),
-    conditioning: model.condition(labels),
-  });
-  const { state } = output;
-  return model.head(scatterFeatures(model.seqLen, [masked, output.masked], [state?.positions, state?.features]));
-}
 
 /** torch's AdamW state: entries numbered by parameter, absent for parameters that never had a gradient. */
 function officialState(context: CaseContext, file: string): Map<string, Tensor> {

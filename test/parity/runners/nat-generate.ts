@@ -2,10 +2,18 @@
 
 import { autonatInitialStrategy, enatStrategy, maskCounts, parseStrategy, type Strategy } from '@tessera/schedule';
 import { keep, type Tensor } from '@tessera/torch';
-import { type Enat, generateTokens, type NoiseSource, type StepRecord } from 'tessera';
+import {
+  type Enat,
+  type EnatPrediction,
+  type EnatSession,
+  generateTokens,
+  type NoiseSource,
+  type StepRecord,
+} from 'tessera';
 import type { Output } from '../compare.ts';
 import type { CaseContext, Runner } from '../runner.ts';
 import { enatModel, scatterFeatures } from './enat-model.ts';
+import { allLogits, autonatModel, isAutonat } from './nat-model.ts';
 
 interface PerStep {
   guidanceScale: number[];
@@ -19,7 +27,7 @@ function strategyOf(context: CaseContext): Strategy {
   const perStep = context.param('perStep') as unknown as PerStep;
   return parseStrategy({
     numSteps: context.param<number>('numSteps'),
-    remask: 'sort',
+    remask: (context.param('remaskRule') as { type: 'sort' | 'threshold' }).type,
     keepProgress: false,
     sampleTemperatureFloor: context.optional<number>('samplingTemperatureFloor') ?? 1e-6,
     steps: perStep.guidanceScale.map((w, i) => ({
@@ -43,7 +51,26 @@ function recordedNoise(context: CaseContext): NoiseSource {
   };
 }
 
-export const natGenerate: Runner = (context) => {
+export const natGenerate: Runner = (context) => (isAutonat(context) ? generateAutonat(context) : generateEnat(context));
+
+function generateAutonat(context: CaseContext): Record<string, Output> {
+  const model = autonatModel(context);
+  const labels = context.tensor('labels').flatten();
+  const [stepIds, logitsCond, logitsNull] = [new Map(), new Map(), new Map()] as Map<string, Output>[];
+  const maskCountIn: number[] = [];
+  const observe = ({ step, input }: StepRecord): void => {
+    const key = String(step);
+    maskCountIn.push(input.firstCount);
+    stepIds!.set(key, keep(input.tokens.detach()));
+    logitsCond!.set(key, keep(allLogits(model, input.tokens, labels)));
+    logitsNull!.set(key, keep(allLogits(model, input.tokens, labels.fullLike(model.nullLabel))));
+  };
+  const options = { strategy: strategyOf(context), labels: labels.toNumbers(), noise: recordedNoise(context), observe };
+  const finalIds = generateTokens(model, options);
+  return { stepIds: stepIds!, logitsCond: logitsCond!, logitsNull: logitsNull!, maskCountIn, finalIds };
+}
+
+function generateEnat(context: CaseContext): Record<string, Output> {
   const model = enatModel(context);
   const labels = context.tensor('labels').flatten();
   const outputs = {
@@ -65,23 +92,23 @@ export const natGenerate: Runner = (context) => {
   };
   const options = { strategy: strategyOf(context), labels: labels.toNumbers(), noise: recordedNoise(context), observe };
   return { ...outputs, maskCountIn, finalIds: generateTokens(model, options) };
-};
+}
 
 /** Features of all positions, [B, L, D], of the conditional (0) or the unconditional (1) branch. */
 function wholeFeatures(model: Enat, record: StepRecord, branch: 0 | 1): Tensor {
-  const batch = record.cond.size(0);
+  const batch = record.prediction.cond.size(0);
   const rows = (x: Tensor): Tensor => x.narrow(0, branch * batch, batch);
-  const { visible } = record.session;
+  const { visible } = record.session as EnatSession;
   return scatterFeatures(
     model.seqLen,
-    [record.input.masked, rows(record.maskedFeatures)],
+    [record.input.masked, rows((record.prediction as EnatPrediction).maskedFeatures)],
     [visible && rows(visible.positions), visible && rows(visible.features)],
   );
 }
 
 /** Logits of the unconditional branch; where the generation skipped it, nothing is visible yet and it is run here. */
 function nullLogits(model: Enat, record: StepRecord, labels: Tensor): Tensor {
-  if (record.uncond !== undefined) return model.head(wholeFeatures(model, record, 1));
+  if (record.prediction.uncond !== undefined) return model.head(wholeFeatures(model, record, 1));
   const { masked, tokens } = record.input;
   const conditioning = model.condition(labels.fullLike(model.nullLabel));
   return model.head(model.forward({ tokens, masked: masked!, conditioning }).masked);

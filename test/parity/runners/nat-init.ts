@@ -1,10 +1,11 @@
 /** An own random initialisation: the reference's shapes, and statistics within those of one draw of its distributions. */
 
 import { manualSeed } from '@tessera/torch';
-import { Enat, initialise } from 'tessera';
+import { AutoNat, Enat, initialise } from 'tessera';
 import type { Json } from '../golden-set.ts';
 import type { Runner } from '../runner.ts';
 import { enatConfig } from './enat-model.ts';
+import { autonatConfig, isAutonat } from './nat-model.ts';
 
 type Expected =
   | { dist: 'constant'; value: number }
@@ -13,8 +14,9 @@ type Expected =
 
 export const natInitStatistics: Runner = (context) => {
   manualSeed(1);
-  const config = enatConfig(context.config);
-  const model = initialise((p) => new Enat(config, p));
+  const model = isAutonat(context)
+    ? initialise((p) => new AutoNat(autonatConfig(context.config), p))
+    : initialise((p) => new Enat(enatConfig(context.config), p));
   const expected = context.param('expected') as unknown as Record<string, Expected>;
   const minCount = context.param<number>('minCountForStatistics');
   const shapes: Record<string, Json> = {};

@@ -6,7 +6,7 @@
  */
 import { type ByteReader, dataViewOf } from '../byte-reader.ts';
 import { FormatError } from '../format-error.ts';
-import { parseFields } from './protobuf.ts';
+import { parseFields } from '../protobuf.ts';
 import { type EventImage, maskedCrc } from './write.ts';
 
 export interface TfEvent {

@@ -7,7 +7,7 @@
  */
 import { concatBytes, dataViewOf } from '../byte-reader.ts';
 import { crc32c } from '../crc.ts';
-import { delimitedField, doubleField, floatField, varintField } from './protobuf.ts';
+import { delimitedField, doubleField, floatField, varintField } from '../protobuf.ts';
 
 export interface EventImage {
   readonly width: number;

@@ -5,24 +5,14 @@
 
 import { cat, keep, noGrad, scope, type Tensor } from '@tessera/torch';
 import type { Enat, EnatState } from './enat.ts';
+import type { MaskedSession, SessionPrediction, SessionTokens } from './family.ts';
 
-/** Tokens of a step: what `EnatInput` wants but for the state. */
-export interface SessionTokens {
-  tokens: Tensor;
-  masked: Tensor;
-  fresh: Tensor | undefined;
-}
-
-export interface SessionPrediction {
-  /** Logits of the masked positions: [B, M, V]. */
-  cond: Tensor;
-  /** The same for the null label, where guidance was asked for. */
-  uncond: Tensor | undefined;
+export interface EnatPrediction extends SessionPrediction {
   /** Features of the masked tokens: [B, M, D], or [2B, M, D] where both branches ran, the conditional first. */
   maskedFeatures: Tensor;
 }
 
-export class EnatSession {
+export class EnatSession implements MaskedSession {
   private readonly model: Enat;
   private readonly batch: number;
   private readonly conditioning: Tensor; // [blocks, B or 2B, 1, 8D]
@@ -48,20 +38,14 @@ export class EnatSession {
     return this.state;
   }
 
-  /**
-   * Predicts the masked tokens. The result belongs to the caller's scope, the state to the session.
-   *
-   * @param guidance `now`: the unconditional logits are wanted; `later`: only its state is, for a coming step; `done`:
-   *   no coming step wants it
-   */
-  predict(input: SessionTokens, guidance: 'now' | 'later' | 'done'): SessionPrediction {
+  predict(input: SessionTokens, guidance: 'now' | 'later' | 'done'): EnatPrediction {
     // With nothing visible there is no state to keep, so a branch whose logits are not wanted need not run.
     const nothingVisible = input.fresh === undefined && this.state === undefined;
     const both = guidance === 'now' || (guidance === 'later' && !nothingVisible);
     return noGrad(() => this.run(input, both, guidance === 'now'));
   }
 
-  private run(input: SessionTokens, both: boolean, wantUncond: boolean): SessionPrediction {
+  private run(input: SessionTokens, both: boolean, wantUncond: boolean): EnatPrediction {
     const { model, batch } = this;
     const rows = both ? 2 * batch : batch;
     const twice = (x: Tensor): Tensor => (both ? cat([x, x]) : x);

@@ -29,6 +29,8 @@ import { z } from 'zod';
 import { ZEROS } from '../nn/initialisation.ts';
 import { Embedding, LayerNorm, Linear } from '../nn/layers.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
+import { EnatSession } from './enat-session.ts';
+import type { MaskedModel } from './family.ts';
 
 export const enatConfigSchema = strictConfig({
   /** Side of the token grid; L = gridSize². */
@@ -88,7 +90,11 @@ export interface EnatOutput {
   state: EnatState | undefined;
 }
 
-export class Enat extends Module {
+export class Enat extends Module implements MaskedModel {
+  readonly family = 'enat';
+  readonly generation = 'masked';
+  /** Its sub-sequences are rectangular. */
+  readonly takesRaggedMasks = false;
   readonly config: EnatConfig;
   private readonly tokenEmbedding: TokenEmbedding;
   private readonly labelEmbedding: Embedding;
@@ -122,6 +128,10 @@ export class Enat extends Module {
   }
   get nullLabel(): number {
     return this.config.numClasses;
+  }
+
+  startSession(labels: Tensor, guided: boolean): EnatSession {
+    return new EnatSession(this, labels, guided);
   }
 
   /** Modulations of all blocks for these labels: labels — [B] int64; returns [blocks, B, 1, 8D]. */

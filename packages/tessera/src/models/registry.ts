@@ -1,16 +1,48 @@
 /**
- * The model families: one row each. A family names itself in `config.json`, checks its configuration and constructs its
- * network; everything else that knows a family is its own files and one sampler.
+ * The model families: one row each. A family names itself in `config.json`; its row checks its configuration, constructs
+ * its network and trains it. Everything else that knows a family is its own files and one sampler.
  */
 
-import type { Module, ParameterBuilder } from '../nn/module.ts';
+import type { ParameterBuilder } from '../nn/module.ts';
+import { AutoNat, type AutoNatConfig, autonatConfigSchema } from './autonat.ts';
+import { autonatRecipeSchema, autonatTrainingLoss, measureAutonat } from './autonat-recipe.ts';
 import { Enat, type EnatConfig, enatConfigSchema } from './enat.ts';
+import { enatRecipeSchema, enatTrainingLoss, measureEnat } from './enat-recipe.ts';
+import type { Family, GeneratorModel, Shapes } from './family.ts';
+import { inferAutonatConfig, inferEnatConfig, recognisesAutonat, recognisesEnat } from './infer-config.ts';
 
 export const FAMILIES = {
-  enat: {
-    schema: enatConfigSchema,
-    construct: (config: EnatConfig, p: ParameterBuilder): Enat => new Enat(config, p),
+  autonat: {
+    generation: 'masked',
+    schema: autonatConfigSchema,
+    construct: (config: AutoNatConfig, p: ParameterBuilder) => new AutoNat(config, p),
+    recognises: recognisesAutonat,
+    inferConfig: inferAutonatConfig,
+    recipe: autonatRecipeSchema,
+    trainingLoss: autonatTrainingLoss,
+    measure: measureAutonat,
   },
-} as const satisfies Record<string, { schema: unknown; construct: (config: never, p: ParameterBuilder) => Module }>;
+  enat: {
+    generation: 'masked',
+    schema: enatConfigSchema,
+    construct: (config: EnatConfig, p: ParameterBuilder) => new Enat(config, p),
+    recognises: recognisesEnat,
+    inferConfig: inferEnatConfig,
+    recipe: enatRecipeSchema,
+    trainingLoss: enatTrainingLoss,
+    measure: measureEnat,
+  },
+} as const satisfies Record<string, Family>;
 
-export type Family = keyof typeof FAMILIES;
+export type FamilyName = keyof typeof FAMILIES;
+export const familyNames = Object.keys(FAMILIES) as [FamilyName, ...FamilyName[]];
+
+/** The row of a family by name, or of a model's family. */
+export function familyOf(which: FamilyName | GeneratorModel): Family {
+  return FAMILIES[typeof which === 'string' ? which : (which.family as FamilyName)];
+}
+
+/** The family that tensors of these names and shapes belong to; undefined for none. */
+export function recogniseFamily(shapes: Shapes): FamilyName | undefined {
+  return familyNames.find((name) => FAMILIES[name].recognises(shapes));
+}

@@ -8,9 +8,11 @@
 
 import { readFileSync } from 'node:fs';
 import {
+  autonatSearched8,
   cosineStrategy,
   enatStrategy,
   fromAutonatYaml,
+  haltonStrategy,
   nearest,
   parseStrategy,
   type Strategy,
@@ -20,29 +22,44 @@ import { parse as parseYaml } from 'yaml';
 import { PipelineError } from './events.ts';
 
 export interface StrategyChoice {
-  /** `enat`, `cosine` or a file; undefined: the model's own. */
+  /** One of `strategyNames` or a file; undefined: the model's own. */
   strategy?: string | undefined;
   numSteps?: number | undefined;
   /** s in uncond + s · (cond − uncond); 1 = off. */
   guidanceScale?: number | undefined;
   choiceTemperature?: number | undefined;
   sampleTemperature?: number | undefined;
+  /** Runs steps whose |guidanceScale - 1| is below this without guidance. */
+  skipGuidanceBelow?: number | undefined;
 }
 
-const NAMED = { enat: enatStrategy, cosine: cosineStrategy };
+/** Formulas for any number of steps. */
+const FORMULAS = { enat: enatStrategy, cosine: cosineStrategy, halton: haltonStrategy };
+/** Lists of steps. */
+const LISTS = { 'autonat-searched': autonatSearched8 };
+export const strategyNames = [...Object.keys(FORMULAS), ...Object.keys(LISTS)];
 const DEFAULT_STEPS = 8;
 const SETTINGS = ['numSteps', 'guidanceScale', 'choiceTemperature', 'sampleTemperature'] as const;
 
 /** @param own the model's strategy; undefined where it brings none: then the default is `enat` */
 export function chooseStrategy(choice: StrategyChoice, own: Strategy | undefined): Strategy {
+  const strategy = chosen(choice, own);
+  const { skipGuidanceBelow } = choice;
+  return skipGuidanceBelow === undefined ? strategy : parseStrategy({ ...strategy, skipGuidanceBelow });
+}
+
+function chosen(choice: StrategyChoice, own: Strategy | undefined): Strategy {
   const name = choice.strategy ?? (own === undefined ? 'enat' : undefined);
-  if (name === 'enat' || name === 'cosine') {
+  if (name !== undefined && isFormula(name)) {
     const given = Object.fromEntries(
       SETTINGS.filter((key) => choice[key] !== undefined).map((key) => [key, choice[key]]),
     );
-    return NAMED[name]({ numSteps: DEFAULT_STEPS, ...given });
+    if (name === 'halton' && choice.choiceTemperature !== undefined) {
+      throw new PipelineError('OPTIONS', 'The strategy "halton" has a fixed order: there is no choice temperature.');
+    }
+    return FORMULAS[name]({ numSteps: DEFAULT_STEPS, ...given });
   }
-  const base = name === undefined ? own! : readStrategy(name);
+  const base = name === undefined ? own! : isList(name) ? LISTS[name]() : readStrategy(name);
   if (choice.numSteps !== undefined && choice.numSteps !== base.numSteps) {
     const whose = name === undefined ? "The model's strategy" : name;
     throw new PipelineError(
@@ -53,15 +70,26 @@ export function chooseStrategy(choice: StrategyChoice, own: Strategy | undefined
   return parseStrategy({ ...base, steps: adjusted(base.steps, choice) });
 }
 
+function isFormula(name: string): name is keyof typeof FORMULAS {
+  return Object.hasOwn(FORMULAS, name);
+}
+
+function isList(name: string): name is keyof typeof LISTS {
+  return Object.hasOwn(LISTS, name);
+}
+
 function readStrategy(path: string): Strategy {
   let content: unknown;
   try {
     content = parseYaml(readFileSync(path, 'utf8'), { maxAliasCount: 0 });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
-      const near = nearest(path, Object.keys(NAMED));
+      const near = nearest(path, strategyNames);
       const advice = near === undefined ? '' : `; did you mean "${near}"?`;
-      throw new PipelineError('OPTIONS', `Expected "enat", "cosine" or a strategy file, got "${path}"${advice}`);
+      throw new PipelineError(
+        'OPTIONS',
+        `Expected ${strategyNames.join(', ')} or a strategy file, got "${path}"${advice}`,
+      );
     }
     const reason = (error as Error).message.split('\n')[0];
     throw new PipelineError('OPTIONS', `The strategy ${path} cannot be read: ${reason}`, { cause: error });

@@ -3,7 +3,7 @@
 import { enatStrategy, type Strategy } from '@tessera/schedule';
 import { noGrad, scope } from '@tessera/torch';
 import type { RgbImage } from '../data/image.ts';
-import type { Enat } from '../models/enat.ts';
+import type { GeneratorModel } from '../models/family.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { decodeTokens } from './decode-tokens.ts';
 import { generateTokens } from './masked-generation.ts';
@@ -15,7 +15,7 @@ export function smallModelStrategy(): Strategy {
 }
 
 export interface ClassGridOptions {
-  model: Enat;
+  model: GeneratorModel;
   tokenizer: Tokenizer;
   perClass: number;
   seed: number;

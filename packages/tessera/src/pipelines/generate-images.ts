@@ -5,7 +5,7 @@
 
 import type { Strategy } from '@tessera/schedule';
 import type { Tensor } from '@tessera/torch';
-import type { Enat } from '../models/enat.ts';
+import type { GeneratorModel } from '../models/family.ts';
 import type { PipelineEvent } from './events.ts';
 import { MaskedGeneration } from './masked-generation.ts';
 import { philoxNoise } from './noise-source.ts';
@@ -43,7 +43,7 @@ export interface StepTokens {
  * @param keepSteps how many images' steps are wanted; they are the first ones
  */
 export async function* generateImages(
-  model: Enat,
+  model: GeneratorModel,
   options: GenerateOptions,
   onBatch: (batch: GeneratedBatch) => void | Promise<void>,
   keepSteps = 0,

@@ -1,48 +1,161 @@
 // Design rule 6: image i of a seed is the same image in any batch, but for near ties.
-import { enatStrategy } from '@tessera/schedule';
-import { manualSeed, memoryStats, noGrad, scope } from '@tessera/torch';
+import { autonatInitialStrategy, enatStrategy, haltonRanks, haltonStrategy, type Strategy } from '@tessera/schedule';
+import { keep, manualSeed, memoryStats, noGrad, scope, setNumThreads, tensor } from '@tessera/torch';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Enat } from '../models/enat.ts';
+import { AutoNat } from '../models/autonat.ts';
+import { Enat, type EnatState } from '../models/enat.ts';
+import type { EnatPrediction } from '../models/enat-session.ts';
+import type { MaskedModel } from '../models/family.ts';
 import { initialise } from '../nn/module.ts';
-import { generateTokens, MaskedGeneration } from './masked-generation.ts';
+import { guide } from '../sampling/masked-sampler.ts';
+import { generateTokens, type KnownTokens, MaskedGeneration, type StepRecord } from './masked-generation.ts';
 import { philoxNoise } from './noise-source.ts';
 
-let model: Enat;
+const SIZES = { gridSize: 6, codebookSize: 32, numClasses: 4, embedDim: 32, numHeads: 2, mlpRatio: 4, tokenDropout: 0 };
+const STRATEGY = enatStrategy({ numSteps: 5, guidanceScale: 2.5, choiceTemperature: 1, sampleTemperature: 2 });
+const THRESHOLD = autonatInitialStrategy(5);
+
+let enat: Enat;
+let autonat: AutoNat;
 beforeAll(() => {
+  setNumThreads(1);
   manualSeed(2);
-  const config = { gridSize: 6, codebookSize: 32, numClasses: 4, embedDim: 32, encoderDepth: 2, decoderDepth: 1 };
-  model = initialise((p) => new Enat({ ...config, numHeads: 2, mlpRatio: 4, tokenDropout: 0 }, p));
+  enat = initialise((p) => new Enat({ ...SIZES, encoderDepth: 2, decoderDepth: 1 }, p));
+  autonat = initialise((p) => new AutoNat({ ...SIZES, depth: 2 }, p));
   // The official initialisation closes every gate; open them, so that attention matters.
   noGrad(() => {
-    for (const tensor of model.parameters.values()) tensor.add_(tensor.randnLike().mul(0.1));
+    for (const model of [enat, autonat]) {
+      for (const tensor of model.parameters.values()) tensor.add_(tensor.randnLike().mul(0.1));
+    }
   });
 });
-afterAll(() => model.dispose());
+afterAll(() => {
+  enat.dispose();
+  autonat.dispose();
+});
 
-const STRATEGY = enatStrategy({ numSteps: 5, guidanceScale: 2.5, choiceTemperature: 1, sampleTemperature: 2 });
+interface Made {
+  model?: MaskedModel;
+  strategy?: Strategy;
+  start?: KnownTokens;
+  observe?: (record: StepRecord) => void;
+}
 
-function generate(first: number, count: number): number[][] {
+function generate(first: number, count: number, { model = enat, strategy = STRATEGY, ...rest }: Made = {}): number[][] {
   const indices = Array.from({ length: count }, (_, i) => first + i);
   return scope(() => {
     const labels = indices.map((i) => i % 4);
-    const tokens = generateTokens(model, { strategy: STRATEGY, labels, noise: philoxNoise(11, indices) });
+    const tokens = generateTokens(model, { strategy, labels, noise: philoxNoise(11, indices), ...rest });
     const flat = tokens.toNumbers();
     return indices.map((_, i) => flat.slice(i * 36, (i + 1) * 36));
   });
 }
 
-test('the same images at batch 1, 7 and 64', () => {
-  const at64 = generate(0, 64);
+test.each(['enat', 'autonat'] as const)('%s makes the same images at batch 1, 7 and 64', (family) => {
+  const made: Made = family === 'enat' ? { model: enat } : { model: autonat, strategy: THRESHOLD };
+  const at64 = generate(0, 64, made);
+  expect(new Set(at64.map(String)).size).toBe(64);
   for (const batch of [1, 7]) {
     let equal = 0;
     for (let first = 0; first < 28; first += batch) {
-      for (const [i, tokens] of generate(first, batch).entries()) {
+      for (const [i, tokens] of generate(first, batch, made).entries()) {
         if (tokens.every((token, p) => token === at64[first + i]![p])) equal++;
       }
     }
     // 99 % of 28 images: all, unless one meets a tie of less than 1e-3.
     expect(equal).toBeGreaterThanOrEqual(27);
   }
+});
+
+test('skipping hardly any guidance changes hardly any logit, and halves the rows', () => {
+  const strategy = { ...THRESHOLD, steps: THRESHOLD.steps.map((step) => ({ ...step, guidanceScale: 1 + 1e-6 })) };
+  const guided: boolean[] = [];
+  const logits: number[][] = [];
+  const observe = ({ step, prediction: { cond, uncond } }: StepRecord): void => {
+    guided.push(uncond !== undefined);
+    if (step === 0) logits.push((uncond === undefined ? cond : guide(cond, uncond, 1 + 1e-6)).toNumbers());
+  };
+  const whole = generate(0, 2, { model: autonat, strategy, observe });
+  const skipped = generate(0, 2, { model: autonat, strategy: { ...strategy, skipGuidanceBelow: 1e-3 }, observe });
+  expect(guided).toEqual([...Array(5).fill(true), ...Array(5).fill(false)]);
+  const off = Math.max(...logits[0]!.map((value, i) => Math.abs(value - logits[1]![i]!)));
+  expect(off).toBeLessThan(1e-4);
+  expect(skipped).toEqual(whole);
+});
+
+test('a Halton strategy reveals the tokens in its order, whatever the model says', () => {
+  const ranks = haltonRanks(6);
+  const counts: number[] = [];
+  generate(0, 3, {
+    strategy: haltonStrategy({ numSteps: 5, guidanceScale: 2 }),
+    observe: ({ input }) => {
+      const positions = input.masked!.toNumbers();
+      counts.push(positions.length / 3);
+      // The masked ones are those of the highest ranks.
+      expect(Math.min(...positions.map((p) => ranks[p]!))).toBe(36 - positions.length / 3);
+    },
+  });
+  expect(counts).toEqual([36, 34, 29, 21, 11]);
+});
+
+/** The left half known: token p of image i is (i + p) % 32. */
+const HALF: KnownTokens = {
+  tokens: [0, 1].map((i) => Array.from({ length: 36 }, (_, p) => (i + p) % 32)),
+  mask: [0, 1].map(() => Array.from({ length: 36 }, (_, p) => p % 6 >= 3)),
+};
+
+test.each(['enat', 'autonat'] as const)('%s keeps known tokens and fills in the others step by step', (family) => {
+  const model = family === 'enat' ? enat : autonat;
+  const counts: number[] = [];
+  const images = generate(0, 2, { model, start: HALF, observe: ({ input }) => counts.push(input.masked!.size(1)) });
+  for (const [i, tokens] of images.entries()) {
+    for (const [p, token] of tokens.entries()) {
+      if (HALF.mask[i]![p]) expect(token).toBeLessThan(32);
+      else expect(token).toBe((i + p) % 32);
+    }
+  }
+  // 18 tokens are made: floor(18 cos(pi/2 k/5)).
+  expect(counts).toEqual([18, 17, 14, 10, 5]);
+});
+
+test("ENAT's reuse after a start with visible tokens is what a network without sessions gives", () => {
+  const start = { tokens: HALF.tokens.slice(0, 1), mask: HALF.mask.slice(0, 1) };
+  let state: EnatState | undefined;
+  generate(0, 1, {
+    start,
+    observe: ({ step, input, prediction }) => {
+      // The reference carries the state of all visible tokens, of each branch alone, and never skips one.
+      const conditioning = enat.condition(tensor([0], 'int64'));
+      const output = enat.forward({
+        tokens: input.tokens,
+        masked: input.masked!,
+        fresh: input.fresh,
+        reused: state,
+        conditioning,
+      });
+      if (step === 0) expect(input.fresh!.size(1)).toBe(18);
+      const off = enat.head(output.masked).sub(prediction.cond).abs().amax().item();
+      expect(off).toBeLessThan(1e-5);
+      state = { positions: keep(output.state!.positions.detach()), features: keep(output.state!.features.detach()) };
+    },
+  });
+});
+
+test.each([
+  [{ tokens: [[1, 2]], mask: [[true, true]] }, 'MASK_SIZE', '1 rows of 2'],
+  [{ tokens: HALF.tokens, mask: HALF.mask.map((row) => row.slice(1)) }, 'MASK_SIZE', 'a mask of 2 rows of 36 tokens'],
+  [{ tokens: HALF.tokens, mask: HALF.mask.map((row) => row.map(() => false)) }, 'MASK_SIZE', 'at least one token'],
+  [{ tokens: HALF.tokens, mask: [HALF.mask[0]!, HALF.mask[1]!.map(() => true)] }, 'MASK_SIZE', 'got 18, 36'],
+  [{ tokens: HALF.tokens.map((row) => row.map(() => 32)), mask: HALF.mask }, 'TOKENS', 'from 0 to 31, got 32'],
+])('refuses a start that does not fit', (start, code, message) => {
+  const failure = expect.objectContaining({ code, message: expect.stringContaining(message) });
+  expect(() => generate(0, 2, { start })).toThrow(failure);
+});
+
+test('refuses a label that is no class', () => {
+  expect(() =>
+    scope(() => generateTokens(enat, { strategy: STRATEGY, labels: [5], noise: philoxNoise(1, [0]) })),
+  ).toThrow(/from 0 to 3, or 4 for none, got 5/);
 });
 
 test('every token is a code, and nothing stays alive', () => {
@@ -55,7 +168,7 @@ test('every token is a code, and nothing stays alive', () => {
 test('a generation left early frees its state', () => {
   const before = memoryStats().liveTensors;
   scope(() => {
-    const generation = new MaskedGeneration(model, {
+    const generation = new MaskedGeneration(enat, {
       strategy: STRATEGY,
       labels: [0, 1],
       noise: philoxNoise(1, [0, 1]),
@@ -70,13 +183,13 @@ test('guidance that is never asked for is never computed', () => {
   const strategy = enatStrategy({ numSteps: 3, guidanceScale: 1 });
   const rows: number[] = [];
   scope(() =>
-    generateTokens(model, {
+    generateTokens(enat, {
       strategy,
       labels: [0, 1, 2],
       noise: philoxNoise(1, [0, 1, 2]),
-      observe: ({ maskedFeatures, uncond }) => {
-        expect(uncond).toBeUndefined();
-        rows.push(maskedFeatures.size(0));
+      observe: ({ prediction }) => {
+        expect(prediction.uncond).toBeUndefined();
+        rows.push((prediction as EnatPrediction).maskedFeatures.size(0));
       },
     }),
   );

@@ -19,8 +19,8 @@ import { parseConfig, parseStrategy, type Strategy, strictConfig } from '@tesser
 import { loadSafetensors, saveSafetensors, scope, type Tensor } from '@tessera/torch';
 import { parse as parseYaml, stringify as stringifyYaml } from 'yaml';
 import { z } from 'zod';
-import type { Enat, EnatConfig } from '../models/enat.ts';
-import { FAMILIES, type Family } from '../models/registry.ts';
+import type { GeneratorConfig, GeneratorModel } from '../models/family.ts';
+import { type FamilyName, familyNames, familyOf } from '../models/registry.ts';
 import type { Module, ParameterBuilder } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
 import { type TokenizerFamilyName, tokenizerFamily, tokenizerFamilyNames } from '../tokenizers/registry.ts';
@@ -31,7 +31,7 @@ const FORMAT_VERSION = 1;
 
 const modelConfigSchema = strictConfig({
   formatVersion: z.int(),
-  family: z.enum(Object.keys(FAMILIES) as [Family, ...Family[]]),
+  family: z.enum(familyNames),
   /** Pixels of an image's side. */
   imageSize: z.int().min(1).max(65536),
   model: z.record(z.string(), z.unknown()),
@@ -46,7 +46,7 @@ const tokenizerConfigSchema = strictConfig({
 export interface ModelFolder {
   path: string;
   imageSize: number;
-  model: Enat;
+  model: GeneratorModel;
   tokenizer: Tokenizer;
   strategy: Strategy;
   /** Class names by label. */
@@ -57,7 +57,7 @@ export interface ModelFolder {
 /** What a model folder is written from. */
 export interface ModelToWrite {
   imageSize: number;
-  model: Enat;
+  model: GeneratorModel;
   tokenizer: Tokenizer;
   strategy: Strategy;
   classes: readonly string[];
@@ -69,9 +69,9 @@ export interface ModelToWrite {
 
 /** What a model folder says of itself, without its weights. */
 export interface ModelDescription {
-  family: Family;
+  family: FamilyName;
   imageSize: number;
-  config: EnatConfig;
+  config: GeneratorConfig;
   tokenizerFamily: TokenizerFamilyName;
   tokenizerConfig: Record<string, unknown>;
   strategy: Strategy;
@@ -91,7 +91,7 @@ export function readModelFolder(path: string): ModelDescription {
   checkVersion(formatVersion, join(path, 'config.json'));
   const classes = parseConfig(z.array(z.string()), readJson(path, 'classes.json'), join(path, 'classes.json'));
   const strategy = parseStrategy(readYaml(path, 'strategy.yaml'), join(path, 'strategy.yaml'));
-  const config = parseConfig(FAMILIES[family].schema, model, join(path, 'config.json'));
+  const config = parseConfig(familyOf(family).schema, model, join(path, 'config.json'));
   const tokenizer = readTokenizerConfig(join(path, 'tokenizer'));
   const problem = mismatch(config, tokenizer, classes, imageSize);
   if (problem !== undefined) throw new PipelineError('MODEL_FOLDER', `${path}: ${problem}`);
@@ -109,9 +109,9 @@ export function readModelFolder(path: string): ModelDescription {
 export function openModelFolder(path: string): ModelFolder {
   const { family, imageSize, config, strategy, classes } = readModelFolder(path);
   const tokenizer = openTokenizer(join(path, 'tokenizer'));
-  let model: Enat;
+  let model: GeneratorModel;
   try {
-    model = loadFrom(join(path, 'model.safetensors'), (p) => FAMILIES[family].construct(config, p));
+    model = loadFrom(join(path, 'model.safetensors'), (p) => familyOf(family).construct(config, p));
   } catch (error) {
     tokenizer.dispose();
     throw error;
@@ -158,7 +158,7 @@ export function writeModelFolder(path: string, content: ModelToWrite): void {
   mkdirSync(join(temporary, 'tokenizer'), { recursive: true });
   writeJson(temporary, 'config.json', {
     formatVersion: FORMAT_VERSION,
-    family: 'enat' satisfies Family,
+    family: model.family,
     imageSize,
     model: model.config,
   });
@@ -203,7 +203,7 @@ function loadFrom<M extends Module>(path: string, construct: (p: ParameterBuilde
 }
 
 function mismatch(
-  model: EnatConfig,
+  model: GeneratorConfig,
   tokenizer: TokenizerDescription,
   classes: readonly string[],
   imageSize: number,

@@ -1,5 +1,5 @@
 /**
- * Tokens from an ENAT checkpoint alone, without a tokenizer or a model folder: for parity with other implementations,
+ * Tokens from a checkpoint alone, without a tokenizer or a model folder: for parity with other implementations,
  * and for decoding elsewhere. Writes int64 [N, L] as npy.
  */
 
@@ -7,23 +7,23 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { encodeNpy } from '@tessera/formats';
 import { scope } from '@tessera/torch';
-import { Enat, type EnatConfig } from '../models/enat.ts';
-import { type GivenEnatFields, inferEnatConfig } from '../models/infer-config.ts';
-import { type EnatPreset, enatPreset } from '../models/presets.ts';
+import type { GeneratorConfig, GeneratorModel, GivenFields } from '../models/family.ts';
+import { type ModelPreset, modelPreset } from '../models/presets.ts';
+import { familyNames, familyOf, recogniseFamily } from '../models/registry.ts';
 import { loadModule } from '../nn/state-dict.ts';
 import { chooseStrategy, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
-import type { PipelineEvent } from './events.ts';
+import { PipelineError, type PipelineEvent } from './events.ts';
 import { generateImages } from './generate-images.ts';
 import { loadWeights } from './load-weights.ts';
 
-export interface SampleTokensOptions extends StrategyChoice, GivenEnatFields {
+export interface SampleTokensOptions extends StrategyChoice, GivenFields {
   /** safetensors or PyTorch file with a bare state dict. */
   weights: string;
   /** npy file to write. */
   tokens: string;
   /** Gives what shapes do not tell, where the fields above do not. */
-  preset?: EnatPreset | undefined;
+  preset?: ModelPreset | undefined;
   /** Labels; default: all. */
   classes?: readonly string[] | undefined;
   numImages?: number | undefined;
@@ -36,11 +36,11 @@ export interface SampleTokensOptions extends StrategyChoice, GivenEnatFields {
 export async function* sampleTokens(options: SampleTokensOptions): AsyncGenerator<PipelineEvent> {
   const { seed = 0, tokens: path } = options;
   const strategy = chooseStrategy(options, undefined);
-  const model = loadEnat(options);
+  const model = loadModel(options);
   try {
     const { config } = model;
     const { labels } = planImages(options.classes ?? [], config.numClasses, undefined, options);
-    yield { kind: 'note', message: describe(config, model.numParameters) };
+    yield { kind: 'note', message: describe(model) };
     const message = `Sampling tokens of ${labels.length} images, ${strategy.numSteps} steps, seed ${seed}`;
     yield { kind: 'stage', stage: 'sample', message };
     const data = new BigInt64Array(labels.length * model.seqLen);
@@ -58,27 +58,36 @@ export async function* sampleTokens(options: SampleTokensOptions): AsyncGenerato
   }
 }
 
-function loadEnat(options: SampleTokensOptions): Enat {
+function loadModel(options: SampleTokensOptions): GeneratorModel {
   const { weights, preset, encoderDepth, decoderDepth, numHeads } = options;
-  const known: GivenEnatFields = preset === undefined ? {} : enatPreset(preset);
+  const known: GivenFields = preset === undefined ? {} : (modelPreset(preset).config as GivenFields);
   const split = encoderDepth !== undefined || decoderDepth !== undefined ? { encoderDepth, decoderDepth } : known;
   return scope(() => {
     const tensors = loadWeights(weights);
     const shapes = new Map([...tensors].map(([name, tensor]) => [name, tensor.shape]));
+    const name = recogniseFamily(shapes) ?? (preset === undefined ? undefined : modelPreset(preset).family);
+    if (name === undefined) {
+      throw new PipelineError(
+        'WEIGHTS',
+        `${weights}: expected the weights of ${familyNames.join(', ')}, got other tensors.`,
+      );
+    }
+    const family = familyOf(name);
     const given = {
       encoderDepth: split.encoderDepth,
       decoderDepth: split.decoderDepth,
       numHeads: numHeads ?? known.numHeads,
     };
-    const config = inferEnatConfig(shapes, given, weights);
-    return loadModule((p) => new Enat(config, p), tensors, weights);
+    const config = family.inferConfig(shapes, given, weights);
+    return loadModule((p) => family.construct(config, p), tensors, weights);
   });
 }
 
-function describe(config: EnatConfig, numParameters: number): string {
-  const { gridSize, codebookSize, numClasses, embedDim, encoderDepth, decoderDepth, numHeads } = config;
+function describe({ family, config, numParameters }: GeneratorModel): string {
+  const { gridSize, codebookSize, numClasses } = config;
+  const { embedDim, numHeads } = config as GeneratorConfig & { embedDim?: number; numHeads?: number };
   return (
-    `ENAT with ${numParameters.toLocaleString('en-US')} parameters: ${encoderDepth} + ${decoderDepth} blocks, width ${embedDim}, ` +
-    `${numHeads} heads; ${gridSize}×${gridSize} tokens of ${codebookSize} codes; ${numClasses} classes`
+    `${family} with ${numParameters.toLocaleString('en-US')} parameters: width ${embedDim}, ${numHeads} heads; ` +
+    `${gridSize}×${gridSize} tokens of ${codebookSize} codes; ${numClasses} classes`
   );
 }

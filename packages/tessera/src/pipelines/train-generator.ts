@@ -1,14 +1,15 @@
-/** One training of an ENAT on tokens, for `fit` and `train`: run folder, loop, a grid of samples along the way. */
+/** One training of a generator on tokens, for `fit` and `train`: run folder, loop, a grid of samples along the way. */
 
 import { join } from 'node:path';
 import { manualSeed } from '@tessera/torch';
 import type { TokenRows } from '../data/token-dataset.ts';
-import { Enat, type EnatConfig } from '../models/enat.ts';
-import { initialise } from '../nn/module.ts';
+import type { GeneratorConfig, GeneratorModel } from '../models/family.ts';
+import { type FamilyName, familyOf } from '../models/registry.ts';
+import { initialise, type ParameterBuilder } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import type { TrainingConfig } from '../training/config.ts';
-import { createEnatTask, type EnatTaskConfig } from '../training/enat-task.ts';
+import { createGeneratorTask } from '../training/generator-task.ts';
 import { trainLoop } from '../training/loop.ts';
 import { openRun } from '../training/run-folder.ts';
 import { classGrid } from './class-grid.ts';
@@ -20,8 +21,10 @@ export interface GeneratorTraining {
   /** Run folder; made, or resumed. */
   run: string;
   stage: string;
-  config: EnatConfig;
-  task: EnatTaskConfig;
+  family: FamilyName;
+  config: GeneratorConfig;
+  /** The family's recipe. */
+  task: object;
   training: TrainingConfig;
   data: TokenRows;
   heldOut: TokenRows | undefined;
@@ -36,14 +39,15 @@ export interface GeneratorTraining {
 const GRID_IMAGES = 64;
 
 /** Trains to the end and returns the averaged network, owned by the caller. */
-export async function* trainGenerator(options: GeneratorTraining): AsyncGenerator<PipelineEvent, Enat> {
-  const { config, task: taskConfig, training, data, heldOut, tokenizer, stage, signal } = options;
-  const run = openRun(options.run, { config, task: taskConfig, training, data: options.dataIdentity });
+export async function* trainGenerator(options: GeneratorTraining): AsyncGenerator<PipelineEvent, GeneratorModel> {
+  const { config, task: recipe, training, data, heldOut, tokenizer, stage, signal } = options;
+  const run = openRun(options.run, { config, task: recipe, training, data: options.dataIdentity });
   manualSeed(training.seed);
-  const model = initialise((p) => new Enat(config, p));
-  const ema = loadModule((p) => new Enat(config, p), model.state, 'the network');
+  const construct = (p: ParameterBuilder) => familyOf(options.family).construct(config, p);
+  const model = initialise(construct);
+  const ema = loadModule(construct, model.state, 'the network');
   model.trainable();
-  const task = createEnatTask({ model, ema, data, heldOut, config: taskConfig });
+  const task = createGeneratorTask({ model, ema, data, heldOut, recipe });
   const narrator = new TrainingNarrator(stage, training.globalBatch);
   const perClass = Math.max(1, Math.min(8, Math.floor(GRID_IMAGES / config.numClasses)));
   let finished = false;

@@ -1,12 +1,12 @@
-/** `tessera train`: an ENAT on a token data set, in a run folder that resumes. */
+/** `tessera train`: a generator on a token data set, in a run folder that resumes. */
 
 import { join, resolve } from 'node:path';
 import { parseConfig } from '@tessera/schedule';
 import { TokenDataset } from '../data/token-dataset.ts';
-import type { Enat } from '../models/enat.ts';
-import { type EnatPreset, enatPreset } from '../models/presets.ts';
+import type { GeneratorModel } from '../models/family.ts';
+import { type ModelPreset, modelPreset } from '../models/presets.ts';
+import { familyOf } from '../models/registry.ts';
 import { resolveTrainingConfig } from '../training/config.ts';
-import { enatTaskSchema } from '../training/enat-task.ts';
 import { smallModelStrategy } from './class-grid.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { openAnyTokenizer, writeModelFolder } from './model-folder.ts';
@@ -19,7 +19,7 @@ export interface TrainOptions {
   heldOut?: string | undefined;
   /** Run folder; made, or resumed. */
   out: string;
-  model: EnatPreset;
+  model: ModelPreset;
   /** A model or tokenizer folder: samples are drawn along the way, and the run ends in a model folder. */
   tokenizer?: string | undefined;
   steps: number;
@@ -41,12 +41,12 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
       `${options.data} has ${had} codes, the tokenizer ${got}: they do not belong together.`,
     );
   }
-  const config = enatPreset(options.model, {
+  const { family, config } = modelPreset(options.model, {
     gridSize: data.description.gridSize,
     codebookSize: data.codebookSize,
     numClasses: data.classes.length,
   });
-  const task = parseConfig(enatTaskSchema, {}, 'the task');
+  const task = parseConfig(familyOf(family).recipe, {}, 'the recipe');
   const { steps, globalBatch, learningRate: base, warmupSteps, seed } = options;
   const training = resolveTrainingConfig({
     seed,
@@ -61,11 +61,12 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
   });
   yield { kind: 'stage', stage: 'train', message: `training ${options.model} on ${data.numRows} images` };
   const run = resolve(options.out);
-  let ema: Enat | undefined;
+  let ema: GeneratorModel | undefined;
   try {
     ema = yield* trainGenerator({
       run,
       stage: 'train',
+      family,
       config,
       task,
       training,

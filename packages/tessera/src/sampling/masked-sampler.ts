@@ -3,10 +3,14 @@
  * draws a code, the least confident of them are masked again, and the rest stay. Tokens and logits in, tokens out; no
  * model is known here, and no noise is made here.
  *
- * Shapes: B batch, L tokens, V codes, M masked tokens of a sample before the step, K after it (equal across B).
+ * Two rules for "the least confident K": `sort` takes exactly K, ties by position; `threshold` (AutoNAT's) takes all that
+ * are not above the K-th lowest, so that ties make it more than K in some samples. Masks are then ragged: `masked` is as
+ * wide as the largest needs, and `real` tells mask tokens from the visible ones that fill the other rows.
+ *
+ * Shapes: B batch, L tokens, V codes, M masked tokens of a sample before the step, K after it.
  */
 
-import { arange, full, type Tensor } from '@tessera/torch';
+import { arange, full, type Tensor, where } from '@tessera/torch';
 
 /** Tokens part way: which are fixed, and which of those were fixed by the last step. */
 export interface MaskedTokens {
@@ -14,23 +18,57 @@ export interface MaskedTokens {
   tokens: Tensor;
   /** Masked positions, ascending: [B, M] int64; undefined when none is left. */
   masked: Tensor | undefined;
-  /** Positions fixed by the last step, ascending: [B, F] int64; undefined when none was. */
+  /** Positions known since the last step (at first: all known ones), ascending: [B, F] int64; undefined for none. */
   fresh: Tensor | undefined;
+  /** Where masks are ragged: [B, M] bool, false at visible tokens that fill a row; `fresh` is then not told. */
+  real?: Tensor | undefined;
+  /** Mask tokens of the first sample; the released AutoNAT counts by it. */
+  firstCount: number;
 }
 
 /** What a step needs beside logits; temperatures are those of this step, any floor already applied. */
 export interface StepSettings {
   sampleTemperature: number;
   choiceTemperature: number;
-  /** K, 0..M. */
+  /** K, 0..M; 0 fixes everything. */
   remaskCount: number;
+  /** Default `sort`. */
+  remask?: 'sort' | 'threshold';
+}
+
+export interface StepNoise {
+  /** Exp(1) of the masked positions, [B, M, V] float32: the draw is argmax(p / e), p = softmax(logits / sampleTemperature). */
+  exponential: Tensor;
+  /** Standard Gumbel of the masked positions, [B, M] float64; not read where K is 0 or `ranks` decide. */
+  gumbel?: Tensor | undefined;
+  /** A fixed order instead of confidence: rank of each position, [L] float32; the highest are masked again. */
+  ranks?: Tensor | undefined;
 }
 
 /** Everything masked. */
 export function allMasked(batch: number, seqLen: number, maskToken: number): MaskedTokens {
   const tokens = full([batch, seqLen], maskToken, { dtype: 'int64' });
   const masked = arange(0, seqLen).unsqueeze(0).expand([batch, seqLen]).contiguous();
-  return { tokens, masked, fresh: undefined };
+  return { tokens, masked, fresh: undefined, firstCount: seqLen };
+}
+
+/**
+ * Some tokens known, the rest masked.
+ *
+ * @param tokens [B, L] int64; what stands at masked positions is not read
+ * @param mask [B, L] bool, true where masked
+ * @param count mask tokens of a sample, equal in all
+ */
+export function partlyMasked(tokens: Tensor, mask: Tensor, count: number, maskToken: number): MaskedTokens {
+  const seqLen = tokens.size(1);
+  const order = mask.logicalNot().argsort({ stable: true }); // masked first, each part ascending
+  const part = (start: number, length: number) => (length === 0 ? undefined : order.narrow(1, start, length));
+  return {
+    tokens: tokens.maskedFill(mask, maskToken),
+    masked: part(0, count),
+    fresh: part(count, seqLen - count),
+    firstCount: count,
+  };
 }
 
 /** uncond + s · (cond − uncond), written as the reference does: cond + (s − 1) · (cond − uncond). */
@@ -42,34 +80,86 @@ export function guide(cond: Tensor, uncond: Tensor, guidanceScale: number): Tens
  * One step.
  *
  * @param logits [B, M, V] float32, after guidance, of the masked positions in their order
- * @param exponential Exp(1) noise of the same shape: the draw is argmax(p / e), p = softmax(logits / sampleTemperature)
- * @param gumbel standard Gumbel noise of the masked positions, [B, M] float64
- * @returns `sampled`: [B, L] with every position filled; `next`: the state after masking K positions again
+ * @returns `sampled`: [B, L] with every position filled; `next`: the state after masking again
  */
 export function maskedStep(
   state: MaskedTokens,
   logits: Tensor,
   settings: StepSettings,
-  exponential: Tensor,
-  gumbel: Tensor,
+  noise: StepNoise,
   maskToken: number,
 ): { sampled: Tensor; next: MaskedTokens } {
-  const { tokens, masked } = state;
+  const { tokens, masked, real } = state;
   if (masked === undefined) throw new RangeError('maskedStep: expected masked tokens, none are left');
   const logProbabilities = logits.logSoftmax(-1); // [B, M, V]
   const probabilities = logProbabilities.div(settings.sampleTemperature).softmax(-1);
-  const drawn = probabilities.div(exponential).argmax(-1); // [B, M]
-  const sampled = tokens.scatter(1, masked, drawn); // [B, L]
-  const count = masked.size(1);
-  const { remaskCount } = settings;
-  if (remaskCount === 0) return { sampled, next: { tokens: sampled, masked: undefined, fresh: masked } };
+  const drawn = probabilities.div(noise.exponential).argmax(-1); // [B, M]
+  const filled = real === undefined ? drawn : where(real, drawn, tokens.gather(1, masked));
+  const sampled = tokens.scatter(1, masked, filled); // [B, L]
+  const { remaskCount, remask = 'sort' } = settings;
+  if (remaskCount === 0) {
+    return { sampled, next: { tokens: sampled, masked: undefined, fresh: masked, firstCount: 0 } };
+  }
+  let confidence = confidenceOf(logProbabilities, drawn, masked, settings, noise);
+  if (real !== undefined) confidence = confidence.maskedFill(real.logicalNot(), Number.POSITIVE_INFINITY);
+  const choice = { sampled, masked, confidence, maskToken };
+  const next = remask === 'sort' ? undefined : thresholdIfTied(choice, real, remaskCount);
+  return { sampled, next: next ?? lowest(choice, remaskCount) };
+}
 
-  // Confidence: log-probability of the drawn code at temperature 1, plus noise rounded to float32 once.
+/** [B, M] float32; the lowest are masked again. */
+function confidenceOf(
+  logProbabilities: Tensor,
+  drawn: Tensor,
+  masked: Tensor,
+  { choiceTemperature }: StepSettings,
+  { gumbel, ranks }: StepNoise,
+): Tensor {
+  if (ranks !== undefined)
+    return ranks
+      .neg()
+      .unsqueeze(0)
+      .expand([masked.size(0), -1])
+      .gather(1, masked);
+  // Log-probability of the drawn code at temperature 1, plus noise rounded to float32 once.
   const score = logProbabilities.gather(-1, drawn.unsqueeze(-1)).squeeze(-1);
-  const confidence = score.add(gumbel.mul(settings.choiceTemperature).to('float32'));
+  return gumbel === undefined ? score : score.add(gumbel.mul(choiceTemperature).to('float32'));
+}
+
+interface Choice {
+  sampled: Tensor;
+  masked: Tensor;
+  confidence: Tensor;
+  maskToken: number;
+}
+
+/** Exactly `count` of each sample. */
+function lowest({ sampled, masked, confidence, maskToken }: Choice, count: number): MaskedTokens {
   const order = confidence.argsort({ stable: true }); // [B, M], least confident first
-  const remasked = masked.gather(1, order.narrow(1, 0, remaskCount)).sort()[0]; // [B, K]
-  const fresh =
-    remaskCount === count ? undefined : masked.gather(1, order.narrow(1, remaskCount, count - remaskCount)).sort()[0]; // [B, M - K]
-  return { sampled, next: { tokens: sampled.scatterValue(1, remasked, maskToken), masked: remasked, fresh } };
+  const numFixed = masked.size(1) - count;
+  const again = masked.gather(1, order.narrow(1, 0, count)).sort()[0]; // [B, K]
+  const fresh = numFixed === 0 ? undefined : masked.gather(1, order.narrow(1, count, numFixed)).sort()[0]; // [B, M - K]
+  return { tokens: sampled.scatterValue(1, again, maskToken), masked: again, fresh, firstCount: count };
+}
+
+/** All that are not above the `count`-th lowest; undefined where that is exactly `count` in every sample. */
+function thresholdIfTied(choice: Choice, real: Tensor | undefined, count: number): MaskedTokens | undefined {
+  const { sampled, masked, confidence, maskToken } = choice;
+  const cut = confidence.kthvalue(count, -1, true)[0]; // [B, 1]
+  const below = confidence.le(cut);
+  const again = real === undefined ? below : below.logicalAnd(real); // a known token is never masked again
+  const counts = again.to('int64').sum([1]).toNumbers();
+  if (counts.every((n) => n === count)) return undefined;
+  const widest = Math.max(...counts);
+  const order = confidence.argsort({ stable: true }).narrow(1, 0, widest);
+  const [positions, byPosition] = masked.gather(1, order).sort();
+  const realNext = again.gather(1, order).gather(1, byPosition);
+  const kept = sampled.gather(1, positions);
+  return {
+    tokens: sampled.scatter(1, positions, where(realNext, kept.fullLike(maskToken), kept)),
+    masked: positions,
+    fresh: undefined,
+    real: realNext,
+    firstCount: counts[0]!,
+  };
 }

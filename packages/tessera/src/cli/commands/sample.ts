@@ -1,8 +1,9 @@
-/** `tessera sample`: images from a model folder, or token ids from an ENAT checkpoint. */
+/** `tessera sample`: images from a model folder, or token ids from a checkpoint. */
 
 import { strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
-import { type EnatPreset, enatPresetNames } from '../../models/presets.ts';
+import { modelPresetNames } from '../../models/presets.ts';
+import { strategyNames } from '../../pipelines/choose-strategy.ts';
 import { sample } from '../../pipelines/sample.ts';
 import { sampleTokens } from '../../pipelines/sample-tokens.ts';
 import { oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
@@ -15,11 +16,12 @@ const schema = strictConfig({
   numImages: wholeNumber(1, 10_000_000).optional(),
   perClass: wholeNumber(1, 1_000_000).optional(),
   seed: wholeNumber(0).optional(),
-  strategy: text('enat, cosine or a strategy file').optional(),
+  strategy: text('the name of a strategy or a file').optional(),
   numSteps: wholeNumber(1, 65536).optional(),
   guidanceScale: realNumber(-1000, 1000).optional(),
   choiceTemperature: realNumber(0, 1e6).optional(),
   sampleTemperature: realNumber(0, 1e6).optional(),
+  skipGuidanceBelow: realNumber(0, 1e6).optional(),
   batch: wholeNumber(1, 65536).optional(),
   out: text('a folder').optional(),
   reveal: z.boolean().optional(),
@@ -27,7 +29,7 @@ const schema = strictConfig({
   npz: text('a file').optional(),
   weights: text('a weights file').optional(),
   tokens: text('a file to write').optional(),
-  model: oneOf(enatPresetNames as [EnatPreset, ...EnatPreset[]]).optional(),
+  model: oneOf(modelPresetNames).optional(),
   encoderDepth: wholeNumber(1, 256).optional(),
   decoderDepth: wholeNumber(1, 256).optional(),
   numHeads: wholeNumber(1, 256).optional(),
@@ -43,7 +45,7 @@ export const sampleCommand = defineCommand({
   summary: 'make images with a model',
   details:
     'Writes a PNG an image, and grid.png with one row a class. Image i of a seed is the same image for any --batch and any ' +
-    'number of images. With --weights instead of a folder: token ids of an ENAT checkpoint, without decoding them.',
+    'number of images. With --weights instead of a folder: token ids of a checkpoint, without decoding them.',
   args: {
     'model-folder': { type: 'positional', required: false, description: 'folder with config.json, weights, tokenizer' },
     class: {
@@ -58,9 +60,9 @@ export const sampleCommand = defineCommand({
     strategy: {
       type: 'string',
       valueHint: 'NAME|FILE',
-      description: "enat, cosine, or a YAML file, AutoNAT's included (default: the model's own)",
+      description: `${strategyNames.join(', ')}, or a YAML file, AutoNAT's included (default: the model's own)`,
     },
-    'num-steps': { type: 'string', valueHint: 'N', description: 'steps of the strategies enat and cosine (default 8)' },
+    'num-steps': { type: 'string', valueHint: 'N', description: 'steps of enat, cosine and halton (default 8)' },
     'guidance-scale': {
       type: 'string',
       valueHint: 'S',
@@ -69,17 +71,22 @@ export const sampleCommand = defineCommand({
     },
     'choice-temperature': { type: 'string', valueHint: 'T', description: 'noise on the choice of tokens to keep' },
     'sample-temperature': { type: 'string', valueHint: 'T', description: 'divides the logits' },
+    'skip-guidance-below': {
+      type: 'string',
+      valueHint: 'E',
+      description: 'run steps with |s - 1| below E without guidance, at half the cost',
+    },
     batch: { type: 'string', valueHint: 'N', description: 'images at a time (default: by their size)' },
     out: { type: 'string', valueHint: 'FOLDER', description: 'where to write (default: a new folder in samples/)' },
     reveal: { type: 'boolean', description: 'also an animated WebP of the steps' },
     'reveal-gif': { type: 'boolean', description: 'the same as GIF' },
     npz: { type: 'string', valueHint: 'FILE', description: 'also all pixels: arr_0, uint8 [N, Y, X, 3]' },
-    weights: { type: 'string', valueHint: 'FILE', description: 'an ENAT checkpoint, .pth or .safetensors' },
+    weights: { type: 'string', valueHint: 'FILE', description: 'a checkpoint, .pth or .safetensors' },
     tokens: { type: 'string', valueHint: 'FILE', description: 'with --weights: npy file for the ids, int64 [N, L]' },
     model: {
       type: 'string',
       valueHint: 'PRESET',
-      description: `with --weights: what its shapes do not tell, ${enatPresetNames.join(', ')}`,
+      description: `with --weights: what its shapes do not tell, ${modelPresetNames.join(', ')}`,
     },
     'encoder-depth': { type: 'string', valueHint: 'N', description: 'with --weights: blocks of the encoder' },
     'decoder-depth': { type: 'string', valueHint: 'N', description: 'with --weights: blocks of the decoder' },

@@ -1,7 +1,7 @@
 /** `tessera train`: a generator on a token data set. */
 
 import { strictConfig } from '@tessera/schedule';
-import { type EnatPreset, enatPresetNames } from '../../models/presets.ts';
+import { modelPresetNames } from '../../models/presets.ts';
 import { train } from '../../pipelines/train.ts';
 import { oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
 import { defineCommand } from '../command.ts';
@@ -15,7 +15,7 @@ export const trainCommand = defineCommand({
     'AdamW with betas 0.99 and 0.99, weight decay 0.03, a constant rate after the warm-up, mask ratios from Beta(12, 3), ' +
     'temporal reuse in half of the steps: the recipe of ENAT. The same command again goes on where it stopped.',
   args: {
-    model: { type: 'string', required: true, valueHint: 'PRESET', description: enatPresetNames.join(', ') },
+    model: { type: 'string', required: true, valueHint: 'PRESET', description: modelPresetNames.join(', ') },
     data: { type: 'string', required: true, valueHint: 'FOLDER', description: 'token data set, see tessera tokenize' },
     'held-out': { type: 'string', valueHint: 'FOLDER', description: 'token data set to measure on' },
     out: { type: 'string', required: true, valueHint: 'RUN', description: 'run folder' },
@@ -39,7 +39,7 @@ export const trainCommand = defineCommand({
   ],
   resumable: true,
   schema: strictConfig({
-    model: oneOf(enatPresetNames as [EnatPreset, ...EnatPreset[]]),
+    model: oneOf(modelPresetNames),
     data: text('a folder'),
     heldOut: text('a folder').optional(),
     out: text('a folder'),

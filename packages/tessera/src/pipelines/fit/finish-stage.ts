@@ -1,7 +1,7 @@
 /** The last stage of a fit: the model folder, samples with a grid and a reveal, the report. */
 
 import { join } from 'node:path';
-import type { Enat } from '../../models/enat.ts';
+import type { GeneratorModel } from '../../models/family.ts';
 import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
 import { smallModelStrategy } from '../class-grid.ts';
 import type { PipelineEvent } from '../events.ts';
@@ -17,7 +17,7 @@ const SAMPLES_PER_CLASS = 8;
 export async function* finishStage(
   { out, plan, shippedSamples, signal }: StageContext,
   tokenizer: Tokenizer,
-  model: Enat,
+  model: GeneratorModel,
 ): AsyncGenerator<PipelineEvent, Record<string, unknown>> {
   yield { kind: 'stage', stage: 'finish', message: 'writing the model, samples and the report' };
   const path = join(out, 'model');

@@ -1,7 +1,7 @@
 /** The generator of a fit: an ENAT on the tokens, by the plan. */
 
 import { join } from 'node:path';
-import type { Enat } from '../../models/enat.ts';
+import type { GeneratorModel } from '../../models/family.ts';
 import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
 import { resolveTrainingConfig } from '../../training/config.ts';
 import type { PipelineEvent } from '../events.ts';
@@ -14,12 +14,13 @@ export async function* generatorStage(
   { out, plan, signal }: StageContext,
   tokenizer: Tokenizer,
   tokens: FitTokens,
-): AsyncGenerator<PipelineEvent, Enat> {
+): AsyncGenerator<PipelineEvent, GeneratorModel> {
   const { config, task, training } = plan.generator;
   yield { kind: 'stage', stage: 'generator', message: `training an ENAT on ${tokens.train.numRows} images` };
   return yield* trainGenerator({
     run: join(out, 'generator'),
     stage: 'generator',
+    family: 'enat',
     config,
     task,
     training: resolveTrainingConfig(training, 'the plan of the generator'),

@@ -8,11 +8,12 @@ import { getNumThreads, manualSeed, randint, torchVersion } from '@tessera/torch
 import type { z } from 'zod';
 import type { TokenRows } from '../../data/token-dataset.ts';
 import { Enat, type EnatConfig } from '../../models/enat.ts';
+import { enatRecipeSchema } from '../../models/enat-recipe.ts';
 import { enatPreset } from '../../models/presets.ts';
 import { initialise } from '../../nn/module.ts';
 import type { LlamaGenVq } from '../../tokenizers/llamagen-vq.ts';
 import { tokenGrid, type VqConfig, vqPreset } from '../../tokenizers/vq-config.ts';
-import { createEnatTask, enatTaskSchema } from '../../training/enat-task.ts';
+import { createGeneratorTask } from '../../training/generator-task.ts';
 import { createVqTask, type vqRecipeSchema } from '../../training/vq-task.ts';
 import { reconstructionPsnr } from '../decode-tokens.ts';
 import type { FitImages } from './images.ts';
@@ -199,7 +200,7 @@ function measureGenerator(images: FitImages, config: EnatConfig): number {
   const model = initialise((p) => new Enat(config, p));
   const data = syntheticRows(config, images.classes);
   try {
-    return secondsPerStep(createEnatTask({ model, ema: model, data, config: enatTaskSchema.parse({}) }), BATCH);
+    return secondsPerStep(createGeneratorTask({ model, ema: model, data, recipe: enatRecipeSchema.parse({}) }), BATCH);
   } finally {
     model.dispose();
   }

@@ -1,11 +1,11 @@
 /** The model card of a fit, in Markdown. */
 
-import type { Enat } from '../../models/enat.ts';
+import type { GeneratorModel } from '../../models/family.ts';
 import { tokenizerFamily } from '../../tokenizers/registry.ts';
 import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
 import type { FitPlan } from './plan.ts';
 
-export function modelCard(plan: FitPlan, model: Enat, tokenizer: Tokenizer): string {
+export function modelCard(plan: FitPlan, model: GeneratorModel, tokenizer: Tokenizer): string {
   const { generator } = plan;
   const vq = plan.tokenizer.training;
   return `# A generator of ${plan.imageSize} px images

@@ -8,9 +8,10 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { parseConfig, strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
 import { enatConfigSchema } from '../../models/enat.ts';
+import { enatRecipeSchema } from '../../models/enat-recipe.ts';
 import { vqConfigSchema } from '../../tokenizers/vq-config.ts';
 import { trainingConfigSchema } from '../../training/config.ts';
-import { enatTaskSchema } from '../../training/enat-task.ts';
+
 import { vqRecipeSchema } from '../../training/vq-task.ts';
 import { PipelineError } from '../events.ts';
 
@@ -38,7 +39,7 @@ export const fitPlanSchema = strictConfig({
   }),
   generator: strictConfig({
     config: enatConfigSchema,
-    task: enatTaskSchema,
+    task: enatRecipeSchema,
     training: trainingConfigSchema,
   }),
   /** What the steps were planned from; for people. */

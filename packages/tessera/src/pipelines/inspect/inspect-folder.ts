@@ -36,7 +36,7 @@ function inspectModel(path: string): ModelInspection {
     path,
     family,
     imageSize,
-    config,
+    config: { ...config },
     tokenizer: { family: tokenizerFamily, ...tokenizerConfig },
     numParameters: { model: weights[0]!.elements, tokenizer: weights[1]!.elements },
     byteLength: weights[0]!.byteLength + weights[1]!.byteLength,

@@ -1,10 +1,10 @@
 /**
- * The little of the protocol buffer wire format that event files need: varints, fixed numbers, length-delimited
- * fields; unknown fields are skipped by their wire type.
+ * The little of the protocol buffer wire format that event files and ONNX models need: varints, fixed numbers,
+ * length-delimited fields; readers skip unknown fields by their wire type.
  *
  * Format: https://protobuf.dev/programming-guides/encoding/
  */
-import { concatBytes, dataViewOf } from '../byte-reader.ts';
+import { concatBytes, dataViewOf } from './byte-reader.ts';
 
 const VARINT = 0;
 const FIXED64 = 1;
@@ -34,6 +34,12 @@ export function delimitedField(field: number, content: string | Uint8Array): Uin
   return concatBytes([varint(BigInt((field << 3) | DELIMITED)), varint(BigInt(bytes.byteLength)), bytes]);
 }
 
+/** A message given in pieces, whose large parts are not copied. */
+export function delimitedPieces(field: number, pieces: readonly Uint8Array[]): Uint8Array[] {
+  const length = pieces.reduce((sum, piece) => sum + piece.byteLength, 0);
+  return [concatBytes([varint(BigInt((field << 3) | DELIMITED)), varint(BigInt(length))]), ...pieces];
+}
+
 /** One field of a message: the number fields decoded, the others as bytes. */
 export type Field =
   | { readonly field: number; readonly wire: 'varint'; readonly value: bigint }
@@ -43,14 +49,9 @@ export type Field =
 export function* parseFields(message: Uint8Array, fail: (message: string) => never): Generator<Field> {
   let at = 0;
   const readVarint = (): bigint => {
-    let value = 0n;
-    for (let shift = 0n; shift < 70n; shift += 7n) {
-      const byte = message[at++];
-      if (byte === undefined) fail('the message ends inside a number');
-      value |= BigInt(byte! & 0x7f) << shift;
-      if (byte! < 0x80) return BigInt.asUintN(64, value);
-    }
-    return fail('a number is longer than 10 bytes');
+    const [value, next] = varintAt(message, at, fail);
+    at = next;
+    return value;
   };
   const take = (length: number): Uint8Array => {
     if (length > message.byteLength - at) fail('a field is longer than its message');
@@ -65,8 +66,31 @@ export function* parseFields(message: Uint8Array, fail: (message: string) => nev
     else if (wire === FIXED64) yield { field, wire: 'fixed64', bytes: take(8) };
     else if (wire === FIXED32) yield { field, wire: 'fixed32', bytes: take(4) };
     else if (wire === DELIMITED) yield { field, wire: 'delimited', bytes: take(Number(readVarint())) };
-    else fail(`wire type ${wire} is not used in event files`);
+    else fail(`wire type ${wire} is not used in these files`);
   }
+}
+
+/** The numbers of a packed repeated field. */
+export function parsePackedVarints(bytes: Uint8Array, fail: (message: string) => never): bigint[] {
+  const values: bigint[] = [];
+  for (let at = 0; at < bytes.byteLength; ) {
+    const [value, next] = varintAt(bytes, at, fail);
+    values.push(value);
+    at = next;
+  }
+  return values;
+}
+
+function varintAt(bytes: Uint8Array, start: number, fail: (message: string) => never): [value: bigint, next: number] {
+  let value = 0n;
+  let at = start;
+  for (let shift = 0n; shift < 70n; shift += 7n) {
+    const byte = bytes[at++];
+    if (byte === undefined) fail('the message ends inside a number');
+    value |= BigInt(byte! & 0x7f) << shift;
+    if (byte! < 0x80) return [BigInt.asUintN(64, value), at];
+  }
+  return fail('a number is longer than 10 bytes');
 }
 
 function varint(value: bigint): Uint8Array {

@@ -3,8 +3,9 @@ import { manualSeed, memoryStats, noGrad, scope, tensor } from '@tessera/torch';
 import { expect, test } from 'vitest';
 import type { TokenRows } from '../data/token-dataset.ts';
 import { Enat } from '../models/enat.ts';
+import { enatRecipeSchema } from '../models/enat-recipe.ts';
 import { initialise } from '../nn/module.ts';
-import { createEnatTask, enatTaskSchema } from './enat-task.ts';
+import { createGeneratorTask } from './generator-task.ts';
 import type { Shard } from './task.ts';
 
 const CONFIG = {
@@ -50,8 +51,8 @@ function shard(step: number): Shard {
 function makeTask(reuseProbability: number) {
   manualSeed(5);
   const model = initialise((p) => new Enat(CONFIG, p)).trainable();
-  const config = enatTaskSchema.parse({ reuseProbability, labelDrop: 0 });
-  return { model, task: createEnatTask({ model, ema: model, data: ROWS, heldOut: ROWS, config }) };
+  const recipe = enatRecipeSchema.parse({ reuseProbability, labelDrop: 0 });
+  return { model, task: createGeneratorTask({ model, ema: model, data: ROWS, heldOut: ROWS, recipe }) };
 }
 
 test('a plain descent learns the classes, with and without reuse', () => {

@@ -1,0 +1,135 @@
+/**
+ * What a model family is to the rest of the house. A family is a folder's worth of its own files (network, session,
+ * recipe), a row in registry.ts and, where none fits yet, a sampler; pipelines know it only by these interfaces.
+ *
+ * A family's model says how it generates, and pipelines branch on that: `masked` models fill in mask tokens in any order
+ * and are driven by the masked sampler. Another kind is another member of `GeneratorModel`, with a sampler of its own.
+ */
+
+import type { Draws } from '@tessera/schedule';
+import type { Tensor } from '@tessera/torch';
+import type { z } from 'zod';
+import type { Module, ParameterBuilder } from '../nn/module.ts';
+
+/** Sizes that every family's configuration has. */
+export interface GeneratorConfig {
+  /** Side of the token grid; L = gridSize². */
+  gridSize: number;
+  /** V. */
+  codebookSize: number;
+  /** Classes without the null label, which is `numClasses`. */
+  numClasses: number;
+}
+
+/** What networks of all families have in common. */
+interface ModelOfAnyKind extends Module {
+  /** Its row in the registry. */
+  readonly family: string;
+  readonly config: GeneratorConfig;
+  /** L. */
+  readonly seqLen: number;
+  readonly nullLabel: number;
+}
+
+/** A network that predicts mask tokens. */
+export interface MaskedModel extends ModelOfAnyKind {
+  readonly generation: 'masked';
+  /** The id that stands for "not known yet". */
+  readonly maskToken: number;
+  /** Whether the samples of a batch may have different numbers of mask tokens. */
+  readonly takesRaggedMasks: boolean;
+  /**
+   * @param labels [B] int64
+   * @param guided whether any step will ask for the unconditional branch
+   */
+  startSession(labels: Tensor, guided: boolean): MaskedSession;
+}
+
+/** A network of any family, told apart by `generation`. */
+export type GeneratorModel = MaskedModel;
+export type GenerationKind = GeneratorModel['generation'];
+
+/** Tokens of a step. */
+export interface SessionTokens {
+  /** [B, L] int64, the mask token at masked positions. */
+  tokens: Tensor;
+  /** Positions to predict: [B, M] int64; every masked one, and where masks are ragged a few visible ones as filling. */
+  masked: Tensor;
+  /** Positions revealed since the last prediction, at first all visible ones: [B, F] int64; undefined for none. */
+  fresh: Tensor | undefined;
+}
+
+export interface SessionPrediction {
+  /** Logits of the masked positions: [B, M, V]. */
+  cond: Tensor;
+  /** The same for the null label, where guidance was asked for. */
+  uncond: Tensor | undefined;
+}
+
+/** A masked model over the steps of one generation: holds what its steps share, such as reused features. */
+export interface MaskedSession {
+  /**
+   * Predicts the masked tokens. The result belongs to the caller's scope, what is carried on to the session.
+   *
+   * @param guidance `now`: the unconditional logits are wanted; `later`: only what a coming step needs of them is;
+   *   `done`: no coming step wants them
+   */
+  predict(input: SessionTokens, guidance: 'now' | 'later' | 'done'): SessionPrediction;
+  dispose(): void;
+}
+
+/** A shard of training data with its random numbers. */
+export interface TrainingBatch {
+  /** [B, L] int64. */
+  tokens: Tensor;
+  /** [B] int64. */
+  labels: Tensor;
+  /** Optimizer step from 0, for recipes that change over time. */
+  step: number;
+  /** Random numbers of (seed, step, shard) for one purpose, see DrawPurpose. */
+  draws(purpose: number): Draws;
+}
+
+export interface TrainingLoss {
+  /** Scalar, with a graph behind it. */
+  loss: Tensor;
+  /** Scalars to log beside it. */
+  metrics: Record<string, Tensor | number>;
+}
+
+/** Rows for a measurement. */
+export interface MeasuredBatch {
+  tokens: Tensor;
+  labels: Tensor;
+  /** Which rows of the data they are, so that a row is measured the same way in any batch. */
+  indices: readonly number[];
+}
+
+/** Fields that the shapes of a checkpoint do not tell. */
+export interface GivenFields {
+  encoderDepth?: number | undefined;
+  decoderDepth?: number | undefined;
+  numHeads?: number | undefined;
+}
+
+export type Shapes = ReadonlyMap<string, readonly number[]>;
+
+/**
+ * A row of the registry. Methods, not functions in fields: each family writes them with its own types, and the registry
+ * sees to it that a family's methods meet only its own values.
+ */
+export interface Family {
+  readonly generation: GenerationKind;
+  readonly schema: z.ZodType<GeneratorConfig>;
+  construct(config: GeneratorConfig, p: ParameterBuilder): GeneratorModel;
+  /** Whether tensors of these names are this family's. */
+  recognises(shapes: Shapes): boolean;
+  /** The configuration of a checkpoint that comes as weights alone; `where` names it in errors. */
+  inferConfig(shapes: Shapes, given: GivenFields, where: string): GeneratorConfig;
+  /** Settings of its training. */
+  readonly recipe: z.ZodType<object>;
+  /** The loss of a shard. `ema`: the moving average, for families that learn from it. */
+  trainingLoss(model: GeneratorModel, ema: GeneratorModel, batch: TrainingBatch, recipe: object): TrainingLoss;
+  /** Means over held-out rows, such as `loss` and `accuracy`; runs without gradients, inside a scope. */
+  measure(model: GeneratorModel, batch: MeasuredBatch): Record<string, number>;
+}

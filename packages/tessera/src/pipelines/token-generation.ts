@@ -1,0 +1,13 @@
+/** Drawing the tokens of one batch, step by step, whatever the kind of model: what progress bars and reveals see. */
+
+import type { Tensor } from '@tessera/torch';
+
+export interface TokenGeneration {
+  readonly numSteps: number;
+  /** Steps taken so far. */
+  readonly stepsDone: number;
+  readonly isDone: boolean;
+  /** Takes one step and returns all tokens as known after it, [B, L] int64, owned by the caller. */
+  step(): Tensor;
+  dispose(): void;
+}

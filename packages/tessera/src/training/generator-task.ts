@@ -1,0 +1,52 @@
+/** Training a generator of any family on tokens: the family's own loss, on the rows of a shard. */
+
+import { noGrad, scope } from '@tessera/torch';
+import type { TokenRows } from '../data/token-dataset.ts';
+import type { GeneratorModel } from '../models/family.ts';
+import { familyOf } from '../models/registry.ts';
+import type { TrainingTask } from './task.ts';
+
+export interface GeneratorTaskOptions {
+  model: GeneratorModel;
+  /** Its moving average, of the same family and configuration. */
+  ema: GeneratorModel;
+  data: TokenRows;
+  /** Rows for measurements; none when the data set is too small to spare any. */
+  heldOut?: TokenRows | undefined;
+  /** The family's recipe, parsed. */
+  recipe: object;
+}
+
+export function createGeneratorTask(options: GeneratorTaskOptions): TrainingTask {
+  const { model, ema, data, heldOut, recipe } = options;
+  const family = familyOf(model);
+  return {
+    name: model.family,
+    model,
+    ema,
+    numItems: data.numRows,
+    shardLoss: (shard) => {
+      const rows = data.rows(shard.items);
+      const draws = (purpose: number) => shard.draws(purpose);
+      return family.trainingLoss(model, ema, { ...rows, step: shard.step, draws }, recipe);
+    },
+    ...(heldOut === undefined || heldOut.numRows === 0 ? {} : { evaluate: () => measure(ema, heldOut) }),
+  };
+}
+
+const MEASURED_BATCH = 64;
+const MEASURED_ROWS = 256;
+
+/** Means over the first held-out rows. */
+function measure(network: GeneratorModel, heldOut: TokenRows): Record<string, number> {
+  const numRows = Math.min(heldOut.numRows, MEASURED_ROWS);
+  const means: Record<string, number> = {};
+  for (let start = 0; start < numRows; start += MEASURED_BATCH) {
+    const indices = Array.from({ length: Math.min(MEASURED_BATCH, numRows - start) }, (_, i) => start + i);
+    const batch = noGrad(() => scope(() => familyOf(network).measure(network, { ...heldOut.rows(indices), indices })));
+    for (const [name, value] of Object.entries(batch)) {
+      means[name] = (means[name] ?? 0) + (value * indices.length) / numRows;
+    }
+  }
+  return means;
+}
