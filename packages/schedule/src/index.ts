@@ -1,3 +1,4 @@
+export * from './autoregressive.ts';
 export * from './draws.ts';
 export * from './ema.ts';
 export * from './epoch-order.ts';

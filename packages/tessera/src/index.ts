@@ -55,6 +55,8 @@ export { type EnatLossInput, type EnatLossOutput, enatLoss } from './models/enat
 export { type EnatRecipe, enatRecipeSchema } from './models/enat-recipe.ts';
 export { type EnatPrediction, EnatSession } from './models/enat-session.ts';
 export type {
+  AutoregressiveModel,
+  AutoregressiveSession,
   Family,
   GenerationKind,
   GeneratorConfig,
@@ -63,20 +65,39 @@ export type {
   MaskedModel,
   MaskedSession,
   MeasuredBatch,
+  SequenceCondition,
   SessionPrediction,
   SessionTokens,
   TrainingBatch,
   TrainingLoss,
 } from './models/family.ts';
+// The autoregressive family.
+export { dropPath, Gpt, type GptInput, type GptProbe } from './models/gpt.ts';
+export { ConditionError, captionCondition, classCondition, dropConditions } from './models/gpt-condition.ts';
+export { type GptConfig, type GptConfigInput, type GptSizes, gptConfigSchema, gptSizes } from './models/gpt-config.ts';
+export { cellLoss, type GptLossInput, type GptLossOutput, gptLoss } from './models/gpt-loss.ts';
+export { averageCells, PatchError, tokenCells } from './models/gpt-patches.ts';
+export { type GptRecipe, gptRecipeSchema } from './models/gpt-recipe.ts';
+export { applyRope, gridCoordinates, type RopeTable, ropeAngles, ropeTableOf } from './models/gpt-rope.ts';
+export { conditionMask, GptSession, type GptSessionOptions } from './models/gpt-session.ts';
 export { inferAutonatConfig, inferEnatConfig } from './models/infer-config.ts';
 export { type ParameterShapes, parameterShapes } from './models/parameter-shapes.ts';
 export { enatPreset, type ModelPreset, modelPreset, modelPresetNames } from './models/presets.ts';
 export { FAMILIES, type FamilyName, familyNames, familyOf, recogniseFamily } from './models/registry.ts';
 export { AdamW, type AdamWOptions } from './nn/adamw.ts';
 export { Ema } from './nn/ema.ts';
+export { clipByNorm, globalNorm, gradientsOf } from './nn/gradients.ts';
 export { type Initialisation, initialTensor } from './nn/initialisation.ts';
 export { initialise, Module, ParameterBuilder, type ParameterSource } from './nn/module.ts';
 export { loadModule, StateDictError } from './nn/state-dict.ts';
+export {
+  AutoregressiveGeneration,
+  type AutoregressiveOptions,
+  type FinishedImage,
+  type PickRecord,
+  philoxTokenNoise,
+  type TokenNoise,
+} from './pipelines/autoregressive-generation.ts';
 export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy.ts';
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { decodeTokens, encodePixels } from './pipelines/decode-tokens.ts';
@@ -115,6 +136,7 @@ export { type SetupOptions, setup } from './pipelines/setup.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';
 export { type TokenizeOptions, tokenize } from './pipelines/tokenize.ts';
 export { type TrainOptions, train } from './pipelines/train.ts';
+export { filterLogits, guideLogits, pickTokens } from './sampling/autoregressive-sampler.ts';
 export {
   allMasked,
   guide,
@@ -173,36 +195,3 @@ export {
   type VqTaskOptions,
   vqRecipeSchema,
 } from './training/vq-task.ts';
-// The autoregressive family.
-export { dropPath, Gpt, type GptInput, type GptProbe } from './models/gpt.ts';
-export {
-  ConditionError,
-  captionCondition,
-  classCondition,
-  dropConditions,
-  type GptCondition,
-} from './models/gpt-condition.ts';
-export { type GptConfig, type GptConfigInput, type GptSizes, gptConfigSchema, gptSizes } from './models/gpt-config.ts';
-export { cellLoss, type GptLossInput, type GptLossOutput, gptLoss } from './models/gpt-loss.ts';
-export { averageCells, PatchError, tokenCells } from './models/gpt-patches.ts';
-export { type GptRecipe, gptRecipeSchema } from './models/gpt-recipe.ts';
-export { applyRope, gridCoordinates, type RopeTable, ropeAngles, ropeTableOf } from './models/gpt-rope.ts';
-export { conditionMask, GptSession, type GptSessionOptions } from './models/gpt-session.ts';
-export { clipByNorm, globalNorm, gradientsOf } from './nn/gradients.ts';
-export {
-  AutoregressiveGeneration,
-  type AutoregressiveOptions,
-  type FinishedImage,
-  type PickRecord,
-  philoxTokenNoise,
-  type TokenNoise,
-} from './pipelines/autoregressive-generation.ts';
-export {
-  type AutoregressiveSettings,
-  type AutoregressiveSettingsInput,
-  autoregressiveSettings,
-  autoregressiveSettingsSchema,
-  filterLogits,
-  guideLogits,
-  pickTokens,
-} from './sampling/autoregressive-sampler.ts';

@@ -6,17 +6,18 @@ import {
   averageCells,
   captionCondition,
   conditionMask,
-  dropLabels,
+  dropConditions,
   dropPath,
   Gpt,
+  type GptConfig,
   type GptLossOutput,
-  type GptPreset,
   gptLoss,
-  gptPreset,
+  gptSizes,
   gridCoordinates,
-  ParameterBuilder,
+  type ModelPreset,
+  modelPreset,
+  parameterShapes,
   ropeTableOf,
-  shapesOnly,
   tokenCells,
 } from 'tessera';
 import type { Output } from '../compare.ts';
@@ -52,25 +53,20 @@ export const dropPathRunner: Runner = (context) => {
 export const labelEmbedder: Runner = (context) => {
   const model = gptModel(context);
   const dropped = context.tensor('forceDrop').eq(1);
-  return { embedding: model.embedClasses(dropLabels(model, context.tensor('labels').to('int64'), dropped)) };
+  return { embedding: model.embedClasses(dropConditions(model, context.tensor('labels').to('int64'), dropped)) };
 };
 
 export const paramCount: Runner = (context) => {
-  const preset = context.param<string>('name').toLowerCase() as GptPreset;
-  const config = gptPreset(preset, {
+  const preset = context.param<string>('name').toLowerCase() as ModelPreset;
+  const { config } = modelPreset(preset, {
     codebookSize: context.param<number>('vocabSize'),
     numClasses: context.param<number>('numClasses'),
     gridSize: Math.sqrt(context.param<number>('blockSize')),
   });
-  const model = new Gpt(config, new ParameterBuilder(shapesOnly()));
-  return {
-    totalParameters: model.numParameters,
-    numLayers: config.depth,
-    numHeads: config.numHeads,
-    dim: config.embedDim,
-    ffnHidden: model.sizes.ffnHidden,
-    headDim: model.sizes.headDim,
-  };
+  const { depth, numHeads, embedDim } = config as GptConfig;
+  const { ffnHidden, headDim } = gptSizes(config as GptConfig);
+  const { numParameters } = parameterShapes((p) => new Gpt(config as GptConfig, p));
+  return { totalParameters: numParameters, numLayers: depth, numHeads, dim: embedDim, ffnHidden, headDim };
 };
 
 export const patchify: Runner = (context) => {

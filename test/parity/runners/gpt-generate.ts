@@ -1,15 +1,14 @@
 /** Recorded generations id for id with the recorded noise, and the filters of the sampler. */
 
+import { type AutoregressiveSettings, autoregressiveSettings } from '@tessera/schedule';
 import { keep, stack, type Tensor } from '@tessera/torch';
 import {
   AutoregressiveGeneration,
-  type AutoregressiveSettings,
-  autoregressiveSettings,
   captionCondition,
   classCondition,
   filterLogits,
   type Gpt,
-  type GptCondition,
+  type SequenceCondition,
 } from 'tessera';
 import type { Output } from '../compare.ts';
 import type { CaseContext, Runner } from '../runner.ts';
@@ -31,7 +30,7 @@ function settingsOf(context: CaseContext): AutoregressiveSettings {
 function generate(
   context: CaseContext,
   model: Gpt,
-  condition: (images: readonly number[], guided: boolean) => GptCondition,
+  condition: (images: readonly number[], guided: boolean) => SequenceCondition,
   count: number,
 ) {
   const noise = context.has('expNoise') ? context.tensor('expNoise') : undefined; // [step, B, V]
@@ -65,7 +64,7 @@ function generate(
 export const gptGenerate: Runner = (context) => {
   const model = gptModel(context);
   const labels = context.tensor('labels').to('int64').flatten();
-  const condition = (images: readonly number[], guided: boolean): GptCondition =>
+  const condition = (images: readonly number[], guided: boolean): SequenceCondition =>
     classCondition(model, stack(images.map((image) => labels.select(0, image))), guided);
   return generate(context, model, condition, labels.size(0));
 };
@@ -73,7 +72,7 @@ export const gptGenerate: Runner = (context) => {
 export const captionGenerate: Runner = (context) => {
   const model = gptModel(context);
   const [captions, shown] = [context.tensor('captions'), context.tensor('embMasks')];
-  const condition = (images: readonly number[], guided: boolean): GptCondition => {
+  const condition = (images: readonly number[], guided: boolean): SequenceCondition => {
     const pick = (x: Tensor): Tensor => stack(images.map((image) => x.select(0, image)));
     return captionCondition(model, pick(captions), pick(shown), guided);
   };

@@ -1,7 +1,7 @@
 /** GPT from a manifest's configuration and weights, and the parts of its cases that several runners share. */
 
 import { fromTypedArray, type Tensor } from '@tessera/torch';
-import { dropLabels, Gpt, type GptConfig, gptConfigSchema, loadModule, ropeAngles } from 'tessera';
+import { dropConditions, Gpt, type GptConfig, gptConfigSchema, loadModule, ropeAngles } from 'tessera';
 import type { Output } from '../compare.ts';
 import type { Json } from '../golden-set.ts';
 import type { CaseContext } from '../runner.ts';
@@ -38,7 +38,7 @@ export function gptModel(context: CaseContext, weights = context.weights()): Gpt
 
 /** The class condition, dropped where the recorded uniform is below the share. */
 export function droppedCondition(model: Gpt, labels: Tensor, uniform: Tensor | undefined, share: number): Tensor {
-  return model.embedClasses(uniform === undefined ? labels : dropLabels(model, labels, uniform.lt(share)));
+  return model.embedClasses(uniform === undefined ? labels : dropConditions(model, labels, uniform.lt(share)));
 }
 
 export function gradients(model: Gpt): { norms: Map<string, Output>; grads: Map<string, Output>; total: number } {

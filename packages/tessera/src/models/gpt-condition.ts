@@ -1,6 +1,7 @@
 /** Conditions of a GPT as its sessions and losses want them, with the unconditional half of guidance. */
 
 import { cat, type Tensor, where } from '@tessera/torch';
+import type { SequenceCondition } from './family.ts';
 import type { Gpt } from './gpt.ts';
 
 export class ConditionError extends Error {
@@ -12,21 +13,13 @@ export class ConditionError extends Error {
   }
 }
 
-/** Embedded conditions and which of their positions count. */
-export interface GptCondition {
-  /** [B, T, D]. */
-  embedded: Tensor;
-  /** [B, T] bool; undefined: all. */
-  visible: Tensor | undefined;
-}
-
 /** Labels replaced by the null label where `dropped` is true: labels — [B] int64; dropped — [B] bool. */
-export function dropLabels(model: Gpt, labels: Tensor, dropped: Tensor): Tensor {
+export function dropConditions(model: Gpt, labels: Tensor, dropped: Tensor): Tensor {
   return where(dropped, labels.fullLike(model.nullLabel), labels);
 }
 
 /** labels — [B] int64; guided: the null class for all follows, [2B, 1, D]. */
-export function classCondition(model: Gpt, labels: Tensor, guided: boolean): GptCondition {
+export function classCondition(model: Gpt, labels: Tensor, guided: boolean): SequenceCondition {
   if (guided) checkGuidance(model);
   const rows = guided ? cat([labels, labels.fullLike(model.nullLabel)]) : labels;
   return { embedded: model.embedClasses(rows), visible: undefined };
@@ -39,7 +32,7 @@ export function classCondition(model: Gpt, labels: Tensor, guided: boolean): Gpt
  * @param visible [B, T], 1 where there is text
  * @param guided the null caption for all follows, with the same positions visible: [2B, T, D]
  */
-export function captionCondition(model: Gpt, features: Tensor, visible: Tensor, guided: boolean): GptCondition {
+export function captionCondition(model: Gpt, features: Tensor, visible: Tensor, guided: boolean): SequenceCondition {
   const { caption } = model.config;
   const wanted = `[B, ${caption?.numTokens}, ${caption?.dim}]`;
   if (features.size(1) !== caption?.numTokens || features.size(2) !== caption.dim) {

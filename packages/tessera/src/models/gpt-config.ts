@@ -1,13 +1,12 @@
 /**
- * Sizes of LlamaGen's GPT (Sun et al., arXiv 2406.06525) and its presets. The published ones are `gpt-b` … `gpt-7b`;
- * `gpt-nano` and `gpt-micro` are ours, for one CPU. Next-patch prediction (Pang et al., arXiv 2412.15321) trains the
- * same network: patches exist only in its training.
+ * Sizes of LlamaGen's GPT (Sun et al., arXiv 2406.06525). Next-patch prediction (Pang et al., arXiv 2412.15321) trains
+ * the same network: patches exist only in its training.
  *
  * Checked against the released code: exact parameter counts (reference §3.1), the hidden width of the feed-forward
  * network is the smallest multiple of 256 from ⌊8D/3⌋ on.
  */
 
-import { parseConfig, strictConfig } from '@tessera/schedule';
+import { strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
 
 const dropoutRate = z.number().min(0).max(0.9);
@@ -88,28 +87,4 @@ export function gptSizes(config: GptConfig): GptSizes {
     ffnHidden: ffnMultipleOf * Math.ceil(Math.floor((8 * embedDim) / 3) / ffnMultipleOf),
     classRows: numClasses + (conditionDropout > 0 ? 1 : 0),
   };
-}
-
-const IMAGENET = { gridSize: 16, codebookSize: 16384, numClasses: 1000 };
-const OWN = { gridSize: 8, codebookSize: 1024, numClasses: 25, ffnMultipleOf: 32 };
-
-const PRESETS = {
-  'gpt-b':    { ...IMAGENET, depth: 12, numHeads: 12, embedDim: 768 },  //   110,888,448 parameters
-  'gpt-l':    { ...IMAGENET, depth: 24, numHeads: 16, embedDim: 1024 }, //   342,910,976
-  'gpt-xl':   { ...IMAGENET, depth: 36, numHeads: 20, embedDim: 1280 }, //   774,699,520
-  'gpt-xxl':  { ...IMAGENET, depth: 48, numHeads: 24, embedDim: 1536 }, // 1,410,972,672
-  'gpt-xxxl': { ...IMAGENET, depth: 48, numHeads: 40, embedDim: 2560 }, // 3,893,027,840
-  'gpt-1b':   { ...IMAGENET, depth: 22, numHeads: 32, embedDim: 2048 }, // 1,199,616,000
-  'gpt-3b':   { ...IMAGENET, depth: 24, numHeads: 32, embedDim: 3200 }, // 3,096,659,200
-  'gpt-7b':   { ...IMAGENET, depth: 32, numHeads: 32, embedDim: 4096 }, // 6,614,589,440
-  'gpt-nano': { ...OWN,      depth: 4,  numHeads: 4,  embedDim: 128 },  //     1.1 M: minutes on one CPU
-  'gpt-micro': { ...OWN,     depth: 6,  numHeads: 6,  embedDim: 240 },  //     4.7 M: an hour
-} as const satisfies Record<string, GptConfigInput>; // biome-ignore format: one row a model
-
-export type GptPreset = keyof typeof PRESETS;
-export const gptPresetNames = Object.keys(PRESETS) as GptPreset[];
-
-/** A preset with some of its fields changed, such as the grid or the number of classes. */
-export function gptPreset(name: GptPreset, changes: Partial<GptConfigInput> = {}): GptConfig {
-  return parseConfig(gptConfigSchema, { ...PRESETS[name], ...changes }, `model ${name}`);
 }

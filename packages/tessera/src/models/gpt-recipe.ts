@@ -4,11 +4,12 @@
  * resumed run is in the same stage with the same draws.
  */
 
-import { DrawPurpose, type Draws, patchStageAt, strictConfig } from '@tessera/schedule';
+import { DrawPurpose, patchStageAt, strictConfig } from '@tessera/schedule';
 import { type Tensor, tensor } from '@tessera/torch';
 import { z } from 'zod';
+import type { MeasuredBatch, TrainingBatch, TrainingLoss } from './family.ts';
 import type { Gpt } from './gpt.ts';
-import { dropLabels } from './gpt-condition.ts';
+import { dropConditions } from './gpt-condition.ts';
 import { type GptLossOutput, gptLoss } from './gpt-loss.ts';
 import { checkPatchSide } from './gpt-patches.ts';
 
@@ -32,34 +33,18 @@ export const gptRecipeSchema = strictConfig({
 
 export type GptRecipe = z.output<typeof gptRecipeSchema>;
 
-/** A shard of training data with its random numbers. */
-interface Batch {
-  /** [B, n] int64. */
-  tokens: Tensor;
-  /** [B] int64. */
-  labels: Tensor;
-  /** Optimizer step from 0. */
-  step: number;
-  draws(purpose: number): Draws;
-}
-
 /** Refuses stages that do not fit the model's grid; before the first step, not in the middle of a run. */
 export function checkStages(model: Gpt, recipe: GptRecipe): void {
   for (const { patchSide } of recipe.stages) checkPatchSide(model.config.gridSize, patchSide);
 }
 
 /** `patchSide` among the metrics shows the stages in logs and curves. */
-export function gptTrainingLoss(
-  model: Gpt,
-  _ema: Gpt,
-  batch: Batch,
-  recipe: GptRecipe,
-): { loss: Tensor; metrics: Record<string, Tensor | number> } {
+export function gptTrainingLoss(model: Gpt, _ema: Gpt, batch: TrainingBatch, recipe: GptRecipe): TrainingLoss {
   const { patchSide } = patchStageAt(recipe.stages, batch.step);
   const uniforms = batch.draws(DrawPurpose.LABEL_DROP);
   const dropped = Array.from({ length: batch.labels.size(0) }, () => (uniforms.uniform() < recipe.labelDrop ? 1 : 0));
   const labels = model.hasNullCondition
-    ? dropLabels(model, batch.labels, tensor(dropped, 'bool').to(batch.labels.device as 'cpu'))
+    ? dropConditions(model, batch.labels, tensor(dropped, 'bool').to(batch.labels.device as 'cpu'))
     : batch.labels;
   const result = gptLoss(model, {
     tokens: batch.tokens,
@@ -71,7 +56,7 @@ export function gptTrainingLoss(
 }
 
 /** Next-token loss and accuracy of rows, whatever the stage: curves of all stages are comparable. */
-export function measureGpt(model: Gpt, { tokens, labels }: { tokens: Tensor; labels: Tensor }): Record<string, number> {
+export function measureGpt(model: Gpt, { tokens, labels }: MeasuredBatch): Record<string, number> {
   const result = gptLoss(model, { tokens, condition: model.embedClasses(labels), patchSide: 1 });
   return { loss: result.loss.item(), accuracy: accuracyOf(result).item() };
 }

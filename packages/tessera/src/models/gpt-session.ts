@@ -7,6 +7,7 @@
  */
 
 import { arange, cat, empty, keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
+import type { AutoregressiveSession, SequenceCondition } from './family.ts';
 import type { Gpt, GptInput, KeyValueStore } from './gpt.ts';
 import { type RopeTable, ropeRows } from './gpt-rope.ts';
 
@@ -19,7 +20,7 @@ export interface GptSessionOptions {
 
 const PARKED = -1;
 
-export class GptSession {
+export class GptSession implements AutoregressiveSession {
   readonly rows: number;
   /** Positions of a row's store. */
   readonly capacity: number;
@@ -53,12 +54,10 @@ export class GptSession {
    * Begins rows anew with their conditions.
    *
    * @param rows which, ascending
-   * @param condition embedded: [r, T, D]
-   * @param visible [r, T] bool: condition positions that may be attended to; default: all
    * @returns logits of the first token, [r, V], in the caller's scope
    */
-  begin(rows: readonly number[], condition: Tensor, visible?: Tensor): Tensor {
-    const length = condition.size(1);
+  begin(rows: readonly number[], { embedded, visible }: SequenceCondition): Tensor {
+    const length = embedded.size(1);
     if (length !== this.model.sizes.conditionTokens) {
       throw new RangeError(
         `GptSession: expected ${this.model.sizes.conditionTokens} condition positions, got ${length}`,
@@ -67,7 +66,7 @@ export class GptSession {
     return noGrad(() => {
       this.store.begin(rows, visible);
       const rope = ropeRows(this.model.rope(), 0, length);
-      return this.run({ x: condition, rope, store: this.store }, rows);
+      return this.run({ x: embedded, rope, store: this.store }, rows);
     });
   }
 

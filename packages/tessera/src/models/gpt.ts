@@ -27,9 +27,12 @@ import {
 } from '@tessera/torch';
 import { type Initialisation, ONES, ZEROS } from '../nn/initialisation.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
+import type { AutoregressiveModel, SequenceCondition } from './family.ts';
+import { classCondition } from './gpt-condition.ts';
 import { type GptConfig, type GptSizes, gptSizes } from './gpt-config.ts';
 import { checkPatchSide } from './gpt-patches.ts';
 import { applyRope, type RopeTable, ropeTable2d } from './gpt-rope.ts';
+import { GptSession } from './gpt-session.ts';
 
 /** Told of intermediate results by name, for inspection. */
 export type GptProbe = (name: string, value: Tensor) => void;
@@ -59,7 +62,9 @@ export interface GptInput {
   observe?: GptProbe | undefined;
 }
 
-export class Gpt extends Module {
+export class Gpt extends Module implements AutoregressiveModel {
+  readonly family = 'gpt';
+  readonly generation = 'autoregressive';
   readonly config: GptConfig;
   readonly sizes: GptSizes;
   private readonly condition: ClassTable | CaptionProjection;
@@ -91,8 +96,8 @@ export class Gpt extends Module {
   get seqLen(): number {
     return this.sizes.seqLen;
   }
-  get codebookSize(): number {
-    return this.config.codebookSize;
+  get device(): string {
+    return this.tokenTable.device;
   }
   /** The class of guidance and of dropped labels. Only with conditionDropout > 0. */
   get nullLabel(): number {
@@ -101,6 +106,14 @@ export class Gpt extends Module {
   /** Whether there is a condition for "none", which guidance needs. */
   get hasNullCondition(): boolean {
     return this.config.conditionDropout > 0;
+  }
+
+  conditionOn(labels: Tensor, guided: boolean): SequenceCondition {
+    return classCondition(this, labels, guided);
+  }
+
+  startSession(options: { rows: number; maxTokens?: number | undefined }): GptSession {
+    return new GptSession(this, options);
   }
 
   /** labels — [B] int64; returns [B, 1, D]. */
@@ -133,7 +146,7 @@ export class Gpt extends Module {
     const known = this.ropes.get(patchSide);
     if (known !== undefined) return known;
     const { headDim, conditionTokens } = this.sizes;
-    const device = this.tokenTable.device as 'cpu';
+    const device = this.device as 'cpu';
     const made = scope(() => {
       const { cos, sin } = ropeTable2d(gridSize / patchSide, headDim, ropeBase, conditionTokens);
       return { cos: keep(cos.to(device)), sin: keep(sin.to(device)) };

@@ -9,6 +9,10 @@ import { autonatRecipeSchema, autonatTrainingLoss, measureAutonat } from './auto
 import { Enat, type EnatConfig, enatConfigSchema } from './enat.ts';
 import { enatRecipeSchema, enatTrainingLoss, measureEnat } from './enat-recipe.ts';
 import type { Family, GeneratorModel, Shapes } from './family.ts';
+import { Gpt } from './gpt.ts';
+import { type GptConfig, gptConfigSchema } from './gpt-config.ts';
+import { inferGptConfig, recognisesGpt } from './gpt-infer.ts';
+import { gptRecipeSchema, gptTrainingLoss, measureGpt } from './gpt-recipe.ts';
 import { inferAutonatConfig, inferEnatConfig, recognisesAutonat, recognisesEnat } from './infer-config.ts';
 
 export const FAMILIES = {
@@ -31,6 +35,16 @@ export const FAMILIES = {
     recipe: enatRecipeSchema,
     trainingLoss: enatTrainingLoss,
     measure: measureEnat,
+  },
+  gpt: {
+    generation: 'autoregressive',
+    schema: gptConfigSchema,
+    construct: (config: GptConfig, p: ParameterBuilder) => new Gpt(config, p),
+    recognises: recognisesGpt,
+    inferConfig: inferGptConfig,
+    recipe: gptRecipeSchema,
+    trainingLoss: gptTrainingLoss,
+    measure: measureGpt,
   },
 } as const satisfies Record<string, Family>;
 

@@ -5,7 +5,7 @@
  * initialisation and strict loading alike.
  */
 
-import { keep, noGrad, scope, type Tensor, zeros } from '@tessera/torch';
+import { keep, noGrad, scope, type Tensor } from '@tessera/torch';
 import { type Initialisation, initialTensor } from './initialisation.ts';
 
 /** Where tensors come from: freshly drawn, or a checkpoint. The tensor is owned by the module. */
@@ -102,14 +102,6 @@ export function freshParameters(): ParameterSource {
   return {
     take: (_name, shape, initialisation) => scope(() => keep(noGrad(() => initialTensor(shape, initialisation)))),
   };
-}
-
-/**
- * Shapes without memory, for counting: each tensor is one number, expanded. A module made of them has every name and
- * size and must not be run.
- */
-export function shapesOnly(): ParameterSource {
-  return { take: (_name, shape) => scope(() => keep(zeros([]).expand(shape))) };
 }
 
 /** Constructs a module with random values. */

@@ -7,17 +7,10 @@
  * code), so an image is the same in any slot, batch and order (design rule 3). Tokens stay on the device until asked for.
  */
 
+import type { AutoregressiveSettings } from '@tessera/schedule';
 import { keep, noGrad, scope, type Tensor, tensor, where, zeros } from '@tessera/torch';
-import type { Gpt } from '../models/gpt.ts';
-import type { GptCondition } from '../models/gpt-condition.ts';
-import { GptSession } from '../models/gpt-session.ts';
-import {
-  type AutoregressiveSettings,
-  guideLogits,
-  isGuided,
-  isTokenGuided,
-  pickTokens,
-} from '../sampling/autoregressive-sampler.ts';
+import type { AutoregressiveModel, AutoregressiveSession, SequenceCondition } from '../models/family.ts';
+import { guideLogits, isGuided, isTokenGuided, pickTokens } from '../sampling/autoregressive-sampler.ts';
 import { philoxNoise } from './noise-source.ts';
 
 /** Exp(1) noise of one position of some images: [B, V] float32. */
@@ -56,7 +49,7 @@ export interface AutoregressiveOptions {
   /** Images to draw, by their index in the run, in the order in which they begin. */
   images: readonly number[];
   /** Conditions of some of them, with the unconditional ones after them where asked for: [B or 2B, T, …]. */
-  condition(images: readonly number[], guided: boolean): GptCondition;
+  condition(images: readonly number[], guided: boolean): SequenceCondition;
   /** Images drawn at a time. */
   slots: number;
   /** Tokens an image; default: the model's whole grid. */
@@ -73,16 +66,16 @@ export interface FinishedImage {
 
 export class AutoregressiveGeneration {
   readonly numTokens: number;
-  private readonly model: Gpt;
+  private readonly model: AutoregressiveModel;
   private readonly options: AutoregressiveOptions;
-  private readonly session: GptSession;
+  private readonly session: AutoregressiveSession;
   private readonly guided: boolean;
   private readonly slots: Slot[];
   /** Tokens picked so far, [slots, n] int64, on the model's device. */
   private readonly tokens: Tensor;
   private readonly waiting: number[];
 
-  constructor(model: Gpt, options: AutoregressiveOptions) {
+  constructor(model: AutoregressiveModel, options: AutoregressiveOptions) {
     this.model = model;
     this.options = options;
     this.numTokens = options.maxTokens ?? model.seqLen;
@@ -91,9 +84,8 @@ export class AutoregressiveGeneration {
     const count = Math.min(options.slots, this.waiting.length);
     if (count < 1) throw new RangeError('AutoregressiveGeneration: expected at least one slot and one image');
     this.slots = Array.from({ length: count }, () => ({ image: undefined, picked: 0 }));
-    this.session = new GptSession(model, { rows: this.guided ? 2 * count : count, maxTokens: this.numTokens });
-    const device = model.state.get('tok_embeddings.weight')!.device;
-    this.tokens = scope(() => keep(zeros([count, this.numTokens], { dtype: 'int64', device })));
+    this.session = model.startSession({ rows: this.guided ? 2 * count : count, maxTokens: this.numTokens });
+    this.tokens = scope(() => keep(zeros([count, this.numTokens], { dtype: 'int64', device: model.device })));
   }
 
   /** Bytes of the stored keys and values. */
@@ -115,6 +107,11 @@ export class AutoregressiveGeneration {
     const at = this.slots.findIndex((slot) => slot.image === image);
     if (at < 0) throw new RangeError(`tokensOf: image ${image} is not under way`);
     return scope(() => this.tokens.select(0, at).narrow(0, 0, this.slots[at]!.picked).toNumbers());
+  }
+
+  /** The tokens in all slots, 0 where not known yet: [slots, n] int64, on the CPU; the caller's. */
+  snapshot(): Tensor {
+    return scope(() => keep(this.tokens.clone().to('cpu')));
   }
 
   /** Picks one token of every image under way. Returns those that this finished. */
@@ -144,9 +141,9 @@ export class AutoregressiveGeneration {
     if (free.length === 0) return;
     const images = this.waiting.splice(0, free.length);
     for (const [i, slot] of free.entries()) this.slots[slot] = { image: images[i]!, picked: 0 };
-    const { embedded, visible } = this.options.condition(images, this.guided);
+    const condition = this.options.condition(images, this.guided);
     const rows = this.guided ? [...free, ...free.map((slot) => this.slots.length + slot)] : free;
-    this.pick(free, this.session.begin(rows, embedded, visible), this.guided);
+    this.pick(free, this.session.begin(rows, condition), this.guided);
   }
 
   /** One more token of every image under way; a free slot's rows run along and are not read. */
@@ -175,7 +172,7 @@ export class AutoregressiveGeneration {
     const mixed = both ? this.guide(logits.narrow(0, 0, count), logits.narrow(0, count, count), positions) : logits;
     const exponential = settings.greedy
       ? undefined
-      : this.onDevice(noise.exponential(images, positions, this.model.codebookSize));
+      : this.onDevice(noise.exponential(images, positions, this.model.config.codebookSize));
     const picked = pickTokens(mixed, settings, exponential);
     this.tokens.indexPut_(
       [this.onDevice(tensor([...slots], 'int64')), this.onDevice(tensor(positions, 'int64'))],

@@ -7,7 +7,7 @@ import type { GeneratorModel } from '../models/family.ts';
 import { type ModelPreset, modelPreset } from '../models/presets.ts';
 import { familyOf } from '../models/registry.ts';
 import { resolveTrainingConfig } from '../training/config.ts';
-import { smallModelStrategy } from './class-grid.ts';
+import { smallModelSampling } from './class-grid.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { openAnyTokenizer, writeModelFolder } from './model-folder.ts';
 import { trainGenerator } from './train-generator.ts';
@@ -84,7 +84,7 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
         imageSize: config.gridSize * tokenizer.downsampleFactor,
         model: ema,
         tokenizer,
-        strategy: smallModelStrategy(),
+        strategy: smallModelSampling(ema.generation),
         classes: data.classes,
         card: `# ${options.model}\n\nTrained with \`tessera train\` for ${steps} steps of ${globalBatch} images.\n`,
       });

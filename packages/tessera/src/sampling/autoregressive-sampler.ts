@@ -6,31 +6,8 @@
  * a run repeatable. Ties at the k-th largest logit all survive. Shapes: B batch, V codes.
  */
 
-import { parseConfig, strictConfig } from '@tessera/schedule';
+import type { AutoregressiveSettings } from '@tessera/schedule';
 import { cat, type Tensor } from '@tessera/torch';
-import { z } from 'zod';
-
-export const autoregressiveSettingsSchema = strictConfig({
-  /** s in uncond + s · (cond − uncond); 1 and below: off. */
-  guidanceScale: z.number().min(0).max(1000).default(1),
-  /** Tokens after the first that are guided, then the conditional logits alone are used; default: all are. */
-  guidedTokens: z.int().min(0).optional(),
-  /** Below 1e-5 it is 1e-5. */
-  temperature: z.number().min(0).max(1000).default(1),
-  /** Only codes at least as likely as the k-th are drawn; 0: all. */
-  topK: z.int().min(0).default(0),
-  /** Only the most likely codes that together reach this probability are drawn, at least one. */
-  topP: z.number().min(0).max(1).default(1),
-  /** The most likely code instead of a draw. */
-  greedy: z.boolean().default(false),
-});
-
-export type AutoregressiveSettings = z.output<typeof autoregressiveSettingsSchema>;
-export type AutoregressiveSettingsInput = z.input<typeof autoregressiveSettingsSchema>;
-
-export function autoregressiveSettings(input: AutoregressiveSettingsInput = {}): AutoregressiveSettings {
-  return parseConfig(autoregressiveSettingsSchema, input, 'sampling settings');
-}
 
 /** Whether the unconditional branch is needed at all. */
 export function isGuided(settings: AutoregressiveSettings): boolean {

@@ -3,7 +3,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { maskCounts } from '@tessera/schedule';
+import { isAutoregressive, maskCounts, type SamplingSettings } from '@tessera/schedule';
 import { scope } from '@tessera/torch';
 import { TokenDataset } from '../../data/token-dataset.ts';
 import { PipelineError } from '../events.ts';
@@ -30,7 +30,6 @@ function inspectModel(path: string): ModelInspection {
   const weights = [join(path, 'model.safetensors'), join(path, 'tokenizer', 'model.safetensors')].map(
     (file) => inspectFile(file).totals,
   );
-  const counts = maskCounts(strategy, config.gridSize ** 2);
   return {
     kind: 'model',
     path,
@@ -41,15 +40,15 @@ function inspectModel(path: string): ModelInspection {
     numParameters: { model: weights[0]!.elements, tokenizer: weights[1]!.elements },
     byteLength: weights[0]!.byteLength + weights[1]!.byteLength,
     classes,
-    strategy: {
-      remask: strategy.remask,
-      steps: strategy.steps.map((step, i) => ({
-        ...step,
-        maskedIn: counts.maskedIn[i]!,
-        newlyFixed: counts.newlyFixed[i]!,
-      })),
-    },
+    strategy: inspectSampling(strategy, config.gridSize ** 2),
   };
+}
+
+function inspectSampling(settings: SamplingSettings, seqLen: number): ModelInspection['strategy'] {
+  if (isAutoregressive(settings)) return settings;
+  const { maskedIn, newlyFixed } = maskCounts(settings, seqLen);
+  const steps = settings.steps.map((step, i) => ({ ...step, maskedIn: maskedIn[i]!, newlyFixed: newlyFixed[i]! }));
+  return { remask: settings.remask, steps };
 }
 
 async function inspectRun(path: string): Promise<RunInspection> {
