@@ -14,6 +14,18 @@ export function realNumber(min: number, max: number) {
   return numberWhere(`a number from ${min} to ${max}`, (x) => x >= min && x <= max);
 }
 
+/** From `min` to `max` numbers, as words of their own or separated by commas. */
+export function numberList(min: number, max: number) {
+  const howMany = min === max ? `${min}` : `${min} to ${max}`;
+  return z.array(z.string()).transform((words, context) => {
+    const parts = words.flatMap((word) => word.split(','));
+    const values = parts.map((part) => (DECIMAL.test(part) ? Number(part) : Number.NaN));
+    if (values.length >= min && values.length <= max && !values.some(Number.isNaN)) return values;
+    context.addIssue({ code: 'custom', message: `expected ${howMany} numbers, got "${words.join(' ')}"` });
+    return z.NEVER;
+  });
+}
+
 /** One of some words. */
 export function oneOf<const Words extends readonly [string, ...string[]]>(words: Words) {
   return z.enum(words, { error: ({ input }) => `expected ${words.join(', ')}, got "${String(input)}"` });

@@ -8,8 +8,11 @@ import type { z } from 'zod';
 import type { PipelineEvent } from '../pipelines/events.ts';
 import { CliError } from './cli-error.ts';
 
-/** citty's definition of an argument, by its name on the command line; `multiple`: may be given more than once. */
-export type Arguments = Record<string, ArgDef & { multiple?: boolean }>;
+/**
+ * citty's definition of an argument, by its name on the command line; `multiple`: may be given more than once; `values`: how
+ * many words it takes at most.
+ */
+export type Arguments = Record<string, ArgDef & { multiple?: boolean; values?: number }>;
 
 export interface Example {
   /** What to type after `tessera`. */

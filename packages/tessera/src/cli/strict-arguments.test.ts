@@ -59,3 +59,22 @@ describe('parseStrictly', () => {
     expect(() => parse(...words)).toThrow(message);
   });
 });
+
+describe('flags of several values', () => {
+  const args: Arguments = {
+    pair: { type: 'string', values: 2, valueHint: 'A B' },
+    names: { type: 'string', multiple: true, values: Number.POSITIVE_INFINITY },
+    other: { type: 'string' },
+  };
+
+  it('take the words after them, as many as they may', () => {
+    expect(parseStrictly(['--pair', '12', '3', '--other', 'x'], args, 'c')).toEqual({ pair: ['12', '3'], other: 'x' });
+    expect(parseStrictly(['--pair', '12,3'], args, 'c')).toEqual({ pair: ['12,3'] });
+    expect(parseStrictly(['--names', 'a', 'b', '--names', 'c'], args, 'c')).toEqual({ names: ['a', 'b', 'c'] });
+  });
+
+  it('leave no word over in silence', () => {
+    expect(() => parseStrictly(['--pair', '12', '3', '4'], args, 'c')).toThrow(/expected no argument, got also "4"/);
+    expect(() => parseStrictly(['--other', 'x', 'y'], args, 'c')).toThrow(/got also "y"/);
+  });
+});

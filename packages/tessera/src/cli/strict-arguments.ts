@@ -19,7 +19,7 @@ export const GLOBAL_ARGUMENTS: Arguments = {
 };
 
 /**
- * The values by argument name in camelCase: texts, booleans, lists of texts where `multiple`. Absent ones are left out.
+ * The values by argument name in camelCase: texts, booleans, lists of texts where `multiple` or `values`. Absent ones are left out.
  *
  * @param command named in errors, such as `sample`
  */
@@ -43,12 +43,21 @@ export function parseStrictly(words: readonly string[], args: Arguments, command
     allowPositionals: true,
     tokens: true,
   });
+  // A flag of several values takes the words right after it.
+  let open: { name: string; left: number } | undefined;
   for (const token of tokens) {
-    if (token.kind === 'positional') loose.push(token.value);
+    if (token.kind === 'positional') {
+      if (open === undefined || open.left === 0) loose.push(token.value);
+      else {
+        open.left -= 1;
+        given.get(open.name)!.push(token.value);
+      }
+    }
     if (token.kind !== 'option') continue;
     const arg = flags.get(token.name);
     if (arg === undefined) throw unknownFlag(token.rawName, [...flags.keys()], command);
     add(token.name, checkedValue(token, arg));
+    open = { name: token.name, left: (arg.values ?? 1) - 1 };
   }
   placePositionals(loose, positionals, args, command, add);
   const missing = [...flags].filter(([name, arg]) => arg.required === true && !given.has(name)).map(flagUsage);
@@ -56,7 +65,8 @@ export function parseStrictly(words: readonly string[], args: Arguments, command
 
   // Only names that were given: absent ones must not come back as defaults or empty texts.
   const known = Object.fromEntries([...given.keys()].map((name) => [name, { ...args[name]!, required: false }]));
-  const single = [...given].filter(([name]) => args[name]!.type !== 'positional' && args[name]!.multiple !== true);
+  const isList = (name: string) => args[name]!.multiple === true || args[name]!.values !== undefined;
+  const single = [...given].filter(([name]) => args[name]!.type !== 'positional' && !isList(name));
   const parsed = parseArgs(
     single.map(([name, values]) => `--${name}=${values[0]}`),
     Object.fromEntries(single.map(([name]) => [name, known[name]!])),
@@ -64,7 +74,7 @@ export function parseStrictly(words: readonly string[], args: Arguments, command
   return Object.fromEntries(
     [...given].map(([name, values]) => [
       camelCase(name),
-      args[name]!.multiple === true ? values : args[name]!.type === 'positional' ? values[0] : parsed[name],
+      isList(name) ? values : args[name]!.type === 'positional' ? values[0] : parsed[name],
     ]),
   );
 }

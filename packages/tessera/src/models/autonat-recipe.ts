@@ -7,7 +7,7 @@ import { DrawPurpose, strictConfig } from '@tessera/schedule';
 import { crossEntropyLoss, type Tensor, tensor } from '@tessera/torch';
 import { z } from 'zod';
 import type { AutoNat, AutoNatInput } from './autonat.ts';
-import type { MeasuredBatch, TrainingBatch, TrainingLoss } from './family.ts';
+import type { MeasuredBatch, RunBlock, TrainingBatch, TrainingLoss } from './family.ts';
 import {
   accuracyOf,
   drawMaskCount,
@@ -36,14 +36,16 @@ export interface AutoNatLossInput {
   targets: Tensor;
   labelSmoothing: number;
   dropout?: AutoNatInput['dropout'];
+  runBlock?: RunBlock | undefined;
 }
 
 /** logits — [M, V]. */
 export function autonatLoss(model: AutoNat, input: AutoNatLossInput): Predicted {
-  const { ids, labels, masked, targets, dropout } = input;
+  const { ids, labels, masked, targets, dropout, runBlock } = input;
   const features = model.features({
     tokens: ids,
     conditioning: model.condition(labels),
+    runBlock,
     ...(dropout === undefined ? {} : { dropout }),
   });
   const logits = model.head(features.flatten(0, 1).indexSelect(0, masked));
@@ -71,6 +73,7 @@ export function autonatTrainingLoss(
     labels: dropLabels(batch.labels, model.nullLabel, batch.draws(DrawPurpose.LABEL_DROP), recipe.labelDrop),
     labelSmoothing: recipe.labelSmoothing,
     dropout: { probability: model.config.tokenDropout },
+    runBlock: batch.runBlock,
   });
   return { loss: result.loss, metrics: { accuracy: accuracyOf(result) } };
 }

@@ -19,7 +19,7 @@ import { type Initialisation, ZEROS } from '../nn/initialisation.ts';
 import { Embedding, LayerNorm, Linear } from '../nn/layers.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
 import { AutoNatSession } from './autonat-session.ts';
-import type { MaskedModel } from './family.ts';
+import { type MaskedModel, type RunBlock, runAtOnce } from './family.ts';
 
 export const autonatConfigSchema = strictConfig({
   /** Side of the token grid; L = gridSize². */
@@ -60,13 +60,9 @@ export interface AutoNatInput {
   wanted?: Tensor | undefined;
   /** Token dropout: a probability, or a recorded keep mask [B, L, D] with the probability that scales it. */
   dropout?: { probability: number; keep?: Tensor };
-  /** Recomputes each block in the backward pass instead of keeping its activations. */
-  runBlock?: RunBlock;
+  runBlock?: RunBlock | undefined;
   probe?: AutoNatProbe;
 }
-
-/** How a block of the network is run: at once, or so that it can be run again. */
-export type RunBlock = (block: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]) => Tensor;
 
 const NORMAL: Initialisation = { kind: 'normal', std: 0.02 };
 const BLOCK_EPS = 1e-5;
@@ -122,7 +118,7 @@ export class AutoNat extends Module implements MaskedModel {
 
   /** Features after the final norm, for `head`: [B, M, D] at wanted positions, or [B, L, D]. */
   features(input: AutoNatInput): Tensor {
-    const { tokens, conditioning, wanted, probe, runBlock = RUN_AT_ONCE } = input;
+    const { tokens, conditioning, wanted, probe, runBlock = runAtOnce } = input;
     const embedded = this.tokenEmbedding.ofAll(tokens); // [B, L, D]
     probe?.('tokenEmbedding', embedded);
     probe?.('classEmbedding', conditioning);
@@ -151,8 +147,6 @@ export class AutoNat extends Module implements MaskedModel {
     return this.mlm.forward(features, this.tokenEmbedding.words);
   }
 }
-
-const RUN_AT_ONCE: RunBlock = (block, ...inputs) => block(...inputs);
 
 /** LN(word[id] + position[p]). */
 class TokenEmbedding {

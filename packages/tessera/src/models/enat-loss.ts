@@ -9,6 +9,7 @@
 
 import { cat, crossEntropyLoss, noGrad, type Tensor, where } from '@tessera/torch';
 import type { Enat, EnatState } from './enat.ts';
+import type { RunBlock } from './family.ts';
 
 export interface EnatLossInput {
   /** Clean tokens: [B, L] int64. */
@@ -32,6 +33,7 @@ export interface EnatLossInput {
   dropLabels?: Tensor;
   dropout?: { probability: number; keep?: Tensor };
   labelSmoothing: number;
+  runBlock?: RunBlock | undefined;
 }
 
 export interface EnatLossOutput {
@@ -84,6 +86,7 @@ export function enatLoss(model: Enat, input: EnatLossInput): EnatLossOutput {
     fresh,
     reused,
     conditioning: model.condition(labelsUsed),
+    runBlock: input.runBlock,
     ...(input.dropout === undefined ? {} : { dropout: input.dropout }),
   });
   const logits = model.head(output.masked);

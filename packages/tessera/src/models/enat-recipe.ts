@@ -48,6 +48,7 @@ export function enatTrainingLoss(model: Enat, ema: Enat, batch: TrainingBatch, r
     maskCount,
     labelSmoothing: recipe.labelSmoothing,
     dropout: { probability: model.config.tokenDropout },
+    runBlock: batch.runBlock,
   };
   if (recipe.networkLabelDrop > 0)
     input.dropLabels = drawUniforms(labelDraws, numRows, 1).flatten().lt(recipe.networkLabelDrop);

@@ -30,7 +30,7 @@ import { ZEROS } from '../nn/initialisation.ts';
 import { Embedding, LayerNorm, Linear } from '../nn/layers.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
 import { EnatSession } from './enat-session.ts';
-import type { MaskedModel } from './family.ts';
+import { type MaskedModel, type RunBlock, runAtOnce } from './family.ts';
 
 export const enatConfigSchema = strictConfig({
   /** Side of the token grid; L = gridSize². */
@@ -81,6 +81,7 @@ export interface EnatInput {
   conditioning: Tensor;
   /** Token dropout: a probability, or a recorded keep mask [B, L, D] with the probability that scales it. */
   dropout?: { probability: number; keep?: Tensor };
+  runBlock?: RunBlock | undefined;
 }
 
 export interface EnatOutput {
@@ -146,9 +147,11 @@ export class Enat extends Module implements MaskedModel {
     const old = reused === undefined ? undefined : this.reuse.forward(reused.features.detach()); // [B, R, D]
     if (fresh === undefined) return old === undefined ? undefined : { positions: reused!.positions, features: old };
     let x = this.embed(tokens.gather(1, fresh), fresh, input.dropout); // [B, F, D]
-    for (let i = 0; i < this.config.encoderDepth; i++) x = this.blocks[i]!.forward(x, conditioning.select(0, i), old);
+    for (let i = 0; i < this.config.encoderDepth; i++) x = this.pass(i, x, conditioning, old, input.runBlock);
     if (old === undefined) return { positions: fresh, features: x };
-    return { positions: cat([reused!.positions, fresh], 1), features: cat([old, x], 1) }; // [B, R + F, D]
+    const runBlock = input.runBlock ?? runAtOnce;
+    const features = runBlock((a, b) => cat([a, b!], 1), old, x); // [B, R + F, D]
+    return { positions: cat([reused!.positions, fresh], 1), features };
   }
 
   forward(input: EnatInput): EnatOutput {
@@ -156,9 +159,21 @@ export class Enat extends Module implements MaskedModel {
     const state = this.encode(input);
     let y = this.embed(masked.fullLike(this.maskToken), masked, input.dropout); // [B, M, D]
     for (let i = this.config.encoderDepth; i < this.blocks.length; i++) {
-      y = this.blocks[i]!.forward(y, conditioning.select(0, i), state?.features);
+      y = this.pass(i, y, conditioning, state?.features, input.runBlock);
     }
     return { masked: y, state };
+  }
+
+  private pass(
+    index: number,
+    x: Tensor,
+    conditioning: Tensor,
+    foreign: Tensor | undefined,
+    runBlock: RunBlock = runAtOnce,
+  ): Tensor {
+    const block = this.blocks[index]!;
+    const forward = (h: Tensor, c?: Tensor, f?: Tensor) => block.forward(h, c!.select(0, index), f);
+    return foreign === undefined ? runBlock(forward, x, conditioning) : runBlock(forward, x, conditioning, foreign);
   }
 
   private embed(ids: Tensor, positions: Tensor, dropout: EnatInput['dropout']): Tensor {

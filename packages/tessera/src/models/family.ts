@@ -8,7 +8,7 @@
  */
 
 import type { Draws } from '@tessera/schedule';
-import type { Tensor } from '@tessera/torch';
+import { scope, type Tensor } from '@tessera/torch';
 import type { z } from 'zod';
 import type { Module, ParameterBuilder } from '../nn/module.ts';
 
@@ -123,7 +123,15 @@ export interface TrainingBatch {
   step: number;
   /** Random numbers of (seed, step, shard) for one purpose, see DrawPurpose. */
   draws(purpose: number): Draws;
+  /** Runs the blocks so that their activations are made again in the backward pass. */
+  runBlock?: RunBlock | undefined;
 }
+
+/** How a block of a network is run: at once, or so that it can be run again. */
+export type RunBlock = (block: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]) => Tensor;
+
+/** At once; what it makes on the way is freed when it is done, unless autograd needs it. */
+export const runAtOnce: RunBlock = (block, ...inputs) => scope(() => block(...inputs));
 
 export interface TrainingLoss {
   /** Scalar, with a graph behind it. */
@@ -165,6 +173,8 @@ export interface Family {
   inferConfig(shapes: Shapes, given: GivenFields, where: string): GeneratorConfig;
   /** Settings of its training. */
   readonly recipe: z.ZodType<object>;
+  /** Refuses a recipe that does not fit the model, before the first step. */
+  checkRecipe?(model: GeneratorModel, recipe: object): void;
   /** The loss of a shard. `ema`: the moving average, for families that learn from it. */
   trainingLoss(model: GeneratorModel, ema: GeneratorModel, batch: TrainingBatch, recipe: object): TrainingLoss;
   /** Means over held-out rows, such as `loss` and `accuracy`; runs without gradients, inside a scope. */

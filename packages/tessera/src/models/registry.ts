@@ -12,7 +12,7 @@ import type { Family, GeneratorModel, Shapes } from './family.ts';
 import { Gpt } from './gpt.ts';
 import { type GptConfig, gptConfigSchema } from './gpt-config.ts';
 import { inferGptConfig, recognisesGpt } from './gpt-infer.ts';
-import { gptRecipeSchema, gptTrainingLoss, measureGpt } from './gpt-recipe.ts';
+import { checkStages, gptRecipeSchema, gptTrainingLoss, measureGpt } from './gpt-recipe.ts';
 import { inferAutonatConfig, inferEnatConfig, recognisesAutonat, recognisesEnat } from './infer-config.ts';
 
 export const FAMILIES = {
@@ -43,6 +43,7 @@ export const FAMILIES = {
     recognises: recognisesGpt,
     inferConfig: inferGptConfig,
     recipe: gptRecipeSchema,
+    checkRecipe: checkStages,
     trainingLoss: gptTrainingLoss,
     measure: measureGpt,
   },

@@ -12,6 +12,7 @@ import type { TrainingConfig } from '../training/config.ts';
 import { createGeneratorTask } from '../training/generator-task.ts';
 import { trainLoop } from '../training/loop.ts';
 import { openRun } from '../training/run-folder.ts';
+import { copyCheckpoint } from '../training/copy-checkpoint.ts';
 import { classGrid } from './class-grid.ts';
 import type { PipelineEvent } from './events.ts';
 import { savePicture } from './pictures.ts';
@@ -32,6 +33,12 @@ export interface GeneratorTraining {
   dataIdentity: unknown;
   /** Draws samples along the way; without one there are none. */
   tokenizer: Tokenizer | undefined;
+  /** See GeneratorTaskOptions. */
+  recompute?: boolean | undefined;
+  /** Changes the fresh weights before the first step of a run that starts from nothing. */
+  prepare?: ((model: GeneratorModel) => void) | undefined;
+  /** A folder that gets a copy of every checkpoint. */
+  alsoSaveTo?: string | undefined;
   signal: AbortSignal | undefined;
 }
 
@@ -45,9 +52,11 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
   manualSeed(training.seed);
   const construct = (p: ParameterBuilder) => familyOf(options.family).construct(config, p);
   const model = initialise(construct);
+  options.prepare?.(model);
   const ema = loadModule(construct, model.state, 'the network');
   model.trainable();
-  const task = createGeneratorTask({ model, ema, data, heldOut, recipe });
+  familyOf(options.family).checkRecipe?.(model, recipe);
+  const task = createGeneratorTask({ model, ema, data, heldOut, recipe, recompute: options.recompute });
   const narrator = new TrainingNarrator(stage, training.globalBatch);
   const perClass = Math.max(1, Math.min(8, Math.floor(GRID_IMAGES / config.numClasses)));
   let finished = false;
@@ -60,6 +69,9 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
         // Few classes: a class a row. Many: the classes one after the other, in a square.
         await savePicture(path, images, { scale: 2, ...(perClass > 2 ? { columns: perClass } : {}) });
         yield { kind: 'file', path, what: 'samples, class by class' };
+      }
+      if (event.kind === 'checkpoint' && options.alsoSaveTo !== undefined) {
+        yield { kind: 'file', path: copyCheckpoint(event.path, options.alsoSaveTo), what: 'a copy of the checkpoint' };
       }
       if (event.kind === 'end') finished = event.finished;
     }

@@ -31,6 +31,8 @@ export const trainingConfigSchema = strictConfig({
     .max(1 << 20),
   /** Items of one logical shard, a divisor of globalBatch. Default: as many shards as fit of at least 64 items, at most 8. */
   shardSize: z.int().min(1).optional(),
+  /** Passes over every other batch, as the released trainer of AutoNAT and ENAT does by mistake. */
+  discardsBatches: z.boolean().default(false),
   /** Optimizer steps of the whole run. */
   totalSteps: z
     .int()

@@ -34,3 +34,14 @@ test('a data set smaller than a batch repeats', () => {
   expect(new Set(items.slice(0, 3)).size).toBe(3);
   expect(new Set(items.slice(3, 6)).size).toBe(3);
 });
+
+test('a run that discards every other batch trains on the second of each two', () => {
+  const plan = { seed: 3, globalBatch: 4, shardSize: 2, numItems: 11 };
+  for (const step of [0, 1, 4]) {
+    for (const index of [0, 1]) {
+      const kept = shardAt({ ...plan, discardsBatches: true }, step, index);
+      expect(kept.items).toEqual(shardAt(plan, 2 * step + 1, index).items);
+      expect(kept.step).toBe(step);
+    }
+  }
+});

@@ -12,6 +12,8 @@ export interface ShardPlan {
   globalBatch: number;
   shardSize: number;
   numItems: number;
+  /** Each step takes the second of two batches. */
+  discardsBatches?: boolean;
 }
 
 export function shardsPerStep(plan: ShardPlan): number {
@@ -25,7 +27,8 @@ export function itemAt(seed: number, place: number, numItems: number): number {
 
 /** Shard `index` of step `step`, both from 0. */
 export function shardAt(plan: ShardPlan, step: number, index: number): Shard {
-  const first = step * plan.globalBatch + index * plan.shardSize;
+  const batch = plan.discardsBatches === true ? 2 * step + 1 : step;
+  const first = batch * plan.globalBatch + index * plan.shardSize;
   const items = Array.from({ length: plan.shardSize }, (_, j) => itemAt(plan.seed, first + j, plan.numItems));
   return {
     step,

@@ -4,6 +4,7 @@ import { noGrad, scope } from '@tessera/torch';
 import type { TokenRows } from '../data/token-dataset.ts';
 import type { GeneratorModel } from '../models/family.ts';
 import { familyOf } from '../models/registry.ts';
+import { Recompute } from '../nn/recompute.ts';
 import type { TrainingTask } from './task.ts';
 
 export interface GeneratorTaskOptions {
@@ -15,10 +16,12 @@ export interface GeneratorTaskOptions {
   heldOut?: TokenRows | undefined;
   /** The family's recipe, parsed. */
   recipe: object;
+  /** Keep only the blocks' inputs for the backward pass, and run each block again in it. */
+  recompute?: boolean | undefined;
 }
 
 export function createGeneratorTask(options: GeneratorTaskOptions): TrainingTask {
-  const { model, ema, data, heldOut, recipe } = options;
+  const { model, ema, data, heldOut, recipe, recompute = false } = options;
   const family = familyOf(model);
   return {
     name: model.family,
@@ -28,7 +31,11 @@ export function createGeneratorTask(options: GeneratorTaskOptions): TrainingTask
     shardLoss: (shard) => {
       const rows = data.rows(shard.items);
       const draws = (purpose: number) => shard.draws(purpose);
-      return family.trainingLoss(model, ema, { ...rows, step: shard.step, draws }, recipe);
+      const batch = { ...rows, step: shard.step, draws };
+      if (!recompute) return family.trainingLoss(model, ema, batch, recipe);
+      const again = new Recompute();
+      const { loss, metrics } = family.trainingLoss(model, ema, { ...batch, runBlock: again.run }, recipe);
+      return { loss: again.lossWithGradient(model, loss), metrics };
     },
     ...(heldOut === undefined || heldOut.numRows === 0 ? {} : { evaluate: () => measure(ema, heldOut) }),
   };

@@ -1,34 +1,115 @@
 /** `tessera train`: a generator on a token data set. */
 
-import { strictConfig } from '@tessera/schedule';
+import { MASK_DISTRIBUTIONS, strictConfig } from '@tessera/schedule';
+import { z } from 'zod';
 import { modelPresetNames } from '../../models/presets.ts';
 import { train } from '../../pipelines/train.ts';
-import { oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
+import { lrSchedules } from '../../pipelines/train-schedule.ts';
+import { numberList, oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
 import { defineCommand } from '../command.ts';
-
-const DEFAULTS = { steps: 10_000, globalBatch: 64, lr: 4e-4, warmupSteps: 100, seed: 0 };
 
 export const trainCommand = defineCommand({
   name: 'train',
   summary: 'train a generator on tokens',
   details:
-    'AdamW with betas 0.99 and 0.99, weight decay 0.03, a constant rate after the warm-up, mask ratios from Beta(12, 3), ' +
-    'temporal reuse in half of the steps: the recipe of ENAT. The same command again goes on where it stopped.',
+    "Each model comes with a recipe: the originals' for the published sizes (AdamW with betas 0.99 and 0.99 and weight decay 0.03, " +
+    'a constant rate after the warm-up, mask ratios from Beta(12, 3), for ENAT temporal reuse in half of the shards), shorter ones for ' +
+    'the small sizes. A file changes the recipe, flags change both; --dry-run shows what comes of it. The same command again goes on ' +
+    'where it stopped.',
   args: {
-    model: { type: 'string', required: true, valueHint: 'PRESET', description: modelPresetNames.join(', ') },
-    data: { type: 'string', required: true, valueHint: 'FOLDER', description: 'token data set, see tessera tokenize' },
+    model: { type: 'string', valueHint: 'PRESET', description: modelPresetNames.join(', ') },
+    config: { type: 'string', valueHint: 'FILE', description: "settings as YAML, AutoNAT's own file included" },
+    data: { type: 'string', multiple: true, valueHint: 'FOLDER', description: 'token data set, see tessera tokenize' },
     'held-out': { type: 'string', valueHint: 'FOLDER', description: 'token data set to measure on' },
-    out: { type: 'string', required: true, valueHint: 'RUN', description: 'run folder' },
+    out: { type: 'string', valueHint: 'RUN', description: 'run folder' },
     tokenizer: {
       type: 'string',
       valueHint: 'FOLDER',
       description: 'model or tokenizer folder: gives samples and a model folder',
     },
-    steps: { type: 'string', valueHint: 'N', description: `optimizer steps (default ${DEFAULTS.steps})` },
-    'global-batch': { type: 'string', valueHint: 'N', description: `images a step (default ${DEFAULTS.globalBatch})` },
-    lr: { type: 'string', valueHint: 'RATE', description: `learning rate (default ${DEFAULTS.lr})` },
-    'warmup-steps': { type: 'string', valueHint: 'N', description: `default ${DEFAULTS.warmupSteps}` },
+    steps: { type: 'string', valueHint: 'N', description: "optimizer steps (default: the model's)" },
+    'global-batch': { type: 'string', valueHint: 'N', description: "images a step (default: the model's)" },
+    'shard-size': {
+      type: 'string',
+      valueHint: 'N',
+      description: 'images at a time: smaller shards need less memory, gradients are accumulated',
+    },
+    lr: { type: 'string', valueHint: 'RATE', description: "learning rate (default: the model's)" },
+    'warmup-steps': { type: 'string', valueHint: 'N', description: "steps of a rising rate (default: the model's)" },
+    'weight-decay': { type: 'string', valueHint: 'X', description: 'default 0.03' },
+    clip: { type: 'string', valueHint: 'NORM', description: 'largest norm of the gradient (default: none)' },
+    'ema-decay': {
+      type: 'string',
+      valueHint: 'X[,X]',
+      description: 'decay of the averaged weights (default 0.9999); several are kept beside each other',
+    },
     seed: { type: 'string', valueHint: 'N', description: 'of every draw (default 0)' },
+    'checkpoint-every': { type: 'string', valueHint: 'N', description: 'steps between checkpoints' },
+    'mask-distribution': {
+      type: 'string',
+      valueHint: 'NAME',
+      description: `of mask ratios: ${MASK_DISTRIBUTIONS.join(', ')}`,
+    },
+    'mask-beta': {
+      type: 'string',
+      values: 2,
+      valueHint: 'A B',
+      description: 'of the beta distribution (default 12 3)',
+    },
+    'label-smoothing': { type: 'string', valueHint: 'X', description: 'default 0.1' },
+    'label-drop': { type: 'string', valueHint: 'SHARE', description: 'of labels left out, for guidance' },
+    'reuse-probability': {
+      type: 'string',
+      valueHint: 'P',
+      description: 'ENAT: share of shards that train reuse (default 0.5)',
+    },
+    'reuse-from': {
+      type: 'string',
+      valueHint: 'ema|self',
+      description: 'ENAT: who encodes the step before (default ema)',
+    },
+    'num-classes': { type: 'string', valueHint: 'N', description: "classes of the model (default: the data's)" },
+    epochs: { type: 'string', valueHint: 'N', description: 'the length in passes over the data, instead of --steps' },
+    images: { type: 'string', valueHint: 'N', description: 'the length in images, instead of --steps' },
+    size: { type: 'string', valueHint: 'PX', description: "images' side: an error where the tokens are of another size" },
+    'lr-schedule': {
+      type: 'string',
+      valueHint: 'NAME',
+      description: 'constant, cosine, or npp: warm-up, constant and decay in each stage',
+    },
+    'end-lr': { type: 'string', valueHint: 'RATE', description: 'what the decay of npp aims at (default: a tenth)' },
+    'warmup-epochs': { type: 'string', valueHint: 'N', description: 'warm-up in epochs (npp: 1)' },
+    'decay-ratio': { type: 'string', valueHint: 'SHARE', description: 'of a stage of npp that decays (default 0.2)' },
+    'patch-level': {
+      type: 'string',
+      valueHint: 'N',
+      description: 'GPT: stages of next-patch prediction, coarse to single tokens (default 1: plain)',
+    },
+    'epoch-rate': {
+      type: 'string',
+      valueHint: 'SHARE',
+      description: 'GPT: of the end of a stage at which the one before it ends (default 0.5)',
+    },
+    'also-save-to': { type: 'string', valueHint: 'FOLDER', description: 'every checkpoint goes there too' },
+    'init-from': {
+      type: 'string',
+      valueHint: 'PATH',
+      description: 'weights to start from: folder, checkpoint or file',
+    },
+    'ignore-keys': {
+      type: 'string',
+      multiple: true,
+      values: Number.POSITIVE_INFINITY,
+      valueHint: 'NAME…',
+      description: 'with --init-from: tensors to learn anew, by the beginning of their names',
+    },
+    'exact-original': {
+      type: 'boolean',
+      description:
+        "the released trainers' quirks too: two steps at rate 0, every other batch thrown away, labels dropped twice",
+    },
+    recompute: { type: 'boolean', description: 'less memory, more time: run each block again in the backward pass' },
+    'dry-run': { type: 'boolean', description: 'show the settings and do nothing' },
   },
   examples: [
     {
@@ -36,25 +117,63 @@ export const trainCommand = defineCommand({
         'train --model enat-nano --data tokens/photos --tokenizer runs/photos/model --out runs/nano --steps 2000',
       what: 'a small ENAT, with samples along the way',
     },
+    {
+      command: 'train --config AutoNAT_L.yaml --data tokens/imagenet --out runs/autonat-l --mask-beta 12 3',
+      what: "AutoNAT-L by its authors' file",
+    },
+    {
+      command:
+        'train --model autonat-l --data tokens/birds --init-from nnet.pth --ignore-keys context_embed --lr 1e-4 --out runs/birds',
+      what: 'published weights on classes of your own',
+    },
+    {
+      command: 'train --model gpt-b --data codes --size 256 --patch-level 2 --epoch-rate 0.5 --lr-schedule npp --out runs/gpt-b',
+      what: 'next-patch prediction: half of the epochs on patches of 2x2 tokens',
+    },
   ],
   resumable: true,
   schema: strictConfig({
-    model: oneOf(modelPresetNames),
-    data: text('a folder'),
+    model: oneOf(modelPresetNames).optional(),
+    config: text('a file').optional(),
+    data: z.array(text('a folder')).optional(),
     heldOut: text('a folder').optional(),
-    out: text('a folder'),
+    out: text('a folder').optional(),
     tokenizer: text('a folder').optional(),
     steps: wholeNumber(1, 2 ** 31).optional(),
     globalBatch: wholeNumber(1, 1 << 20).optional(),
+    shardSize: wholeNumber(1, 1 << 20).optional(),
     lr: realNumber(0, 1e3).optional(),
     warmupSteps: wholeNumber(0, 2 ** 31).optional(),
+    weightDecay: realNumber(0, 10).optional(),
+    clip: realNumber(1e-12, 1e12).optional(),
+    emaDecay: text('a decay')
+      .transform((list) => [list])
+      .pipe(numberList(1, 8))
+      .optional(),
     seed: wholeNumber(0).optional(),
+    checkpointEvery: wholeNumber(1, 2 ** 31).optional(),
+    maskDistribution: oneOf(MASK_DISTRIBUTIONS).optional(),
+    maskBeta: numberList(2, 2).optional(),
+    labelSmoothing: realNumber(0, 0.9).optional(),
+    labelDrop: realNumber(0, 1).optional(),
+    reuseProbability: realNumber(0, 1).optional(),
+    reuseFrom: oneOf(['ema', 'self']).optional(),
+    numClasses: wholeNumber(1, 1 << 20).optional(),
+    epochs: wholeNumber(1, 1_000_000).optional(),
+    images: wholeNumber(1).optional(),
+    size: wholeNumber(1, 65536).optional(),
+    lrSchedule: oneOf(lrSchedules).optional(),
+    endLr: realNumber(0, 1e3).optional(),
+    warmupEpochs: realNumber(0, 1e6).optional(),
+    decayRatio: realNumber(0, 1).optional(),
+    patchLevel: wholeNumber(1, 6).optional(),
+    epochRate: realNumber(1e-6, 0.999999).optional(),
+    alsoSaveTo: text('a folder').optional(),
+    initFrom: text('weights').optional(),
+    ignoreKeys: z.array(text('a name')).optional(),
+    exactOriginal: z.boolean().optional(),
+    recompute: z.boolean().optional(),
+    dryRun: z.boolean().optional(),
   }),
-  run: ({ lr, ...options }, { signal }) => {
-    const { lr: learningRate, ...defaults } = DEFAULTS;
-    const given = Object.fromEntries(
-      Object.entries(options).filter(([, value]) => value !== undefined),
-    ) as typeof options;
-    return train({ ...defaults, ...given, learningRate: lr ?? learningRate, signal });
-  },
+  run: ({ lr, ...options }, { signal }) => train({ ...options, learningRate: lr, signal }),
 });

@@ -1,0 +1,74 @@
+/**
+ * Trading time for memory in training (Chen et al. 2016, "Training deep nets with sublinear memory cost"): of each block
+ * only the inputs are kept, and the backward pass runs the block once more to get its activations back.
+ *
+ * libtorch's autograd has no hook here that runs JavaScript, so the backward pass is walked by hand, block by block from
+ * the last, when the loss is known. The gradients that this gives are put behind a loss of the same value as
+ * loss = L + Σ (p · g - p · g), whose gradient for p is g: callers scale it and call backward() as on any other.
+ *
+ * What passes from block to block must come out of `run`; tensors from elsewhere enter with graphs that share nothing but
+ * parameters, since each is walked back on its own.
+ */
+
+import { enableGrad, noGrad, scope, type Tensor } from '@tessera/torch';
+import type { Module } from './module.ts';
+
+type Block = (...inputs: Tensor[]) => Tensor;
+
+/** In order of the forward pass: a block that was run, or a tensor with a graph of its own that came in. */
+type Passed =
+  | { kind: 'block'; block: Block; inputs: Tensor[]; output: Tensor }
+  | { kind: 'entry'; entry: Tensor; leaf: Tensor };
+
+export class Recompute {
+  private readonly passed: Passed[] = [];
+  /** Every input of a block by what was given for it: leaves all, so that gradients are left at them. */
+  private readonly leaves = new Map<Tensor, Tensor>();
+
+  /** Runs a block without recording it; for a model's `runBlock`. */
+  readonly run = (block: Block, ...inputs: Tensor[]): Tensor => {
+    const leaves = inputs.map((input) => this.leafFor(input));
+    const output = noGrad(() => scope(() => block(...leaves).detach())).requiresGrad_();
+    this.leaves.set(output, output);
+    this.passed.push({ kind: 'block', block, inputs: leaves, output });
+    return output;
+  };
+
+  /** The loss of what came out of the blocks, with the whole gradient behind it; scalar. */
+  lossWithGradient(model: Module, loss: Tensor): Tensor {
+    const parameters = [...model.parameters.values()].filter((parameter) => parameter.requiresGrad);
+    const before = parameters.map((parameter) => parameter.grad);
+    model.clearGradients();
+    this.walkBack(loss);
+    const gradients = parameters.map((parameter) => parameter.grad);
+    model.clearGradients();
+    let result = loss.detach();
+    for (const [i, parameter] of parameters.entries()) {
+      const [earlier, gradient] = [before[i], gradients[i]];
+      if (earlier !== undefined) parameter.grad = earlier;
+      if (gradient === undefined) continue;
+      const product = parameter.mul(gradient).sum();
+      result = result.add(product.sub(product.detach()));
+    }
+    return result;
+  }
+
+  private leafFor(input: Tensor): Tensor {
+    const known = this.leaves.get(input);
+    if (known !== undefined) return known;
+    const leaf = input.detach().requiresGrad_();
+    this.leaves.set(input, leaf);
+    this.passed.push({ kind: 'entry', entry: input, leaf });
+    return leaf;
+  }
+
+  private walkBack(loss: Tensor): void {
+    loss.backward();
+    for (const step of this.passed.toReversed()) {
+      const gradient = (step.kind === 'block' ? step.output : step.leaf).grad;
+      if (gradient === undefined) continue;
+      if (step.kind === 'block') scope(() => enableGrad(() => step.block(...step.inputs)).backward(gradient));
+      else if (step.entry.requiresGrad) step.entry.backward(gradient);
+    }
+  }
+}
