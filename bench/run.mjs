@@ -1,9 +1,10 @@
 // `npm run bench -- NAME`: the measurements behind docs/benchmarks.md. `engine` is what the tensor engine costs, `sample`
-// how fast a model folder makes images. Both print a table, or with --json one JSON object.
+// how fast a model folder makes images, `generate` how fast a GPT draws tokens. All print a table, or with --json one JSON object.
 //
 //   --json       for machines
 //   --rounds N   rounds of all cases; the median over rounds is reported (default 7)
 //   --threads N  threads of libtorch, in both columns (default: one a core)
+//   --tokens N   tokens an image of "generate" (default: all 256)
 //   --model PATH the model folder of "sample" (default: the shipped emoji-32)
 
 import { existsSync } from 'node:fs';
@@ -11,7 +12,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-const BENCHES = { engine: './engine.mjs', sample: './sample.mjs' };
+const BENCHES = { engine: './engine.mjs', sample: './sample.mjs', generate: './generate.mjs' };
 
 /** Exits with one line: this is a command of developers, its errors are wrong arguments. */
 function stop(message) {
@@ -25,6 +26,7 @@ function readArguments() {
     rounds: { type: 'string' },
     threads: { type: 'string' },
     model: { type: 'string' },
+    tokens: { type: 'string' },
   };
   try {
     return parseArgs({ options, allowPositionals: true });
@@ -54,4 +56,5 @@ await bench({
   rounds: count(values.rounds, '--rounds', 7),
   threads: count(values.threads, '--threads', availableParallelism()),
   model: values.model,
+  tokens: values.tokens === undefined ? undefined : count(values.tokens, '--tokens', 0),
 });

@@ -78,7 +78,7 @@ export { type GptConfig, type GptConfigInput, type GptSizes, gptConfigSchema, gp
 export { cellLoss, type GptLossInput, type GptLossOutput, gptLoss } from './models/gpt-loss.ts';
 export { averageCells, PatchError, tokenCells } from './models/gpt-patches.ts';
 export { type GptRecipe, gptRecipeSchema } from './models/gpt-recipe.ts';
-export { applyRope, gridCoordinates, type RopeTable, ropeAngles, ropeTableOf } from './models/gpt-rope.ts';
+export { applyRope, gridCoordinates, type RopeTable, ropeAngles, ropeRows, ropeTableOf } from './models/gpt-rope.ts';
 export { conditionMask, GptSession, type GptSessionOptions } from './models/gpt-session.ts';
 export { inferAutonatConfig, inferEnatConfig } from './models/infer-config.ts';
 export { type ParameterShapes, parameterShapes } from './models/parameter-shapes.ts';

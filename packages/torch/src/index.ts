@@ -22,6 +22,7 @@ export {
 export { type DType, isDType, type TypedArray } from './dtype.ts';
 export { TensorError, type TensorErrorCode } from './errors.ts';
 export * from './generated/operations.ts';
+export { attendRows } from './attend-rows.ts';
 export { linearRows, linearRowsInt8, quantizeRows } from './linear-rows.ts';
 export { AddonError, type AddonErrorCode } from './native/locate-addon.ts';
 export { exponentialNoise, gumbelNoise, type NoiseKey } from './noise.ts';

@@ -8,7 +8,7 @@
 
 import { arange, cat, empty, keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
 import type { AutoregressiveSession, SequenceCondition } from './family.ts';
-import type { Gpt, GptInput, KeyValueStore } from './gpt.ts';
+import type { Gpt, GptInput, KeyValueStore, SeenPositions } from './gpt.ts';
 import { type RopeTable, ropeRows } from './gpt-rope.ts';
 
 export interface GptSessionOptions {
@@ -140,7 +140,7 @@ function withVisibleTokens(visible: Tensor, length: number): Tensor {
 type Writing =
   | { kind: 'begin'; rows: Tensor | undefined; mask: Tensor | undefined }
   | { kind: 'together'; count: number; position: number; mask: Tensor | undefined }
-  | { kind: 'apart'; count: number; longest: number; rows: Tensor; positions: Tensor; mask: Tensor };
+  | { kind: 'apart'; count: number; longest: number; rows: Tensor; positions: Tensor; mask: Tensor | undefined; lengths: Tensor | undefined };
 
 /** Keys and values of all blocks, and how far each row has come. */
 class Store implements KeyValueStore {
@@ -197,23 +197,30 @@ class Store implements KeyValueStore {
       return;
     }
     const like = this.keys[0]!;
-    const own = toDeviceOf(tensor([...positions], 'int64'), like);
-    const reached = toDeviceOf(arange(0, longest), like).unsqueeze(0).le(own.unsqueeze(1)); // [R, longest]
-    const filled = reached.unsqueeze(1).unsqueeze(1); // [R, 1, 1, longest]
+    const lengths = toDeviceOf(
+      tensor(
+        positions.map((position) => position + 1),
+        'int64',
+      ),
+      like,
+    );
     this.writing = {
       kind: 'apart',
       count,
       longest,
       rows: toDeviceOf(arange(0, count), like),
-      positions: own,
-      mask: seen === undefined ? filled : filled.logicalAnd(seen),
+      positions: lengths.sub(1),
+      ...(seen === undefined
+        ? { lengths, mask: undefined }
+        : { lengths: undefined, mask: seen.logicalAnd(filledMask(lengths, longest)) }),
     };
   }
 
-  extend(block: number, keys: Tensor, values: Tensor): { keys: Tensor; values: Tensor; mask: Tensor | undefined } {
+  extend(block: number, keys: Tensor, values: Tensor): SeenPositions {
     const writing = this.writing!;
     const seen = [this.write(this.keys[block]!, keys, writing), this.write(this.values[block]!, values, writing)];
-    return { keys: seen[0]!, values: seen[1]!, mask: writing.mask };
+    const lengths = writing.kind === 'apart' ? writing.lengths : undefined;
+    return { keys: seen[0]!, values: seen[1]!, mask: writing.mask, lengths };
   }
 
   dispose(): void {
@@ -242,6 +249,12 @@ class Store implements KeyValueStore {
         return writing satisfies never;
     }
   }
+}
+
+/** lengths — [R] int64; returns [R, 1, 1, longest] bool. */
+function filledMask(lengths: Tensor, longest: number): Tensor {
+  const positions = toDeviceOf(arange(0, longest), lengths);
+  return positions.unsqueeze(0).lt(lengths.unsqueeze(1)).unsqueeze(1).unsqueeze(1);
 }
 
 function toDeviceOf(x: Tensor, like: Tensor): Tensor {

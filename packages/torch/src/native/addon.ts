@@ -64,6 +64,7 @@ export interface Addon extends DistributedAddon {
     purpose: number,
   ): number;
   linearRows(x: number, weight: number): number;
+  attendRows(query: number, keys: number, values: number, lengths?: number): number;
   linearRowsInt8(x: number, weight: number, scales: number): number;
   gumbelNoise(images: number, positions: number, seed: number, step: number, purpose: number): number;
 }
