@@ -27,9 +27,11 @@ export { encodeSafetensors, safetensorsChunks, type TensorToWrite } from './safe
 export { intactLength, readEvents, type TfEvent, type TfValue } from './tfevents/read.ts';
 export { type EventImage, encodeFileVersionEvent, encodeImageEvent, encodeScalarEvent } from './tfevents/write.ts';
 export { readTorchCheckpoint, type TorchReadOptions } from './torch/checkpoint.ts';
+export { OrderedDict, PickleFloat, PickleTuple, type TorchWritable } from './torch/pickle-write.ts';
 export { atPath, flattenStateDict } from './torch/state-dict.ts';
 export { TorchStorage, TorchTensor } from './torch/tensor.ts';
 export type { TorchDevice, TorchDict, TorchDTypeValue, TorchKey, TorchNamespace, TorchValue } from './torch/values.ts';
+export { encodeTorchCheckpoint, type TorchWriteOptions, torchCheckpointChunks } from './torch/write.ts';
 export { openZip, type ZipArchive, type ZipOptions } from './zip/archive.ts';
 export type { ZipEntry } from './zip/directory.ts';
 export { type ZipEntryToWrite, type ZipWriteOptions, zipChunks } from './zip/write.ts';

@@ -102,8 +102,11 @@ export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { decodeTokens, encodePixels } from './pipelines/decode-tokens.ts';
 export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
+export { type ExportOptions, exportCheckpoint } from './pipelines/export-checkpoint.ts';
+export { type FetchOptions, fetchFiles } from './pipelines/fetch.ts';
 export { type FitImages, loadFitImages } from './pipelines/fit/images.ts';
 export { type FitOptions, fit } from './pipelines/fit.ts';
+export { type ImportOptions, importCheckpoint } from './pipelines/import-checkpoint.ts';
 export type { Inspection } from './pipelines/inspect/inspection.ts';
 export { type InspectOptions, inspect } from './pipelines/inspect.ts';
 export {
@@ -119,8 +122,11 @@ export {
   openModelFolder,
   openTokenizer,
   writeModelFolder,
+  writeTokenizerFolder,
 } from './pipelines/model-folder.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
+export { type AutonatYaml, readAutonatYaml } from './pipelines/official/autonat-yaml.ts';
+export { PUBLIC_FILES, type PublicFile } from './pipelines/official/public-files.ts';
 export type { Chart, Series } from './pipelines/report/chart.ts';
 export {
   type ReportContent,
@@ -130,6 +136,7 @@ export {
   renderReport,
   writeReport,
 } from './pipelines/report.ts';
+export { runInWorker, type WorkerPipeline, type WorkerSettings } from './pipelines/run-in-worker.ts';
 export { type SampleOptions, sample, sampleModel } from './pipelines/sample.ts';
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';

@@ -58,10 +58,14 @@ void endStaleViews(Arguments& a) {
     entry = a.instance.views.erase(entry);
     napi_value buffer;
     check(a.env, napi_get_reference_value(a.env, view->buffer, &buffer));
-    check(a.env, napi_detach_arraybuffer(a.env, buffer));
+    bool moved = false;
+    check(a.env, napi_is_detached_arraybuffer(a.env, buffer, &moved));
     check(a.env, napi_delete_reference(a.env, view->buffer));
-    // The memory goes now; the finalizer only frees what is left of the view.
-    view->tensor.reset();
+    // Somebody who moved the contents to another ArrayBuffer (transfer()) keeps the memory alive until that one goes.
+    if (moved) continue;
+    // The memory goes at the end of this block; the finalizer, whenever it runs, only frees what is left of the view.
+    const at::Tensor memory = std::move(view->tensor);
+    check(a.env, napi_detach_arraybuffer(a.env, buffer));
   }
 }
 

@@ -35,6 +35,9 @@ export interface DispatchEvent {
   readonly operation: Operation;
   readonly args: readonly Argument[];
   readonly result: Result;
+  /** When it began and ended, as performance.now(); on a GPU the time to start it, not to run it. */
+  readonly began: number;
+  readonly ended: number;
 }
 
 export type Listener = (event: DispatchEvent) => void;
@@ -59,15 +62,28 @@ export function registerTensorClass(tensorClass: new (handle: number) => Tensor)
   TensorClass = tensorClass;
 }
 
+let watcher: ((tensor: Tensor) => void) | undefined;
+
+/** Tells `watch` of every new tensor until the returned function is called; one watcher at a time (memory-trace.ts). */
+export function watchTensors(watch: (tensor: Tensor) => void): () => void {
+  watcher = watch;
+  return () => {
+    if (watcher === watch) watcher = undefined;
+  };
+}
+
 /** Makes a Tensor of a native handle. */
 export function wrap(handle: number): Tensor {
-  return new TensorClass!(handle);
+  const tensor = new TensorClass!(handle);
+  watcher?.(tensor);
+  return tensor;
 }
 
 export function dispatch(operation: Operation, args: readonly Argument[]): Result {
   const native = addon().operations[operation.index]!;
   const given = new Array<unknown>(args.length);
   for (let i = 0; i < args.length; i++) given[i] = nativeArgument(operation, args, i);
+  const began = listeners.size > 0 ? performance.now() : 0;
   let raw: unknown;
   try {
     raw = call(native, given);
@@ -75,7 +91,7 @@ export function dispatch(operation: Operation, args: readonly Argument[]): Resul
     throw explain(error, operation, args);
   }
   const result = wrapResult(raw);
-  if (listeners.size > 0) for (const listener of listeners) listener({ operation, args, result });
+  if (listeners.size > 0) tell(operation, args, result, began);
   return result;
 }
 
@@ -93,6 +109,25 @@ function call(native: (...args: unknown[]) => unknown, args: readonly unknown[])
     default:
       return native(...args);
   }
+}
+
+/** Runs a function of the hand-written core and tells listeners of it like of an operation, under the index -1. */
+export function announced<T extends Result>(name: string, args: readonly Tensor[], body: () => T): T {
+  if (listeners.size === 0) return body();
+  const began = performance.now();
+  const result = body();
+  tell(
+    { index: -1, name, overload: name, parameters: [], kinds: 'T'.repeat(args.length) },
+    args,
+    result ?? undefined,
+    began,
+  );
+  return result;
+}
+
+function tell(operation: Operation, args: readonly Argument[], result: Result, began: number): void {
+  const ended = performance.now();
+  for (const listener of listeners) listener({ operation, args, result, began, ended });
 }
 
 function wrapResult(raw: unknown): Result {

@@ -1,7 +1,7 @@
 // The noise of sampling (design rule 3) as tensors: the same values, bit for bit, as @tessera/schedule's.
 
 import { NoisePurpose } from '@tessera/schedule';
-import { wrap } from './dispatch.ts';
+import { announced, wrap } from './dispatch.ts';
 import { addon } from './native/addon.ts';
 import { guarded, type Tensor } from './tensor.ts';
 
@@ -20,13 +20,17 @@ export interface NoiseKey {
  */
 export function exponentialNoise(images: Tensor, positions: Tensor, numCodes: number, key: NoiseKey): Tensor {
   const { seed, step, purpose = NoisePurpose.SAMPLE } = key;
-  return guarded('exponentialNoise', () =>
-    wrap(addon().exponentialNoise(images.handle, positions.handle, numCodes, seed, step, purpose)),
+  return announced('exponentialNoise', [images, positions], () =>
+    guarded('exponentialNoise', () =>
+      wrap(addon().exponentialNoise(images.handle, positions.handle, numCodes, seed, step, purpose)),
+    ),
   );
 }
 
 /** Standard Gumbel noise over positions 0..L-1. images — [B] int64; returns [B, L] float64 on the CPU. */
 export function gumbelNoise(images: Tensor, numPositions: number, key: NoiseKey): Tensor {
   const { seed, step, purpose = NoisePurpose.CHOICE } = key;
-  return guarded('gumbelNoise', () => wrap(addon().gumbelNoise(images.handle, numPositions, seed, step, purpose)));
+  return announced('gumbelNoise', [images], () =>
+    guarded('gumbelNoise', () => wrap(addon().gumbelNoise(images.handle, numPositions, seed, step, purpose))),
+  );
 }

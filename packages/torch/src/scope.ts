@@ -3,6 +3,7 @@
 // pass needs by itself. What must outlive every scope, such as parameters and optimizer moments, is passed to keep().
 
 import { TensorError } from './errors.ts';
+import { outermostScopeBegins, outermostScopeEnds } from './memory-trace.ts';
 import { addon } from './native/addon.ts';
 import { guarded, Tensor } from './tensor.ts';
 
@@ -13,6 +14,7 @@ import { guarded, Tensor } from './tensor.ts';
 export function scope<T>(body: () => T): T {
   const native = addon();
   const depth = native.beginScope();
+  if (depth === 1) outermostScopeBegins();
   // Whatever happens, the scope ends: one left open would swallow all that is made after it.
   let survivors: number[] = [];
   try {
@@ -24,6 +26,7 @@ export function scope<T>(body: () => T): T {
     return result;
   } finally {
     native.endScope(depth, survivors);
+    if (depth === 1) outermostScopeEnds(survivors);
   }
 }
 

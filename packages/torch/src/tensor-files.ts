@@ -44,7 +44,7 @@ export function saveSafetensors(
 ): void {
   const items = Array.from(
     tensors,
-    ([name, tensor]) => [name, { dtype: tensor.dtype, shape: tensor.shape, bytes: tensor.toBytes() }] as const,
+    ([name, tensor]) => [name, { dtype: tensor.dtype, shape: tensor.shape, bytes: () => tensor.toBytes() }] as const,
   );
   const file = openSync(path, 'w');
   try {

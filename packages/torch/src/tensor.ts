@@ -1,10 +1,12 @@
 // The Tensor: a generation-checked handle to a libtorch tensor, its metadata, and every operation as a method. Memory
 // belongs to scopes (scope.ts), not to the garbage collector; a tensor whose scope has ended throws when it is used.
 
-import { registerTensorClass, wrap } from './dispatch.ts';
+import type { NestedNumbers } from './create.ts';
+import { announced, registerTensorClass, wrap } from './dispatch.ts';
 import { type DType, type TypedArray, typedArrayOver } from './dtype.ts';
 import { TensorError } from './errors.ts';
 import { TensorMethods } from './generated/tensor-methods.ts';
+import { at, type Index, setAt } from './indexing.ts';
 import { addon } from './native/addon.ts';
 import { AddonError } from './native/locate-addon.ts';
 import { shortMessage } from './torch-message.ts';
@@ -90,6 +92,20 @@ export class Tensor extends TensorMethods {
     return guarded('isContiguous', () => addon().isContiguous(this.handle, memoryFormat));
   }
 
+  /**
+   * NumPy's indexing: `x.at(0, '1:3', '...', null, [2, 0])` is Python's `x[0, 1:3, ..., None, [2, 0]]`. Integers, slices,
+   * null and '...' give a view of the same memory, lists and tensors of indices and masks a copy.
+   */
+  at(...indices: readonly Index[]): Tensor {
+    return at(this, indices);
+  }
+
+  /** `x[indices] = value`: a number, or a tensor that broadcasts to what the indices name. Returns itself. */
+  setAt_(indices: readonly Index[], value: Tensor | number): this {
+    setAt(this, indices, value);
+    return this;
+  }
+
   /** The raw values in C order, copied. */
   toBytes(): Uint8Array {
     return new Uint8Array(guarded('toBytes', () => addon().toBytes(this.handle)));
@@ -101,6 +117,29 @@ export class Tensor extends TensorMethods {
       this.dtype,
       guarded('toTypedArray', () => addon().toBytes(this.handle)),
     );
+  }
+
+  /**
+   * The memory of a contiguous CPU tensor itself, without a copy: what is written here is in the tensor, and the other way
+   * round. The array lives as long as this handle: when the tensor is freed, by dispose() or at its scope's end, the array
+   * is detached (its length becomes 0). Autograd does not notice writes. Node frees its own record of a view when the
+   * event loop turns: a long synchronous loop had better use toTypedArray().
+   */
+  asTypedArray(): TypedArray {
+    return typedArrayOver(
+      this.dtype,
+      guarded('asTypedArray', () => addon().viewBytes(this.handle), this),
+    );
+  }
+
+  /** The values as nested arrays, one level a dimension, or as a number: Python's tolist(). */
+  toArray(): NestedNumbers {
+    const { shape } = this;
+    const numbers = this.toNumbers();
+    let next = 0;
+    const nest = (dim: number): NestedNumbers =>
+      dim === shape.length ? numbers[next++]! : Array.from({ length: shape[dim]! }, () => nest(dim + 1));
+    return nest(0);
   }
 
   /** The values in C order as numbers, whatever the dtype; int64 beyond 2^53 loses digits. */
@@ -144,7 +183,14 @@ export class Tensor extends TensorMethods {
    */
   backward(gradient?: Tensor, { retainGraph = false, createGraph = false, leaves }: BackwardOptions = {}): void {
     const handles = leaves?.map(({ handle }) => handle);
-    guarded('backward', () => addon().backward(this.handle, gradient?.handle, retainGraph, createGraph, handles), this);
+    announced('backward', [this], () => {
+      guarded(
+        'backward',
+        () => addon().backward(this.handle, gradient?.handle, retainGraph, createGraph, handles),
+        this,
+      );
+      return undefined;
+    });
   }
 
   /** The accumulated gradient as a new handle, or undefined when there is none. */

@@ -66,7 +66,7 @@ export const natTrainSteps: Runner = (context) => {
     eps: context.param<number>('eps'),
     weightDecay: context.param<number>('weightDecay'),
   });
-  const ema = new Ema(average, model);
+  const ema = new Ema(average.state, model);
   const snapshots = new Set(context.param<number[]>('snapshotAfter'));
   const [params, emaParams] = [new Map<string, Output>(), new Map<string, Output>()];
   const [losses, rates]: [number[], number[]] = [[], []];

@@ -80,38 +80,39 @@ function generateEnat(context: CaseContext): Record<string, Output> {
     featCond: new Map<string, Output>(),
   };
   const maskCountIn: number[] = [];
+  const nulls = model.startSession(labels.fullLike(model.nullLabel), false);
   // A step frees what was made in it, so what is compared later is kept.
   const observe = (record: StepRecord): void => {
     const key = String(record.step);
     maskCountIn.push(record.input.masked!.size(1));
-    const feat = wholeFeatures(model, record, 0);
+    const feat = wholeFeatures(model, record);
+    // A generation leaves out what it does not need of the unconditional branch: here it runs on its own.
+    const { maskedFeatures } = nulls.predict({ ...record.input, masked: record.input.masked! }, 'done');
+    const nullFeat = featuresOf(model, record.input.masked!, maskedFeatures, nulls, labels.size(0));
     outputs.stepIds.set(key, keep(record.input.tokens.detach()));
     outputs.featCond.set(key, keep(feat));
     outputs.logitsCond.set(key, keep(model.head(feat)));
-    outputs.logitsNull.set(key, keep(nullLogits(model, record, labels)));
+    outputs.logitsNull.set(key, keep(model.head(nullFeat)));
   };
   const options = { strategy: strategyOf(context), labels: labels.toNumbers(), noise: recordedNoise(context), observe };
-  return { ...outputs, maskCountIn, finalIds: generateTokens(model, options) };
+  const finalIds = generateTokens(model, options);
+  nulls.dispose();
+  return { ...outputs, maskCountIn, finalIds };
 }
 
-/** Features of all positions, [B, L, D], of the conditional (0) or the unconditional (1) branch. */
-function wholeFeatures(model: Enat, record: StepRecord, branch: 0 | 1): Tensor {
-  const batch = record.prediction.cond.size(0);
-  const rows = (x: Tensor): Tensor => x.narrow(0, branch * batch, batch);
-  const { visible } = record.session as EnatSession;
+/** Features of all positions, [B, L, D], of the conditional branch. */
+function wholeFeatures(model: Enat, { input, prediction, session }: StepRecord): Tensor {
+  const { maskedFeatures } = prediction as EnatPrediction;
+  return featuresOf(model, input.masked!, maskedFeatures, session as EnatSession, prediction.cond.size(0));
+}
+
+function featuresOf(model: Enat, masked: Tensor, features: Tensor, { visible }: EnatSession, batch: number): Tensor {
+  const rows = (x: Tensor): Tensor => x.narrow(0, 0, batch);
   return scatterFeatures(
     model.seqLen,
-    [record.input.masked, rows((record.prediction as EnatPrediction).maskedFeatures)],
+    [masked, rows(features)],
     [visible && rows(visible.positions), visible && rows(visible.features)],
   );
-}
-
-/** Logits of the unconditional branch; where the generation skipped it, nothing is visible yet and it is run here. */
-function nullLogits(model: Enat, record: StepRecord, labels: Tensor): Tensor {
-  if (record.prediction.uncond !== undefined) return model.head(wholeFeatures(model, record, 1));
-  const { masked, tokens } = record.input;
-  const conditioning = model.condition(labels.fullLike(model.nullLabel));
-  return model.head(model.forward({ tokens, masked: masked!, conditioning }).masked);
 }
 
 export const natScheduleTable: Runner = (context) => {

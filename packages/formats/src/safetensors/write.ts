@@ -14,8 +14,8 @@ import { SAFETENSORS_NAMES } from './read.ts';
 export interface TensorToWrite {
   readonly dtype: DType;
   readonly shape: readonly number[];
-  /** C order, little-endian, exactly the size of shape times element. */
-  readonly bytes: Uint8Array;
+  /** C order, little-endian, exactly the size of shape times element; a function is asked when it is their turn. */
+  readonly bytes: Uint8Array | (() => Uint8Array);
 }
 
 const WRITTEN_NAMES = new Map([...SAFETENSORS_NAMES].map(([text, dtype]) => [dtype, text]));
@@ -32,17 +32,18 @@ export function* safetensorsChunks(
   let end = 0;
   for (const [name, tensor] of ordered) {
     begins.set(name, end);
-    end += tensor.bytes.byteLength;
+    end += byteLengthOf(tensor.dtype, tensor.shape)!;
   }
   const fields: string[] = [];
   if (metadata && Object.keys(metadata).length > 0) fields.push(`"__metadata__":${metadataJson(metadata)}`);
-  for (const [name, { dtype, shape, bytes }] of list) {
+  for (const [name, { dtype, shape }] of list) {
     const begin = begins.get(name)!;
-    const entry = { dtype: WRITTEN_NAMES.get(dtype), shape, data_offsets: [begin, begin + bytes.byteLength] };
+    const end = begin + byteLengthOf(dtype, shape)!;
+    const entry = { dtype: WRITTEN_NAMES.get(dtype), shape, data_offsets: [begin, end] };
     fields.push(`${JSON.stringify(name)}:${JSON.stringify(entry)}`);
   }
   yield headerBytes(`{${fields.join(',')}}`);
-  for (const [, tensor] of ordered) yield tensor.bytes;
+  for (const [name, tensor] of ordered) yield bytesToWrite(name, tensor);
 }
 
 /** The whole file in one array. */
@@ -61,21 +62,32 @@ function checkTensors(list: readonly (readonly [string, TensorToWrite])[]): void
     checkText(name);
     seen.add(name);
     if (!WRITTEN_NAMES.has(dtype)) refuse('dtype', `tensor "${name}": ${dtype} cannot be stored in safetensors`);
-    const needed = byteLengthOf(dtype, shape);
-    if (needed !== bytes.byteLength) {
-      refuse('size', `tensor "${name}": ${dtype} [${shape}] needs ${needed} bytes, got ${bytes.byteLength}`);
-    }
+    if (byteLengthOf(dtype, shape) === null) refuse('size', `tensor "${name}": the shape [${shape}] overflows`);
+    if (typeof bytes !== 'function') checkSize(name, { dtype, shape, bytes }, bytes);
   }
+}
+
+/** The bytes of a tensor, made now if they are not there yet. */
+export function bytesToWrite(name: string, tensor: TensorToWrite): Uint8Array {
+  const bytes = typeof tensor.bytes === 'function' ? tensor.bytes() : tensor.bytes;
+  checkSize(name, tensor, bytes);
+  return bytes;
+}
+
+function checkSize(name: string, { dtype, shape }: TensorToWrite, bytes: Uint8Array): void {
+  const needed = byteLengthOf(dtype, shape);
+  if (needed === bytes.byteLength) return;
+  refuse('size', `tensor "${name}": ${dtype} [${shape}] needs ${needed} bytes, got ${bytes.byteLength}`);
 }
 
 /** A stable sort by element size keeps the given order inside each size. */
 function orderData<T extends readonly [string, TensorToWrite]>(list: readonly T[]): readonly T[] {
   let end = 0;
-  for (const [, { dtype, bytes }] of list) {
+  for (const [, { dtype, shape }] of list) {
     if (end % byteSwapUnit(dtype) !== 0) {
       return [...list].sort(([, a], [, b]) => byteSwapUnit(b.dtype) - byteSwapUnit(a.dtype));
     }
-    end += bytes.byteLength;
+    end += byteLengthOf(dtype, shape)!;
   }
   return list;
 }

@@ -10,12 +10,16 @@ import { crc32 } from '../crc.ts';
 import { FormatError } from '../format-error.ts';
 
 const WIDE = 0xffffffff;
+/** Without name and extra fields. */
+const LOCAL_HEADER_BYTES = 30;
 const UTF8_NAMES = 0x800;
 const DATE_1980_01_01 = 0x21;
 
 export interface ZipEntryToWrite {
   readonly name: string;
   readonly bytes: Uint8Array;
+  /** The data starts at a multiple of this many bytes: padded by an extra field, as PyTorch does for mapping. */
+  readonly align?: number;
 }
 
 export interface ZipWriteOptions {
@@ -31,7 +35,7 @@ export function* zipChunks(entries: Iterable<ZipEntryToWrite>, options: ZipWrite
   const directory: Uint8Array[] = [];
   const names = new Set<string>();
   let offset = 0;
-  for (const { name, bytes } of entries) {
+  for (const { name, bytes, align = 1 } of entries) {
     const nameBytes = new TextEncoder().encode(name);
     if (names.has(name) || nameBytes.byteLength > 0xffff) {
       throw new FormatError('zip.write-name', `the entry name "${name}" is used twice or too long`, {
@@ -41,7 +45,7 @@ export function* zipChunks(entries: Iterable<ZipEntryToWrite>, options: ZipWrite
     names.add(name);
     const data = method === 'deflate' ? deflateSync(bytes) : bytes;
     const entry = { nameBytes, method, crc: crc32(bytes), size: bytes.byteLength, packed: data.byteLength, offset };
-    const header = localHeader(entry, options.zip64 ?? false);
+    const header = localHeader(entry, options.zip64 ?? false, align);
     directory.push(directoryEntry(entry, options.zip64 ?? false));
     yield header;
     yield data;
@@ -61,9 +65,11 @@ interface Written {
   readonly offset: number;
 }
 
-function localHeader(entry: Written, force: boolean): Uint8Array {
+function localHeader(entry: Written, force: boolean, align: number): Uint8Array {
   const wide = force || entry.size >= WIDE || entry.packed >= WIDE;
-  const extra = wide ? extra64([entry.size, entry.packed]) : new Uint8Array(0);
+  const sizes = wide ? extra64([entry.size, entry.packed]) : new Uint8Array(0);
+  const before = entry.offset + LOCAL_HEADER_BYTES + entry.nameBytes.byteLength + sizes.byteLength;
+  const extra = pack([sizes, padding(before, align)]);
   return pack([
     ...[u32(0x04034b50), u16(wide ? 45 : 20), u16(UTF8_NAMES), u16(entry.method === 'stored' ? 0 : 8)],
     ...[u16(0), u16(DATE_1980_01_01), u32(entry.crc)],
@@ -94,6 +100,13 @@ function endRecords(count: number, size: number, offset: number, force: boolean)
     ...[u32(0x06054b50), u16(0), u16(0), u16(short), u16(short)],
     ...[u32(wide ? WIDE : size), u32(wide ? WIDE : offset), u16(0)],
   ]);
+}
+
+/** An extra field "FB" that ends at a multiple of `align`: four bytes of header and as many of padding as it takes. */
+function padding(before: number, align: number): Uint8Array {
+  if (align === 1) return new Uint8Array(0);
+  const length = (align - ((before + 4) % align)) % align;
+  return pack([u16(0x4246), u16(length), new Uint8Array(length).fill(0x5a)]);
 }
 
 function extra64(values: readonly number[]): Uint8Array {

@@ -2,7 +2,10 @@
 
 import type { Command } from './command.ts';
 import { demoCommand } from './commands/demo.ts';
+import { exportCommand } from './commands/export.ts';
+import { fetchCommand } from './commands/fetch.ts';
 import { fitCommand } from './commands/fit.ts';
+import { importCommand } from './commands/import.ts';
 import { inspectCommand } from './commands/inspect.ts';
 import { sampleCommand } from './commands/sample.ts';
 import { setupCommand } from './commands/setup.ts';
@@ -16,5 +19,8 @@ export const COMMANDS: readonly Command[] = [
   inspectCommand,
   tokenizeCommand,
   trainCommand,
+  importCommand,
+  exportCommand,
+  fetchCommand,
   setupCommand,
 ];

@@ -7,13 +7,14 @@
 import { readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { nearest } from '@tessera/schedule';
-import { setNumThreads } from '@tessera/torch';
+import { Profile, setNumThreads } from '@tessera/torch';
 import { PipelineError, type PipelineEvent } from '../pipelines/events.ts';
 import { wholeNumber } from './argument-values.ts';
 import { CliError, describeError } from './cli-error.ts';
 import type { Command } from './command.ts';
 import { COMMANDS } from './commands.ts';
 import { renderCommandHelp, renderOverview } from './help.ts';
+import { printProfile } from './print-profile.ts';
 import { type EventRenderer, jsonRenderer, type OutputStream, textRenderer } from './render-events.ts';
 import { GLOBAL_ARGUMENTS, parseStrictly } from './strict-arguments.ts';
 
@@ -87,6 +88,7 @@ async function runCommand(
   const {
     json,
     threads,
+    profile: trace,
     debug: _debug,
     ...texts
   } = parseStrictly(words, { ...command.args, ...GLOBAL_ARGUMENTS }, command.name);
@@ -96,10 +98,12 @@ async function runCommand(
     renderer.clear();
     terminal.stderr.write('Stopping after this step; once more stops at once.\n');
   };
+  let profile: Profile | undefined;
   try {
     const events = command.start(texts, { signal: interrupt.signal });
     if (threads !== undefined) setNumThreads(parseThreads(String(threads)));
-    const result = await showAll(events, renderer);
+    if (trace !== undefined) profile = new Profile({ trace: parseTrace(String(trace)) });
+    const result = await showAll(events, renderer, profile);
     if (interrupt.signal.aborted && result === undefined) return sayHowToGoOn(command, interrupt, terminal);
     if (result !== undefined && json !== true && command.print) terminal.stdout.write(command.print(result));
     return 0;
@@ -111,17 +115,22 @@ async function runCommand(
     throw error;
   } finally {
     interrupt.release();
+    // Also of work that failed or was stopped: that is when one looks.
+    const summary = profile?.finish();
+    if (summary !== undefined && json !== true) terminal.stderr.write(printProfile(summary, String(trace)));
   }
 }
 
 async function showAll(
   events: AsyncIterable<PipelineEvent>,
   renderer: EventRenderer,
+  profile: Profile | undefined,
 ): Promise<Record<string, unknown> | undefined> {
   let result: Record<string, unknown> | undefined;
   let breath = Date.now();
   for await (const event of events) {
     renderer.show(event);
+    if (event.kind === 'stage') profile?.mark(event.message);
     if (event.kind === 'result') result = event.result;
     if (Date.now() - breath >= BREATH_MS) {
       await setImmediate();
@@ -151,6 +160,11 @@ function parseThreads(text: string): number {
   const parsed = wholeNumber(1, 1024).safeParse(text);
   if (parsed.success) return parsed.data;
   throw new CliError('ARGUMENT', `--threads: ${parsed.error.issues[0]!.message}`);
+}
+
+function parseTrace(path: string): string {
+  if (path !== '') return path;
+  throw new CliError('ARGUMENT', '--profile: expected a file to write, got ""');
 }
 
 /** The first signal aborts; then the system's own handling is back, which ends the process. */

@@ -14,6 +14,11 @@ import { type Arguments, camelCase } from './command.ts';
 export const GLOBAL_ARGUMENTS: Arguments = {
   json: { type: 'boolean', description: 'print events as JSON, one object a line, and nothing else' },
   threads: { type: 'string', valueHint: 'N', description: 'CPU threads (default: one a core)' },
+  profile: {
+    type: 'string',
+    valueHint: 'FILE',
+    description: 'write a trace of all operations (open it in Perfetto) and list the slowest at the end',
+  },
   debug: { type: 'boolean', description: 'show where an error came from' },
   help: { type: 'boolean', alias: 'h', description: 'show this' },
 };

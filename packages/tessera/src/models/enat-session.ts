@@ -41,34 +41,34 @@ export class EnatSession implements MaskedSession {
   predict(input: SessionTokens, guidance: 'now' | 'later' | 'done'): EnatPrediction {
     // With nothing visible there is no state to keep, so a branch whose logits are not wanted need not run.
     const nothingVisible = input.fresh === undefined && this.state === undefined;
-    const both = guidance === 'now' || (guidance === 'later' && !nothingVisible);
-    return noGrad(() => this.run(input, both, guidance === 'now'));
+    const wantsUncond = guidance === 'now';
+    const both = wantsUncond || (guidance === 'later' && !nothingVisible);
+    return noGrad(() => this.run(input, both, wantsUncond));
   }
 
-  private run(input: SessionTokens, both: boolean, wantUncond: boolean): EnatPrediction {
-    const { model, batch } = this;
-    const rows = both ? 2 * batch : batch;
-    const twice = (x: Tensor): Tensor => (both ? cat([x, x]) : x);
-    const { masked, state } = model.forward({
-      tokens: twice(input.tokens),
-      masked: twice(input.masked),
-      fresh: input.fresh === undefined ? undefined : twice(input.fresh),
-      reused: this.reusedRows(rows),
-      conditioning: this.conditioning.narrow(1, 0, rows),
+  /** The encoder runs where a state is wanted, the decoder where logits are. */
+  private run(input: SessionTokens, both: boolean, wantsUncond: boolean): EnatPrediction {
+    const { model, batch, conditioning } = this;
+    const encoded = both ? 2 * batch : batch;
+    const decoded = wantsUncond ? 2 * batch : batch;
+    const twice = (x: Tensor, rows: number): Tensor => (rows > batch ? cat([x, x]) : x);
+    const state = model.encode({
+      tokens: twice(input.tokens, encoded),
+      fresh: input.fresh === undefined ? undefined : twice(input.fresh, encoded),
+      reused: rowsOf(this.state, encoded),
+      conditioning: conditioning.narrow(1, 0, encoded),
     });
+    const maskedFeatures = model.decode(
+      { masked: twice(input.masked, decoded), conditioning: conditioning.narrow(1, 0, decoded) },
+      rowsOf(state, decoded),
+    );
     this.replaceState(state);
-    const logits = model.head(both && !wantUncond ? masked.narrow(0, 0, batch) : masked);
+    const logits = model.head(maskedFeatures);
     return {
       cond: logits.narrow(0, 0, batch),
-      uncond: wantUncond ? logits.narrow(0, batch, batch) : undefined,
-      maskedFeatures: masked,
+      uncond: wantsUncond ? logits.narrow(0, batch, batch) : undefined,
+      maskedFeatures,
     };
-  }
-
-  private reusedRows(rows: number): EnatState | undefined {
-    const { state } = this;
-    if (state === undefined) return undefined;
-    return { positions: state.positions.narrow(0, 0, rows), features: state.features.narrow(0, 0, rows) };
   }
 
   private replaceState(next: EnatState | undefined): void {
@@ -86,4 +86,10 @@ export class EnatSession implements MaskedSession {
     this.replaceState(undefined);
     this.conditioning.dispose();
   }
+}
+
+/** The first rows of a state. */
+function rowsOf(state: EnatState | undefined, rows: number): EnatState | undefined {
+  if (state === undefined) return undefined;
+  return { positions: state.positions.narrow(0, 0, rows), features: state.features.narrow(0, 0, rows) };
 }

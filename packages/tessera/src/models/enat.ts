@@ -155,13 +155,18 @@ export class Enat extends Module implements MaskedModel {
   }
 
   forward(input: EnatInput): EnatOutput {
-    const { masked, conditioning } = input;
     const state = this.encode(input);
+    return { masked: this.decode(input, state), state };
+  }
+
+  /** The decoder alone, on what `encode` left: features of the mask tokens, [B, M, D]. */
+  decode(input: Omit<EnatInput, 'tokens' | 'fresh' | 'reused'>, state: EnatState | undefined): Tensor {
+    const { masked, conditioning } = input;
     let y = this.embed(masked.fullLike(this.maskToken), masked, input.dropout); // [B, M, D]
     for (let i = this.config.encoderDepth; i < this.blocks.length; i++) {
       y = this.pass(i, y, conditioning, state?.features, input.runBlock);
     }
-    return { masked: y, state };
+    return y;
   }
 
   private pass(

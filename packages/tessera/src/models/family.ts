@@ -157,6 +157,25 @@ export interface GivenFields {
   gridSize?: number | undefined;
 }
 
+/** Tokens of one sample in a step of a masked model. */
+export interface StepSizes {
+  masked: number;
+  /** Visible and not seen before. */
+  fresh: number;
+  /** Visible and seen before. */
+  reused: number;
+}
+
+/** Multiply-accumulates of a step, of one sample and one branch. */
+export interface StepMacs {
+  /** In the released code. */
+  reference: number;
+  /** Here. */
+  computed: number;
+  /** The part of `computed` that later steps build on. */
+  state: number;
+}
+
 export type Shapes = ReadonlyMap<string, readonly number[]>;
 
 /**
@@ -179,4 +198,8 @@ export interface Family {
   trainingLoss(model: GeneratorModel, ema: GeneratorModel, batch: TrainingBatch, recipe: object): TrainingLoss;
   /** Means over held-out rows, such as `loss` and `accuracy`; runs without gradients, inside a scope. */
   measure(model: GeneratorModel, batch: MeasuredBatch): Record<string, number>;
+  /** What a step costs; families of other kinds may leave it out. */
+  stepMacs?(config: GeneratorConfig, sizes: StepSizes): StepMacs;
+  /** What a generation costs once, of one sample and one branch. */
+  setupMacs?(config: GeneratorConfig): number;
 }

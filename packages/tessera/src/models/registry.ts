@@ -14,6 +14,7 @@ import { type GptConfig, gptConfigSchema } from './gpt-config.ts';
 import { inferGptConfig, recognisesGpt } from './gpt-infer.ts';
 import { checkStages, gptRecipeSchema, gptTrainingLoss, measureGpt } from './gpt-recipe.ts';
 import { inferAutonatConfig, inferEnatConfig, recognisesAutonat, recognisesEnat } from './infer-config.ts';
+import { autonatStepMacs, enatSetupMacs, enatStepMacs } from './nat-macs.ts';
 
 export const FAMILIES = {
   autonat: {
@@ -25,6 +26,7 @@ export const FAMILIES = {
     recipe: autonatRecipeSchema,
     trainingLoss: autonatTrainingLoss,
     measure: measureAutonat,
+    stepMacs: autonatStepMacs,
   },
   enat: {
     generation: 'masked',
@@ -35,6 +37,8 @@ export const FAMILIES = {
     recipe: enatRecipeSchema,
     trainingLoss: enatTrainingLoss,
     measure: measureEnat,
+    stepMacs: enatStepMacs,
+    setupMacs: enatSetupMacs,
   },
   gpt: {
     generation: 'autoregressive',

@@ -47,7 +47,7 @@ export function loadModule<M extends Module>(
  */
 export function loadInto(module: Pick<Module, 'state'>, tensors: ReadonlyMap<string, Tensor>, where: string): void {
   checkShapes(shapesOf(module.state), shapesOf(tensors), where);
-  refuse(where, { ...NO_PROBLEMS, notFinite: [...tensors].filter(([, tensor]) => !isFinite(tensor)).map(([n]) => n) });
+  refuse(where, { ...NO_PROBLEMS, notFinite: [...tensors].filter(([, tensor]) => !allFinite(tensor)).map(([n]) => n) });
   noGrad(() =>
     scope(() => {
       for (const [name, tensor] of module.state) tensor.copy_(tensors.get(name)!);
@@ -116,7 +116,7 @@ class StateDictSource implements ParameterSource {
       this.misshapen.push(shapeProblem(name, shape, got));
       return placeholder(shape);
     }
-    if (!isFinite(found)) this.notFinite.push(name);
+    if (!allFinite(found)) this.notFinite.push(name);
     return noGrad(() => scope(() => keep(found.detach().to('float32').clone())));
   }
 
@@ -171,7 +171,7 @@ function list(what: string, names: readonly string[]): string {
   return `${names.length} ${what} (${shown}${names.length > MOST_SHOWN ? ', …' : ''})`;
 }
 
-function isFinite(tensor: Tensor): boolean {
+function allFinite(tensor: Tensor): boolean {
   if (!FLOATING.has(tensor.dtype)) return true;
   return noGrad(() => scope(() => tensor.isfinite().all().item() !== 0));
 }

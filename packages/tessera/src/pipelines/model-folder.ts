@@ -144,7 +144,7 @@ export interface TokenizerDescription {
   config: Record<string, unknown>;
 }
 
-function readTokenizerConfig(path: string): TokenizerDescription {
+export function readTokenizerConfig(path: string): TokenizerDescription {
   const file = join(path, 'config.json');
   const { formatVersion, family, tokenizer } = parseConfig(tokenizerConfigSchema, readJson(path, 'config.json'), file);
   checkVersion(formatVersion, file);
@@ -165,19 +165,41 @@ export function writeModelFolder(path: string, content: ModelToWrite): void {
   const temporary = `${path}.writing`;
   rmSync(temporary, { recursive: true, force: true });
   mkdirSync(join(temporary, 'tokenizer'), { recursive: true });
-  writeJson(temporary, 'config.json', {
-    formatVersion: FORMAT_VERSION,
-    family: model.family,
+  writeModelDescription(temporary, {
+    family: model.family as FamilyName,
     imageSize,
-    model: model.config,
+    config: model.config,
+    classes,
+    strategy,
+    card,
   });
-  writeJson(temporary, 'classes.json', classes);
-  writeFileSync(join(temporary, 'strategy.yaml'), stringifyYaml(strategy));
-  writeFileSync(join(temporary, 'README.md'), card);
   saveModule(join(temporary, 'model.safetensors'), model, dtype);
   writeTokenizer(join(temporary, 'tokenizer'), tokenizer, dtype);
   rmSync(path, { recursive: true, force: true });
   renameSync(temporary, path);
+}
+
+/** All files of a model folder but the weights and the tokenizer, into a folder that exists. */
+export function writeModelDescription(
+  path: string,
+  description: Pick<ModelToWrite, 'imageSize' | 'classes' | 'strategy' | 'card'> & {
+    family: FamilyName;
+    config: GeneratorConfig;
+  },
+): void {
+  const { family, imageSize, config, classes, strategy, card } = description;
+  writeJson(path, 'config.json', { formatVersion: FORMAT_VERSION, family, imageSize, model: config });
+  writeJson(path, 'classes.json', classes);
+  writeFileSync(join(path, 'strategy.yaml'), stringifyYaml(strategy));
+  writeFileSync(join(path, 'README.md'), card);
+}
+
+/** The `config.json` of a tokenizer folder. */
+export function writeTokenizerDescription(
+  path: string,
+  { family, config }: { family: string; config: Readonly<Record<string, unknown>> },
+): void {
+  writeJson(path, 'config.json', { formatVersion: FORMAT_VERSION, family, tokenizer: config });
 }
 
 /** Writes a tokenizer folder of its own, whole or not at all. */
@@ -191,11 +213,7 @@ export function writeTokenizerFolder(path: string, tokenizer: Tokenizer): void {
 }
 
 function writeTokenizer(path: string, tokenizer: Tokenizer, dtype: 'float32' | 'float16' | 'bfloat16'): void {
-  writeJson(path, 'config.json', {
-    formatVersion: FORMAT_VERSION,
-    family: tokenizer.family,
-    tokenizer: tokenizer.config,
-  });
+  writeTokenizerDescription(path, tokenizer);
   saveModule(join(path, 'model.safetensors'), tokenizer, dtype);
 }
 

@@ -137,6 +137,14 @@ describe('what cannot be recorded says which operation, why and where', () => {
     large.dispose();
   });
 
+  test('a gradient', () => {
+    const made = recording(({ x }) => {
+      T.enableGrad(() => x!.requiresGrad_().sum().backward());
+      return x!;
+    });
+    expect(() => recordOnnx(made)).toThrow(/^backward cannot be recorded/);
+  });
+
   test('a size that no input shows', () => {
     const made = recording((_, { L }) => T.ones([L!]), { inputs: () => ({ x: T.ones([2]) }) });
     expect(() => recordOnnx(made)).toThrow(/the size L is needed when the graph runs/);

@@ -79,6 +79,7 @@ class Tracer {
   }
 
   hear({ operation, args, result }: DispatchEvent): void {
+    if (operation.index === -1) throw new RecorderError('UNSUPPORTED', `${operation.name} cannot be recorded`);
     const given = args.map((arg) => this.argument(arg, operation));
     const results = (Array.isArray(result) ? result : [result]).map((tensor) => {
       if (tensor instanceof Tensor) return this.add(tensor);

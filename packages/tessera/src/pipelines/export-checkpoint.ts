@@ -1,0 +1,83 @@
+/**
+ * `tessera export`: a model folder or a tokenizer folder as the checkpoint that the official code loads strictly. Names,
+ * order, values and types are those of the folder, which are the official ones; nothing is converted.
+ */
+
+import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { readSafetensorsHeader } from '@tessera/formats';
+import { withFile } from '@tessera/formats/node';
+import { checkShapes, shapesOf } from '../nn/state-dict.ts';
+import { PipelineError, type PipelineEvent } from './events.ts';
+import { readModelFolder, readTokenizerConfig } from './model-folder.ts';
+import { architectureOf } from './official/architectures.ts';
+import { exportTraining, writeStateDict } from './official/checkpoint-folder.ts';
+
+export interface ExportOptions {
+  /** A model folder or a tokenizer folder. */
+  source: string;
+  /** File to write, or with `checkpointFolder` the folder. */
+  out: string;
+  /** Of a model folder: which half; default `generator`. */
+  part?: 'generator' | 'tokenizer' | undefined;
+  /** The five files of AutoNAT and ENAT, from a model folder that has its training state. */
+  checkpointFolder?: boolean | undefined;
+}
+
+export async function* exportCheckpoint(options: ExportOptions): AsyncGenerator<PipelineEvent> {
+  const { source, out, checkpointFolder = false } = options;
+  const { path, family, config } = locate(source, options.part);
+  const architecture = architectureOf(family);
+  const expected = architecture.shapes(config);
+  const weights = join(path, 'model.safetensors');
+  withFile(weights, (reader) => checkShapes(expected, shapesOf(readSafetensorsHeader(reader).tensors), weights));
+  const names = [...expected.keys()];
+  yield { kind: 'stage', stage: 'export', message: `${architecture.title}: ${names.length} tensors` };
+  const temporary = `${out}.writing`;
+  rmSync(temporary, { recursive: true, force: true });
+  mkdirSync(dirname(out), { recursive: true });
+  try {
+    if (checkpointFolder) {
+      if (architecture.part !== 'generator' || architecture.entry !== '') {
+        throw new PipelineError(
+          'CHECKPOINT_FOLDER',
+          `${architecture.title} has no checkpoint folder: only AutoNAT and ENAT do.`,
+        );
+      }
+      exportTraining(path, temporary, names);
+      rmSync(out, { recursive: true, force: true });
+    } else {
+      writeStateDict(weights, temporary, names, architecture.entry, out);
+    }
+    renameSync(temporary, out);
+  } finally {
+    rmSync(temporary, { recursive: true, force: true });
+  }
+  yield { kind: 'file', path: out, what: checkpointFolder ? 'the checkpoint folder' : 'the checkpoint' };
+  yield {
+    kind: 'result',
+    result: { out, family, part: architecture.part, tensors: names.length, entry: architecture.entry },
+  };
+}
+
+function locate(
+  source: string,
+  part: ExportOptions['part'],
+): { path: string; family: string; config: Record<string, unknown> } {
+  const inner = join(source, 'tokenizer');
+  const isModel = existsSync(join(inner, 'config.json'));
+  if (!isModel) {
+    if (!existsSync(join(source, 'config.json'))) {
+      throw new PipelineError(
+        'MODEL_FOLDER',
+        `${source}: expected a model folder or a tokenizer folder (config.json).`,
+      );
+    }
+    if (part === 'generator')
+      throw new PipelineError('OPTIONS', `${source} is a tokenizer folder: it has no generator.`);
+    return { path: source, ...readTokenizerConfig(source) };
+  }
+  if (part === 'tokenizer') return { path: inner, ...readTokenizerConfig(inner) };
+  const { family, config } = readModelFolder(source);
+  return { path: source, family, config: { ...config } };
+}
