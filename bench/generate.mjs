@@ -43,7 +43,11 @@ export async function bench(options) {
   const ratios = seconds[0].map((ours, round) => seconds.at(-1)[round] / ours);
   rows.push({ name: 'the reference takes, of ours in float32', unit: 'times', ours: summary(ratios) });
   const mebibytes = cacheBytes / 2 ** 20;
-  rows.push({ name: 'cache of keys and values', unit: 'MiB', ours: { median: mebibytes, low: mebibytes, high: mebibytes } });
+  rows.push({
+    name: 'cache of keys and values',
+    unit: 'MiB',
+    ours: { median: mebibytes, low: mebibytes, high: mebibytes },
+  });
   print(options, { name: 'generate', machine: about, rows });
   model.dispose();
 }

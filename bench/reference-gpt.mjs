@@ -2,7 +2,19 @@
 // all positions, written whole, attention over the whole of it under a mask row, one general matrix product a weight, the
 // logits' path through softmax and a draw. Operations are this engine's, so the difference is what is executed.
 
-import { arange, cat, embedding, keep, linear, noGrad, ones, scaledDotProductAttention, scope, silu, zeros } from '@tessera/torch';
+import {
+  arange,
+  cat,
+  embedding,
+  keep,
+  linear,
+  noGrad,
+  ones,
+  scaledDotProductAttention,
+  scope,
+  silu,
+  zeros,
+} from '@tessera/torch';
 import { applyRope, ropeRows } from 'tessera';
 
 /** Draws `count` tokens of each label with guidance; returns the tokens [B, count], the caller's. */
@@ -46,7 +58,9 @@ export function referenceGenerate(model, labels, guidanceScale, count) {
       let last = scope(() => draw(forward(model.embedClasses(cat([labels, labels.fullLike(model.nullLabel)])), 0)));
       const tokens = [last];
       for (let i = 1; i < count; i++) {
-        last = scope(() => draw(forward(embedding(weights.get('tok_embeddings.weight'), cat([last, last])).unsqueeze(1), i)));
+        last = scope(() =>
+          draw(forward(embedding(weights.get('tok_embeddings.weight'), cat([last, last])).unsqueeze(1), i)),
+        );
         tokens.push(last);
       }
       return tokens;

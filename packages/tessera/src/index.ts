@@ -75,6 +75,7 @@ export type {
 export { dropPath, Gpt, type GptInput, type GptProbe } from './models/gpt.ts';
 export { ConditionError, captionCondition, classCondition, dropConditions } from './models/gpt-condition.ts';
 export { type GptConfig, type GptConfigInput, type GptSizes, gptConfigSchema, gptSizes } from './models/gpt-config.ts';
+export { costShare, type LevelCost, levelCost, levelCosts } from './models/gpt-cost.ts';
 export { cellLoss, type GptLossInput, type GptLossOutput, gptLoss } from './models/gpt-loss.ts';
 export { averageCells, PatchError, tokenCells } from './models/gpt-patches.ts';
 export { type GptRecipe, gptRecipeSchema } from './models/gpt-recipe.ts';
@@ -126,6 +127,12 @@ export {
 } from './pipelines/model-folder.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
 export { type AutonatYaml, readAutonatYaml } from './pipelines/official/autonat-yaml.ts';
+export {
+  type LlamagenCheckpoint,
+  llamagenFileName,
+  optimizerOrder,
+  writeLlamagenCheckpoint,
+} from './pipelines/official/llamagen-checkpoint.ts';
 export { PUBLIC_FILES, type PublicFile } from './pipelines/official/public-files.ts';
 export type { Chart, Series } from './pipelines/report/chart.ts';
 export {
@@ -138,6 +145,7 @@ export {
 } from './pipelines/report.ts';
 export { runInWorker, type WorkerPipeline, type WorkerSettings } from './pipelines/run-in-worker.ts';
 export { type SampleOptions, sample, sampleModel } from './pipelines/sample.ts';
+export { type SampleEvaluationOptions, sampleEvaluation } from './pipelines/sample-evaluation.ts';
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';

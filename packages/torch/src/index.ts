@@ -1,5 +1,6 @@
 // @tessera/torch: libtorch for TypeScript.
 
+export { attendRows } from './attend-rows.ts';
 export { enableGrad, type GradientsOptions, gradients, isGradEnabled, noGrad } from './autograd.ts';
 export { fromBytes, fromTypedArray, type NestedNumbers, tensor } from './create.ts';
 export { type Argument, type DispatchEvent, type Listener, listen, type Operation, type Result } from './dispatch.ts';
@@ -22,9 +23,8 @@ export {
 export { type DType, isDType, type TypedArray } from './dtype.ts';
 export { TensorError, type TensorErrorCode } from './errors.ts';
 export * from './generated/operations.ts';
-export { attendRows } from './attend-rows.ts';
-export { linearRows, linearRowsInt8, quantizeRows } from './linear-rows.ts';
 export type { Index, Slice, SliceText } from './indexing.ts';
+export { linearRows, linearRowsInt8, quantizeRows } from './linear-rows.ts';
 export { formatLiveTensors, type LiveTensor, listLiveTensors, traceMemory } from './memory-trace.ts';
 export { AddonError, type AddonErrorCode } from './native/locate-addon.ts';
 export { exponentialNoise, gumbelNoise, type NoiseKey } from './noise.ts';

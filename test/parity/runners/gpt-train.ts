@@ -1,5 +1,10 @@
 /** Training of LlamaGen and NPP step by step, with every draw injected, and their schedules. */
 
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { atPath, flattenStateDict, readTorchCheckpoint } from '@tessera/formats';
+import { withFile } from '@tessera/formats/node';
 import {
   type LearningRate,
   learningRateAt,
@@ -10,8 +15,21 @@ import {
   positionsOfRun,
   stagesInSteps,
 } from '@tessera/schedule';
-import { noGrad, scope, type Tensor } from '@tessera/torch';
-import { AdamW, clipByNorm, Ema, Gpt, globalNorm, gptLoss, gradientsOf, loadModule } from 'tessera';
+import { fromTorchTensor, noGrad, scope, type Tensor } from '@tessera/torch';
+import {
+  AdamW,
+  clipByNorm,
+  Ema,
+  Gpt,
+  globalNorm,
+  gptLoss,
+  gradientsOf,
+  type LlamagenCheckpoint,
+  llamagenFileName,
+  loadModule,
+  optimizerOrder,
+  writeLlamagenCheckpoint,
+} from 'tessera';
 import type { Output } from '../compare.ts';
 import type { CaseContext, Runner } from '../runner.ts';
 import { droppedCondition, gptModel } from './gpt-model.ts';
@@ -83,7 +101,7 @@ interface StepSettings {
 function train(context: CaseContext, settingsAt: (step: number) => StepSettings): Record<string, Output> {
   const model = gptModel(context).trainable();
   const average = loadModule((p) => new Gpt(model.config, p), model.state, 'the trained network');
-  const ema = new Ema(average, model);
+  const ema = new Ema(average.state, model);
   const optimizer = new AdamW(model.parameters, {
     betas: context.param<[number, number]>('betas'),
     eps: context.param<number>('eps'),
@@ -112,17 +130,49 @@ function train(context: CaseContext, settingsAt: (step: number) => StepSettings)
     record.lr.push(learningRate);
     record.patchSide.push(patchSide);
   }
-  const state = optimizer.state();
+  const written = throughFile(context, {
+    model: model.state,
+    ema: average.state,
+    optimizer: optimizer.state(),
+    steps: numSteps,
+  });
   const field = (name: string) =>
-    new Map<string, Output>([...model.parameters.keys()].map((key) => [key, state.get(`${key}.${name}`)!]));
+    new Map<string, Output>([...model.parameters.keys()].map((key) => [key, written.optimizer.get(`${key}.${name}`)!]));
   return {
     ...record,
-    model: new Map<string, Output>(model.state),
-    ema: new Map<string, Output>(average.state),
+    model: new Map<string, Output>(written.model),
+    ema: new Map<string, Output>(written.ema),
     expAvg: field('exp_avg'),
     expAvgSq: field('exp_avg_sq'),
-    steps: numSteps,
+    steps: written.steps,
   };
+}
+
+/** What is compared has been written as the original's checkpoint and read again. */
+function throughFile(context: CaseContext, state: Pick<LlamagenCheckpoint, 'model' | 'ema' | 'optimizer' | 'steps'>) {
+  const folder = mkdtempSync(join(tmpdir(), 'tessera-parity-'));
+  try {
+    const path = join(folder, llamagenFileName(state.steps));
+    const [beta1, beta2] = context.param<[number, number]>('betas');
+    const [eps, weightDecay] = [context.param<number>('eps'), context.param<number>('weightDecay')];
+    const settings = { learningRate: 0, betas: [beta1, beta2] as const, eps, weightDecay };
+    writeLlamagenCheckpoint(path, { ...state, settings, args: { kind: context.golden.kind } });
+    return withFile(path, (reader) => {
+      const value = readTorchCheckpoint(reader);
+      const tensors = (entry: string) =>
+        new Map([...flattenStateDict(value, [entry])].map(([name, one]) => [name, fromTorchTensor(one)]));
+      const { decaying, others } = optimizerOrder(state.model);
+      const moments = flattenStateDict(value, ['optimizer', 'state']);
+      const optimizer = new Map<string, Tensor>();
+      for (const [i, name] of [...decaying, ...others].entries()) {
+        for (const one of ['exp_avg', 'exp_avg_sq'])
+          optimizer.set(`${name}.${one}`, fromTorchTensor(moments.get(`${i}.${one}`)!));
+      }
+      return { model: tensors('model'), ema: tensors('ema'), optimizer, steps: Number(atPath(value, ['steps'])) };
+    });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 /** Recorded whole numbers come in any width. */

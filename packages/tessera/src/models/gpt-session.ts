@@ -140,7 +140,15 @@ function withVisibleTokens(visible: Tensor, length: number): Tensor {
 type Writing =
   | { kind: 'begin'; rows: Tensor | undefined; mask: Tensor | undefined }
   | { kind: 'together'; count: number; position: number; mask: Tensor | undefined }
-  | { kind: 'apart'; count: number; longest: number; rows: Tensor; positions: Tensor; mask: Tensor | undefined; lengths: Tensor | undefined };
+  | {
+      kind: 'apart';
+      count: number;
+      longest: number;
+      rows: Tensor;
+      positions: Tensor;
+      mask: Tensor | undefined;
+      lengths: Tensor | undefined;
+    };
 
 /** Keys and values of all blocks, and how far each row has come. */
 class Store implements KeyValueStore {

@@ -19,7 +19,14 @@ export interface TrainRecipe {
 
 const PUBLISHED = { steps: 500_000, globalBatch: 2048, learningRate: 4e-4, warmupSteps: 5000 };
 // LlamaGen's for 300 epochs; rates and batches by size as its authors gave them (reference §6).
-const LLAMAGEN = { steps: 1_501_200, epochs: 300, globalBatch: 256, learningRate: 1e-4, warmupSteps: 0, checkpointEvery: 5000 };
+const LLAMAGEN = {
+  steps: 1_501_200,
+  epochs: 300,
+  globalBatch: 256,
+  learningRate: 1e-4,
+  warmupSteps: 0,
+  checkpointEvery: 5000,
+};
 const SMALL = { steps: 200_000, globalBatch: 256, learningRate: 4e-4, warmupSteps: 2000 };
 const NANO = { steps: 10_000, globalBatch: 64, learningRate: 4e-4, warmupSteps: 100 };
 

@@ -65,7 +65,16 @@ test.each([
   ['enat', { reuseProbability: 1 }, 0.5],
   ['autonat', {}, 0.5],
   ['gpt', {}, 0.5],
-  ['gpt', { stages: [{ patchSide: 2, end: 50 }, { patchSide: 1, end: 100 }] }, 0.5],
+  [
+    'gpt',
+    {
+      stages: [
+        { patchSide: 2, end: 50 },
+        { patchSide: 1, end: 100 },
+      ],
+    },
+    0.5,
+  ],
 ] as const)('a plain descent learns the classes: %s %j', (family, recipe, rate) => {
   const { model, task } = makeTask(family, recipe);
   // AutoNAT starts so near to nothing that plain descent is slow to find the classes.

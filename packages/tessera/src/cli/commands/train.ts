@@ -71,7 +71,11 @@ export const trainCommand = defineCommand({
     'num-classes': { type: 'string', valueHint: 'N', description: "classes of the model (default: the data's)" },
     epochs: { type: 'string', valueHint: 'N', description: 'the length in passes over the data, instead of --steps' },
     images: { type: 'string', valueHint: 'N', description: 'the length in images, instead of --steps' },
-    size: { type: 'string', valueHint: 'PX', description: "images' side: an error where the tokens are of another size" },
+    size: {
+      type: 'string',
+      valueHint: 'PX',
+      description: "images' side: an error where the tokens are of another size",
+    },
     'lr-schedule': {
       type: 'string',
       valueHint: 'NAME',
@@ -127,7 +131,8 @@ export const trainCommand = defineCommand({
       what: 'published weights on classes of your own',
     },
     {
-      command: 'train --model gpt-b --data codes --size 256 --patch-level 2 --epoch-rate 0.5 --lr-schedule npp --out runs/gpt-b',
+      command:
+        'train --model gpt-b --data codes --size 256 --patch-level 2 --epoch-rate 0.5 --lr-schedule npp --out runs/gpt-b',
       what: 'next-patch prediction: half of the epochs on patches of 2x2 tokens',
     },
   ],
