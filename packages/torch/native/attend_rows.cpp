@@ -24,12 +24,14 @@ __attribute__((target("avx2,fma"))) void attendOne(const float* query, const flo
                                                     float* out, float* scores, int64_t length, float scale) {
   constexpr int kParts = Width / 8;
   __m256 parts[kParts];
+#pragma GCC unroll 8
   for (int i = 0; i < kParts; ++i) parts[i] = _mm256_loadu_ps(query + 8 * i);
   float largest = -INFINITY;
   for (int64_t s = 0; s < length; ++s) {
     const float* key = keys + s * Width;
     __m256 even = _mm256_mul_ps(parts[0], _mm256_loadu_ps(key));
     __m256 odd = _mm256_setzero_ps();
+#pragma GCC unroll 8
     for (int i = 1; i < kParts; ++i) {
       __m256& sum = i % 2 == 0 ? even : odd;
       sum = _mm256_fmadd_ps(parts[i], _mm256_loadu_ps(key + 8 * i), sum);
@@ -41,15 +43,18 @@ __attribute__((target("avx2,fma"))) void attendOne(const float* query, const flo
     largest = std::max(largest, scores[s]);
   }
   float total = 0;
+#pragma GCC unroll 8
   for (int i = 0; i < kParts; ++i) parts[i] = _mm256_setzero_ps();
   for (int64_t s = 0; s < length; ++s) {
     const float weight = std::exp(scores[s] - largest);
     total += weight;
     const __m256 wide = _mm256_set1_ps(weight);
     const float* value = values + s * Width;
+#pragma GCC unroll 8
     for (int i = 0; i < kParts; ++i) parts[i] = _mm256_fmadd_ps(wide, _mm256_loadu_ps(value + 8 * i), parts[i]);
   }
   const __m256 inverse = _mm256_set1_ps(1 / total);
+#pragma GCC unroll 8
   for (int i = 0; i < kParts; ++i) _mm256_storeu_ps(out + 8 * i, _mm256_mul_ps(parts[i], inverse));
 }
 

@@ -23,8 +23,8 @@ constexpr int64_t kMostRows = 16;
 #ifdef TESSERA_STREAMS
 #define TESSERA_AVX2 __attribute__((target("avx2,fma")))
 
-constexpr int64_t kTile = 3;    // outputs computed together; with 4 rows they fill the 16 registers
-constexpr int64_t kAhead = 3;   // tiles fetched ahead
+constexpr int64_t kTile = 3;   // outputs computed together; with 4 rows they fill the 16 registers
+constexpr int64_t kAhead = 2;  // tiles fetched ahead
 
 bool hasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
@@ -43,23 +43,33 @@ struct Fetch {
 /** out[m, n] = x[m] · w[n] for Rows rows of x and Outputs rows of w, all of length k. */
 template <int Rows, int Outputs>
 TESSERA_AVX2 void dotTile(const float* x, const float* w, float* out, int64_t k, int64_t outStride, Fetch fetch) {
+  // Unrolled by command: only then do the sums live in registers.
   __m256 sums[Rows][Outputs];
-  for (auto& row : sums) for (auto& sum : row) sum = _mm256_setzero_ps();
+#pragma GCC unroll 4
+  for (int m = 0; m < Rows; ++m) {
+#pragma GCC unroll 4
+    for (int n = 0; n < Outputs; ++n) sums[m][n] = _mm256_setzero_ps();
+  }
   int64_t at = 0;
   for (; at + 8 <= k; at += 8) {
     __m256 weights[Outputs];
+#pragma GCC unroll 4
     for (int n = 0; n < Outputs; ++n) weights[n] = _mm256_loadu_ps(w + n * k + at);
     if (fetch.from != nullptr) {
       const char* line = fetch.from + at * fetch.bytes;
       _mm_prefetch(line, _MM_HINT_T1);
       if (fetch.bytes > 8) _mm_prefetch(line + 64, _MM_HINT_T1);  // 8 channels are more than a line
     }
+#pragma GCC unroll 4
     for (int m = 0; m < Rows; ++m) {
       const __m256 input = _mm256_loadu_ps(x + m * k + at);
+#pragma GCC unroll 4
       for (int n = 0; n < Outputs; ++n) sums[m][n] = _mm256_fmadd_ps(input, weights[n], sums[m][n]);
     }
   }
+#pragma GCC unroll 4
   for (int m = 0; m < Rows; ++m) {
+#pragma GCC unroll 4
     for (int n = 0; n < Outputs; ++n) {
       float sum = sumOf(sums[m][n]);
       for (int64_t rest = at; rest < k; ++rest) sum += x[m * k + rest] * w[n * k + rest];
