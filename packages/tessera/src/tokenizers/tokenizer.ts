@@ -65,6 +65,12 @@ export abstract class Tokenizer extends Module {
     return this.fromNetwork(this.decodeLatent(this.quantizer.lookUp(tokens, rows, columns)));
   }
 
+  /** The same in the network's own range, not clamped: what the original scripts round to pixels. */
+  decodeUnclamped(tokens: Tensor, grid?: readonly [rows: number, columns: number]): Tensor {
+    const [rows, columns] = gridOf(tokens, grid);
+    return this.decodeLatent(this.quantizer.lookUp(tokens, rows, columns));
+  }
+
   /** Encodes and decodes: images — [N, 3, Y, X] float32 in [0, 1] to the same. */
   reconstruct(images: Tensor): Tensor {
     const tokens = this.encode(images);

@@ -1,6 +1,6 @@
 /** What an inspection finds: plain data, the same for every kind of file, printed by the command line or as JSON. */
 
-import type { StrategyStep } from '@tessera/schedule';
+import type { AutoregressiveSettings, StrategyStep } from '@tessera/schedule';
 
 export interface TensorRow {
   name: string;
@@ -40,7 +40,9 @@ export interface ModelInspection {
   numParameters: { model: number; tokenizer: number };
   byteLength: number;
   classes: string[];
-  strategy: { remask: string; steps: (StrategyStep & { maskedIn: number; newlyFixed: number })[] };
+  strategy:
+    | { remask: string; steps: (StrategyStep & { maskedIn: number; newlyFixed: number })[] }
+    | AutoregressiveSettings;
 }
 
 export interface RunInspection {
