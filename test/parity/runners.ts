@@ -7,6 +7,22 @@ import { natMaskSample, natTrainLoss, natTrainSteps } from './runners/autonat-tr
 import { enatForward, enatReuseChain, enatReuseSameMask } from './runners/enat-forward.ts';
 import { enatTrainLoss, natMaskCount } from './runners/enat-train.ts';
 import {
+  captionEmbed,
+  captionForwardLoss,
+  dropPathRunner,
+  gptForwardEval,
+  gptForwardLoss,
+  labelEmbedder,
+  nppForwardLoss,
+  paramCount,
+  patchify,
+  ropeApply,
+  ropeTable,
+  ropeTable1d,
+} from './runners/gpt-forward.ts';
+import { captionGenerate, gptGenerate, logitFilter, logitProbs } from './runners/gpt-generate.ts';
+import { gptTrainSteps, nppLearningRates, nppTrainSteps, patchSchedule } from './runners/gpt-train.ts';
+import {
   bicubicResize,
   centerCropRunner,
   cropBox,
@@ -72,6 +88,27 @@ const RUNNERS: Record<string, Entry> = {
   'bicubic-resize': { run: bicubicResize },
   'extract-codes': { run: extractCodes },
   'extract-tokens': { run: extractTokens },
+  'rope-table-2d': { run: ropeTable },
+  'rope-table-1d': { run: ropeTable1d },
+  'npp-rope-level': { run: ropeTable },
+  'rope-apply': { run: ropeApply },
+  'drop-path': { run: dropPathRunner },
+  'label-embedder': { run: labelEmbedder },
+  'param-count': { run: paramCount },
+  'npp-patchify': { run: patchify },
+  'gpt-forward-loss': { run: gptForwardLoss },
+  'gpt-forward-eval': { run: gptForwardEval },
+  'npp-forward-loss': { run: nppForwardLoss },
+  'npp-patch-schedule': { run: patchSchedule },
+  'npp-lr-schedule': { run: nppLearningRates },
+  'gpt-train-steps': { run: gptTrainSteps },
+  'npp-train-steps': { run: nppTrainSteps },
+  'gpt-generate': { run: gptGenerate },
+  'logit-filter': { run: logitFilter },
+  'logit-probs': { run: logitProbs },
+  't2i-caption-embed': { run: captionEmbed },
+  't2i-generate': { run: captionGenerate },
+  't2i-forward-loss': { run: captionForwardLoss },
 };
 
 export function runnerOf(kind: string): Runner | undefined {

@@ -7,6 +7,7 @@ import { manualSeed, memoryStats, noGrad, rand, scope, setNumThreads, tensor } f
 import {
   AdamW,
   createEnatTask,
+  Ema,
   Enat,
   enatTaskSchema,
   generateTokens,
@@ -17,7 +18,6 @@ import {
   vqPreset,
 } from 'tessera';
 import { expect, test } from 'vitest';
-import { Ema } from '../../packages/tessera/src/nn/ema.ts';
 
 const STEPS = 10_000;
 const WARM_UP = 2_000;

@@ -1,3 +1,4 @@
+export * from './autoregressive.ts';
 export * from './draws.ts';
 export * from './ema.ts';
 export * from './epoch-order.ts';
@@ -19,6 +20,7 @@ export {
   noiseBits,
   uniformFromBits,
 } from './noise.ts';
+export * from './patch-stages.ts';
 export * from './philox.ts';
 export * from './portable-math.ts';
 export { ScheduleError, type ScheduleErrorCode } from './schedule-error.ts';

@@ -36,7 +36,26 @@ describe('learningRateAt', () => {
     expect(at({ ...curve, totalSteps: 5 }, [4, 5, 6])).toEqual([1, 1, 0]);
   });
 
+  it('warms up, stays and decays in each stage', () => {
+    const curve = { kind: 'stages', base: 1, end: 0.2, warmupSteps: 2, decayRatio: 0.4, boundaries: [10, 20] };
+    const stage = [0.5, 1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4];
+    const rates = at(curve, [...Array(22).keys()]);
+    for (const [step, rate] of [...stage, ...stage, 0.2, 0.2].entries()) expect(rates[step]!).toBeCloseTo(rate, 12);
+  });
+
+  it('begins stages at 0 and ends at the base squared as the original does, on request', () => {
+    const curve = { kind: 'stages', base: 0.1, end: 0.01, warmupSteps: 2, boundaries: [0, 5], exactOriginal: true };
+    expect(at(curve, [0, 1, 2, 3])).toEqual([0, 0.05, 0.1, 0.1]);
+    expect(at(curve, [5])[0]).toBeCloseTo(0.01, 12);
+  });
+
+  it('is all warm-up where a stage is shorter than it', () => {
+    const curve = { kind: 'stages', base: 1, end: 0, warmupSteps: 8, boundaries: [4, 8] };
+    expect(at(curve, [3, 4, 7])).toEqual([0.5, 0.125, 0.5]);
+  });
+
   it.each([
+    [{ kind: 'stages', base: 1, end: 0, boundaries: [5, 4] }, /ascending/],
     [{ kind: 'cosine', base: 1, warmupSteps: 9, totalSteps: 8 }, /at most totalSteps/],
     [{ kind: 'cosine', base: 1 }, /totalSteps/],
     [{ kind: 'constant', base: -1 }, /base/],

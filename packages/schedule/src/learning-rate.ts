@@ -40,7 +40,36 @@ export const cosineLearningRateSchema = strictConfig({
   message: 'expected at most totalSteps warm-up steps',
 });
 
-export const learningRateSchema = z.discriminatedUnion('kind', [constantLearningRateSchema, cosineLearningRateSchema]);
+/**
+ * The schedule of next-patch prediction (arXiv 2412.15321; reference §5.5): each stage warms up from 0, stays, and falls
+ * in a straight line over its last part. The next stage starts at 0 again. A warm-up longer than its stage is all of it.
+ */
+export const stagesLearningRateSchema = strictConfig({
+  kind: z.literal('stages'),
+  /** The rate between warm-up and decay. */
+  base,
+  /** What the decay aims at. */
+  end: base,
+  /** W of each stage; 0 = none. */
+  warmupSteps: steps.default(0),
+  /** Share of a stage's steps that decay, in [0, 1]. */
+  decayRatio: z.number().min(0).max(1).default(0.2),
+  /** Steps at which the stages end, ascending; a stage of no length is passed over. */
+  boundaries: z.array(steps).min(1).max(64),
+  /** As the original: the first step of a stage has rate 0, and past the last stage the rate is base squared. */
+  exactOriginal: z.boolean().default(false),
+}).refine((curve) => curve.boundaries.every((end, i) => i === 0 || end >= curve.boundaries[i - 1]!), {
+  path: ['boundaries'],
+  message: 'expected ascending steps',
+});
+
+export type StagesLearningRate = z.output<typeof stagesLearningRateSchema>;
+
+export const learningRateSchema = z.discriminatedUnion('kind', [
+  constantLearningRateSchema,
+  cosineLearningRateSchema,
+  stagesLearningRateSchema,
+]);
 
 /** A curve after parsing, every default filled in. */
 export type LearningRate = z.output<typeof learningRateSchema>;
@@ -60,7 +89,23 @@ export function learningRateAt(curve: LearningRate, step: number): number {
       const share = (1 + Math.cos(Math.PI * progress)) / 2;
       return curve.base * (curve.floorFraction + (1 - curve.floorFraction) * share);
     }
+    case 'stages':
+      return stagesRateAt(curve, step);
     default:
       return curve satisfies never;
   }
+}
+
+function stagesRateAt(curve: StagesLearningRate, step: number): number {
+  const { base, end, warmupSteps, decayRatio, boundaries, exactOriginal } = curve;
+  // The last stage that has begun: a stage begins where the one before it ends.
+  const index = boundaries.slice(0, -1).filter((boundary) => boundary <= step).length;
+  const start = index === 0 ? 0 : boundaries[index - 1]!;
+  const stop = boundaries[index]!;
+  const done = step - start + (exactOriginal ? 0 : 1);
+  if (step - start < warmupSteps) return base * (done / warmupSteps);
+  if (step >= stop) return exactOriginal ? base * base : end;
+  const decayStart = stop - decayRatio * (stop - start); // not rounded
+  if (step < decayStart) return base;
+  return end + (base - end) * (1 - (step - decayStart) / (stop - decayStart));
 }

@@ -80,6 +80,8 @@ export { type EnatLossInput, type EnatLossOutput, enatLoss } from './models/enat
 export { type EnatRecipe, enatRecipeSchema } from './models/enat-recipe.ts';
 export { type EnatPrediction, EnatSession } from './models/enat-session.ts';
 export type {
+  AutoregressiveModel,
+  AutoregressiveSession,
   Family,
   GenerationKind,
   GeneratorConfig,
@@ -88,20 +90,40 @@ export type {
   MaskedModel,
   MaskedSession,
   MeasuredBatch,
+  SequenceCondition,
   SessionPrediction,
   SessionTokens,
   TrainingBatch,
   TrainingLoss,
 } from './models/family.ts';
+// The autoregressive family.
+export { dropPath, Gpt, type GptInput, type GptProbe } from './models/gpt.ts';
+export { ConditionError, captionCondition, classCondition, dropConditions } from './models/gpt-condition.ts';
+export { type GptConfig, type GptConfigInput, type GptSizes, gptConfigSchema, gptSizes } from './models/gpt-config.ts';
+export { costShare, type LevelCost, levelCost, levelCosts } from './models/gpt-cost.ts';
+export { cellLoss, type GptLossInput, type GptLossOutput, gptLoss } from './models/gpt-loss.ts';
+export { averageCells, PatchError, tokenCells } from './models/gpt-patches.ts';
+export { type GptRecipe, gptRecipeSchema } from './models/gpt-recipe.ts';
+export { applyRope, gridCoordinates, type RopeTable, ropeAngles, ropeRows, ropeTableOf } from './models/gpt-rope.ts';
+export { conditionMask, GptSession, type GptSessionOptions } from './models/gpt-session.ts';
 export { inferAutonatConfig, inferEnatConfig } from './models/infer-config.ts';
 export { type ParameterShapes, parameterShapes } from './models/parameter-shapes.ts';
 export { enatPreset, type ModelPreset, modelPreset, modelPresetNames } from './models/presets.ts';
 export { FAMILIES, type FamilyName, familyNames, familyOf, recogniseFamily } from './models/registry.ts';
 export { AdamW, type AdamWOptions } from './nn/adamw.ts';
 export { Ema } from './nn/ema.ts';
+export { clipByNorm, globalNorm, gradientsOf } from './nn/gradients.ts';
 export { type Initialisation, initialTensor } from './nn/initialisation.ts';
 export { initialise, Module, ParameterBuilder, type ParameterSource } from './nn/module.ts';
 export { loadModule, StateDictError } from './nn/state-dict.ts';
+export {
+  AutoregressiveGeneration,
+  type AutoregressiveOptions,
+  type FinishedImage,
+  type PickRecord,
+  philoxTokenNoise,
+  type TokenNoise,
+} from './pipelines/autoregressive-generation.ts';
 export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy.ts';
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { type ConvertOptions, convertTokens } from './pipelines/convert-tokens.ts';
@@ -134,6 +156,12 @@ export {
 } from './pipelines/model-folder.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
 export { type AutonatYaml, readAutonatYaml } from './pipelines/official/autonat-yaml.ts';
+export {
+  type LlamagenCheckpoint,
+  llamagenFileName,
+  optimizerOrder,
+  writeLlamagenCheckpoint,
+} from './pipelines/official/llamagen-checkpoint.ts';
 export { PUBLIC_FILES, type PublicFile } from './pipelines/official/public-files.ts';
 export type { Chart, Series } from './pipelines/report/chart.ts';
 export {
@@ -146,6 +174,7 @@ export {
 } from './pipelines/report.ts';
 export { runInWorker, type WorkerPipeline, type WorkerSettings } from './pipelines/run-in-worker.ts';
 export { type SampleOptions, sample, sampleModel } from './pipelines/sample.ts';
+export { type SampleEvaluationOptions, sampleEvaluation } from './pipelines/sample-evaluation.ts';
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';
@@ -154,6 +183,8 @@ export { LAYOUTS, type Layout } from './pipelines/tokenize/layouts.ts';
 export { parseShare, shareOfRank, type WorkShare } from './pipelines/tokenize/work-share.ts';
 export { type TokenizeOptions, tokenize } from './pipelines/tokenize.ts';
 export { type TrainOptions, train } from './pipelines/train.ts';
+export { type TrainTokenizerOptions, trainTokenizerOnImages } from './pipelines/train-tokenizer.ts';
+export { filterLogits, guideLogits, pickTokens } from './sampling/autoregressive-sampler.ts';
 export {
   allMasked,
   guide,

@@ -18,6 +18,8 @@ extern const CoreEntry kViewFunctions[];
 extern const CoreEntry kAutogradFunctions[];
 extern const CoreEntry kRuntimeFunctions[];
 extern const CoreEntry kNoiseFunctions[];
+extern const CoreEntry kLinearRowsFunctions[];
+extern const CoreEntry kAttendRowsFunctions[];
 extern const CoreEntry kDistributedFunctions[];
 extern const CoreEntry kReducerFunctions[];
 extern const CoreEntry kCudaFunctions[];

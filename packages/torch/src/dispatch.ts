@@ -50,6 +50,11 @@ export function listen(listener: Listener): () => void {
   return () => listeners.delete(listener);
 }
 
+/** Whether anyone listens: then fast paths beside the table run the operation of the table that they stand for. */
+export function isListenedTo(): boolean {
+  return listeners.size > 0;
+}
+
 let TensorClass: (new (handle: number) => Tensor) | undefined;
 
 /** Called once by tensor.ts, which dispatch cannot import: Tensor's methods are operations. */

@@ -1,5 +1,6 @@
 // @tessera/torch: libtorch for TypeScript.
 
+export { attendRows } from './attend-rows.ts';
 // CUDA, 16-bit numbers.
 export { type AutocastOptions, autocast, isAutocastEnabled } from './autocast.ts';
 export { enableGrad, type GradientsOptions, gradients, isGradEnabled, noGrad } from './autograd.ts';
@@ -43,6 +44,7 @@ export { TensorError, type TensorErrorCode } from './errors.ts';
 export * from './generated/operations.ts';
 export { GradScaler, type GradScalerOptions, type GradScalerState } from './grad-scaler.ts';
 export type { Index, Slice, SliceText } from './indexing.ts';
+export { linearRows, linearRowsInt8, quantizeRows } from './linear-rows.ts';
 export { formatLiveTensors, type LiveTensor, listLiveTensors, traceMemory } from './memory-trace.ts';
 export { AddonError, type AddonErrorCode } from './native/locate-addon.ts';
 export { exponentialNoise, gumbelNoise, type NoiseKey } from './noise.ts';

@@ -22,6 +22,7 @@ describe('docs/moving-over.md', () => {
       'sample',
       'tokenize',
       'train',
+      'train-tokenizer',
     ]);
   });
 

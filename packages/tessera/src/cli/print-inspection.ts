@@ -101,14 +101,8 @@ function modelLines(model: ModelInspection): string[] {
   const { numParameters, strategy, classes } = model;
   const config = (entries: Record<string, unknown>): string[] =>
     table(Object.entries(entries).map(([key, value]) => [key, JSON.stringify(value)]));
-  const steps = strategy.steps.map((step, i) => [
-    String(i + 1),
-    String(step.maskedIn),
-    String(step.newlyFixed),
-    ...[step.sampleTemperature, step.choiceTemperature, step.guidanceScale].map((value) => value.toFixed(3)),
-  ]);
-  const heads = ['step', 'masked', 'fixed', 'sampleTemperature', 'choiceTemperature', 'guidanceScale'];
-  return [
+  const classList = `classes (${classes.length}): ${classes.map(safe).join(', ')}`;
+  const head = [
     `${safe(model.path)}: model folder, ${model.family}, ${model.imageSize} px, ${bytes(model.byteLength)} of weights`,
     '',
     `model: ${count(numParameters.model)} numbers`,
@@ -117,13 +111,24 @@ function modelLines(model: ModelInspection): string[] {
     `tokenizer: ${count(numParameters.tokenizer)} numbers`,
     ...config(model.tokenizer),
     '',
+  ];
+  if (!('steps' in strategy)) return [...head, 'sampling: token by token', ...config(strategy), '', classList];
+  const steps = strategy.steps.map((step, i) => [
+    String(i + 1),
+    String(step.maskedIn),
+    String(step.newlyFixed),
+    ...[step.sampleTemperature, step.choiceTemperature, step.guidanceScale].map((value) => value.toFixed(3)),
+  ]);
+  const heads = ['step', 'masked', 'fixed', 'sampleTemperature', 'choiceTemperature', 'guidanceScale'];
+  return [
+    ...head,
     `strategy: ${strategy.steps.length} steps, remasking by ${strategy.remask}`,
     ...table(
       [heads, ...steps],
       heads.map(() => true),
     ),
     '',
-    `classes (${classes.length}): ${classes.map(safe).join(', ')}`,
+    classList,
   ];
 }
 

@@ -3,7 +3,8 @@
  * recipe), a row in registry.ts and, where none fits yet, a sampler; pipelines know it only by these interfaces.
  *
  * A family's model says how it generates, and pipelines branch on that: `masked` models fill in mask tokens in any order
- * and are driven by the masked sampler. Another kind is another member of `GeneratorModel`, with a sampler of its own.
+ * and are driven by the masked sampler; `autoregressive` ones give token after token. Another kind is another member of
+ * `GeneratorModel`, with a sampler of its own.
  */
 
 import type { Draws } from '@tessera/schedule';
@@ -45,8 +46,42 @@ export interface MaskedModel extends ModelOfAnyKind {
   startSession(labels: Tensor, guided: boolean): MaskedSession;
 }
 
+/** A network that predicts the next token from those before it. */
+export interface AutoregressiveModel extends ModelOfAnyKind {
+  readonly generation: 'autoregressive';
+  /** Where its weights are. */
+  readonly device: string;
+  /**
+   * @param labels [B] int64
+   * @param guided the unconditional rows follow: [2B, …]
+   */
+  conditionOn(labels: Tensor, guided: boolean): SequenceCondition;
+  startSession(options: { rows: number; maxTokens?: number | undefined }): AutoregressiveSession;
+}
+
+/** What stands in front of the tokens. */
+export interface SequenceCondition {
+  /** [B, T, D]. */
+  embedded: Tensor;
+  /** Which of its positions count, [B, T] bool; undefined: all. */
+  visible: Tensor | undefined;
+}
+
+/** An autoregressive model over one generation: rows side by side, each with what it has seen so far. */
+export interface AutoregressiveSession {
+  /** Bytes of what is kept of earlier positions. */
+  readonly cacheBytes: number;
+  /** Begins rows anew; returns logits of their first token, [r, V], in the caller's scope. */
+  begin(rows: readonly number[], condition: SequenceCondition): Tensor;
+  /** tokens — [count] int64, the last of each of the first rows; returns logits of the next, [count, V]. */
+  step(tokens: Tensor, count?: number): Tensor;
+  /** A row that draws nothing: it runs along, and what comes out means nothing until it is begun anew. */
+  park(row: number): void;
+  dispose(): void;
+}
+
 /** A network of any family, told apart by `generation`. */
-export type GeneratorModel = MaskedModel;
+export type GeneratorModel = MaskedModel | AutoregressiveModel;
 export type GenerationKind = GeneratorModel['generation'];
 
 /** Tokens of a step. */
@@ -118,6 +153,8 @@ export interface GivenFields {
   encoderDepth?: number | undefined;
   decoderDepth?: number | undefined;
   numHeads?: number | undefined;
+  /** For weights that hold no positions. */
+  gridSize?: number | undefined;
 }
 
 /** Tokens of one sample in a step of a masked model. */
@@ -155,6 +192,8 @@ export interface Family {
   inferConfig(shapes: Shapes, given: GivenFields, where: string): GeneratorConfig;
   /** Settings of its training. */
   readonly recipe: z.ZodType<object>;
+  /** Refuses a recipe that does not fit the model, before the first step. */
+  checkRecipe?(model: GeneratorModel, recipe: object): void;
   /** The loss of a shard. `ema`: the moving average, for families that learn from it. */
   trainingLoss(model: GeneratorModel, ema: GeneratorModel, batch: TrainingBatch, recipe: object): TrainingLoss;
   /** Means over held-out rows, such as `loss` and `accuracy`; runs without gradients, inside a scope. */

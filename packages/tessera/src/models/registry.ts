@@ -9,6 +9,10 @@ import { autonatRecipeSchema, autonatTrainingLoss, measureAutonat } from './auto
 import { Enat, type EnatConfig, enatConfigSchema } from './enat.ts';
 import { enatRecipeSchema, enatTrainingLoss, measureEnat } from './enat-recipe.ts';
 import type { Family, GeneratorModel, Shapes } from './family.ts';
+import { Gpt } from './gpt.ts';
+import { type GptConfig, gptConfigSchema } from './gpt-config.ts';
+import { inferGptConfig, recognisesGpt } from './gpt-infer.ts';
+import { checkStages, gptRecipeSchema, gptTrainingLoss, measureGpt } from './gpt-recipe.ts';
 import { inferAutonatConfig, inferEnatConfig, recognisesAutonat, recognisesEnat } from './infer-config.ts';
 import { autonatStepMacs, enatSetupMacs, enatStepMacs } from './nat-macs.ts';
 
@@ -35,6 +39,17 @@ export const FAMILIES = {
     measure: measureEnat,
     stepMacs: enatStepMacs,
     setupMacs: enatSetupMacs,
+  },
+  gpt: {
+    generation: 'autoregressive',
+    schema: gptConfigSchema,
+    construct: (config: GptConfig, p: ParameterBuilder) => new Gpt(config, p),
+    recognises: recognisesGpt,
+    inferConfig: inferGptConfig,
+    recipe: gptRecipeSchema,
+    checkRecipe: checkStages,
+    trainingLoss: gptTrainingLoss,
+    measure: measureGpt,
   },
 } as const satisfies Record<string, Family>;
 

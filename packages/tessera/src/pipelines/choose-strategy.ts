@@ -8,17 +8,22 @@
 
 import { readFileSync } from 'node:fs';
 import {
+  type AutoregressiveSettings,
   autonatSearched8,
+  autoregressiveSettings,
   cosineStrategy,
   enatStrategy,
   fromAutonatYaml,
   haltonStrategy,
+  isAutoregressive,
   nearest,
   parseStrategy,
+  type SamplingSettings,
   type Strategy,
   type StrategyStep,
 } from '@tessera/schedule';
 import { parse as parseYaml } from 'yaml';
+import type { GenerationKind } from '../models/family.ts';
 import { PipelineError } from './events.ts';
 
 export interface StrategyChoice {
@@ -31,6 +36,12 @@ export interface StrategyChoice {
   sampleTemperature?: number | undefined;
   /** Runs steps whose |guidanceScale - 1| is below this without guidance. */
   skipGuidanceBelow?: number | undefined;
+  /** Of autoregressive models: draws from the k most likely codes, 0 = all. */
+  topK?: number | undefined;
+  /** Of autoregressive models: draws from the most likely codes that together have this probability. */
+  topP?: number | undefined;
+  /** Of autoregressive models: the most likely code, no draw. */
+  greedy?: boolean | undefined;
 }
 
 /** Formulas for any number of steps. */
@@ -41,6 +52,35 @@ export const strategyNames = [...Object.keys(FORMULAS), ...Object.keys(LISTS)];
 const DEFAULT_STEPS = 8;
 const SETTINGS = ['numSteps', 'guidanceScale', 'choiceTemperature', 'sampleTemperature'] as const;
 
+/** The settings for a model of either kind; options of the other kind are refused. */
+export function chooseSampling(
+  choice: StrategyChoice,
+  own: SamplingSettings | undefined,
+  kind: GenerationKind,
+): SamplingSettings {
+  const foreign = kind === 'masked' ? AUTOREGRESSIVE_ONLY : MASKED_ONLY;
+  const given = foreign.find((key) => choice[key] !== undefined);
+  if (given !== undefined) {
+    const other = kind === 'masked' ? 'autoregressive' : 'masked';
+    throw new PipelineError('OPTIONS', `${given} belongs to ${other} models; this one is ${kind}.`);
+  }
+  if (kind === 'masked') return chooseStrategy(choice, own as Strategy | undefined);
+  const { guidanceScale, sampleTemperature: temperature, topK, topP, greedy } = choice;
+  const changes = Object.entries({ guidanceScale, temperature, topK, topP, greedy });
+  return autoregressiveSettings({
+    ...(own as AutoregressiveSettings | undefined),
+    ...Object.fromEntries(changes.filter(([, value]) => value !== undefined)),
+  });
+}
+
+/** Such as `8 steps` or `token by token`. */
+export function describeSampling(settings: SamplingSettings): string {
+  return isAutoregressive(settings) ? 'token by token' : `${settings.numSteps} steps`;
+}
+
+const AUTOREGRESSIVE_ONLY = ['topK', 'topP', 'greedy'] as const;
+const MASKED_ONLY = ['strategy', 'numSteps', 'choiceTemperature', 'skipGuidanceBelow'] as const;
+
 /** @param own the model's strategy; undefined where it brings none: then the default is `enat` */
 export function chooseStrategy(choice: StrategyChoice, own: Strategy | undefined): Strategy {
   const strategy = chosen(choice, own);
@@ -49,8 +89,9 @@ export function chooseStrategy(choice: StrategyChoice, own: Strategy | undefined
 }
 
 /** Guidance needs a prediction without class, which a model that always saw the label has not learned. */
-export function requireNullClass(strategy: Strategy, nullClass: boolean | undefined, who: string): void {
-  if (nullClass !== false || strategy.steps.every((step) => step.guidanceScale === 1)) return;
+export function requireNullClass(settings: SamplingSettings, nullClass: boolean | undefined, who: string): void {
+  const scales = isAutoregressive(settings) ? [settings] : settings.steps;
+  if (nullClass !== false || scales.every(({ guidanceScale }) => guidanceScale === 1)) return;
   throw new PipelineError(
     'GUIDANCE',
     `${who} was trained without a null class, so it cannot be guided: give the guidance scale 1, or train with a label drop above 0.`,

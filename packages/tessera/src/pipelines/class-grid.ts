@@ -1,17 +1,21 @@
 /** Samples by class for looking at: `perClass` images of each class in order, a class a row. */
 
-import { enatStrategy, type Strategy } from '@tessera/schedule';
+import { autoregressiveSettings, enatStrategy, type SamplingSettings, type Strategy } from '@tessera/schedule';
 import { noGrad, scope } from '@tessera/torch';
 import type { RgbImage } from '../data/image.ts';
-import type { GeneratorModel } from '../models/family.ts';
+import type { GenerationKind, GeneratorModel } from '../models/family.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { decodeTokens } from './decode-tokens.ts';
-import { generateTokens } from './masked-generation.ts';
-import { philoxNoise } from './noise-source.ts';
+import { generateLabelled } from './start-generation.ts';
 
 /** The strategy of our own small models, chosen by looking at grids of `emoji-32`. */
 export function smallModelStrategy(): Strategy {
   return enatStrategy({ numSteps: 12, guidanceScale: 3, choiceTemperature: 2, sampleTemperature: 1.5 });
+}
+
+/** The same by kind of model. */
+export function smallModelSampling(kind: GenerationKind): SamplingSettings {
+  return kind === 'masked' ? smallModelStrategy() : autoregressiveSettings({ guidanceScale: 2 });
 }
 
 export interface ClassGridOptions {
@@ -19,7 +23,7 @@ export interface ClassGridOptions {
   tokenizer: Tokenizer;
   perClass: number;
   seed: number;
-  strategy?: Strategy;
+  strategy?: SamplingSettings;
 }
 
 export function classGrid({ model, tokenizer, perClass, seed, strategy }: ClassGridOptions): RgbImage[] {
@@ -28,12 +32,8 @@ export function classGrid({ model, tokenizer, perClass, seed, strategy }: ClassG
   const images: RgbImage[] = [];
   for (let start = 0; start < labels.length; start += BATCH) {
     const batch = labels.slice(start, start + BATCH);
-    const noise = philoxNoise(
-      seed,
-      batch.map((_, i) => start + i),
-    );
-    const options = { strategy: strategy ?? smallModelStrategy(), labels: batch, noise };
-    images.push(...noGrad(() => scope(() => decodeTokens(tokenizer, generateTokens(model, options)))));
+    const options = { strategy: strategy ?? smallModelSampling(model.generation), labels: batch, seed, first: start };
+    images.push(...noGrad(() => scope(() => decodeTokens(tokenizer, generateLabelled(model, options)))));
   }
   return images;
 }

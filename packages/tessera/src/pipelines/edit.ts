@@ -9,7 +9,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { withPngText } from '@tessera/formats';
-import { DrawPurpose, Draws } from '@tessera/schedule';
+import { DrawPurpose, Draws, type Strategy } from '@tessera/schedule';
 import { noGrad, scope } from '@tessera/torch';
 import { centerCrop } from '../data/center-crop.ts';
 import { encodePng, gridPng } from '../data/contact-sheet.ts';
@@ -78,7 +78,7 @@ async function* editWith(folder: ModelFolder, options: EditOptions): AsyncGenera
     options.class === undefined
       ? model.nullLabel
       : planImages([options.class], model.config.numClasses, classes, { numImages: 1 }).labels[0]!;
-  const strategy = chooseStrategy(options, folder.strategy);
+  const strategy = chooseStrategy(options, folder.strategy as Strategy);
   requireNullClass(strategy, folder.nullClass, options.model);
   const { picture, mask } = await prepare(options, imageSize);
   const known = noGrad(() => scope(() => tokenizer.encode(asBatch(picture)).toNumbers()));

@@ -3,15 +3,14 @@
  * from the seed and its index alone, so the batch decides speed and memory, not the images (design rules 3 and 6).
  */
 
-import type { Strategy } from '@tessera/schedule';
+import type { SamplingSettings } from '@tessera/schedule';
 import type { Tensor } from '@tessera/torch';
 import type { GeneratorModel } from '../models/family.ts';
 import type { PipelineEvent } from './events.ts';
-import { MaskedGeneration } from './masked-generation.ts';
-import { philoxNoise } from './noise-source.ts';
+import { startGeneration } from './start-generation.ts';
 
 export interface GenerateOptions {
-  strategy: Strategy;
+  strategy: SamplingSettings;
   /** Class label of each image. */
   labels: readonly number[];
   seed: number;
@@ -54,17 +53,8 @@ export async function* generateImages(
     const batchLabels = labels.slice(first, first + batch);
     const masks: Uint8Array[][] = [];
     const wantSteps = first < keepSteps;
-    const generation = new MaskedGeneration(model, {
-      strategy,
-      labels: batchLabels,
-      noise: philoxNoise(
-        seed,
-        batchLabels.map((_, i) => first + i),
-      ),
-      observe: ({ input }) => {
-        if (wantSteps) masks.push(maskRows(input.tokens, model.maskToken));
-      },
-    });
+    const onStep = wantSteps ? (unknown: Uint8Array[]) => masks.push(unknown) : undefined;
+    const generation = startGeneration(model, { strategy, labels: batchLabels, seed, first, onStep });
     const sampled: Tensor[] = [];
     try {
       while (!generation.isDone) {
@@ -92,11 +82,4 @@ function progress(done: number, total: number): PipelineEvent {
 /** Small pictures many at a time, large ones few. */
 function defaultBatch(seqLen: number): number {
   return Math.min(64, Math.max(1, Math.floor(4096 / seqLen)));
-}
-
-function maskRows(tokens: Tensor, maskToken: number): Uint8Array[] {
-  const flags = tokens.eq(maskToken).to('uint8');
-  const bytes = new Uint8Array(flags.toBytes());
-  const [rows, length] = tokens.shape as [number, number];
-  return Array.from({ length: rows }, (_, row) => bytes.slice(row * length, (row + 1) * length));
 }

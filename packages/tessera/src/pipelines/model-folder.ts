@@ -15,7 +15,13 @@
 
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseConfig, parseStrategy, type Strategy, strictConfig } from '@tessera/schedule';
+import {
+  isAutoregressive,
+  parseConfig,
+  parseSamplingSettings,
+  type SamplingSettings,
+  strictConfig,
+} from '@tessera/schedule';
 import { loadSafetensors, saveSafetensors, scope, type Tensor } from '@tessera/torch';
 import { parse as parseYaml, stringify as stringifyYaml } from 'yaml';
 import { z } from 'zod';
@@ -51,7 +57,7 @@ export interface ModelFolder {
   imageSize: number;
   model: GeneratorModel;
   tokenizer: Tokenizer;
-  strategy: Strategy;
+  strategy: SamplingSettings;
   /** Class names by label. */
   classes: string[];
   /** False for a model that never saw the null label; default true. */
@@ -64,7 +70,7 @@ export interface ModelToWrite {
   imageSize: number;
   model: GeneratorModel;
   tokenizer: Tokenizer;
-  strategy: Strategy;
+  strategy: SamplingSettings;
   classes: readonly string[];
   /** False for a model that was trained without dropping labels. */
   nullClass?: boolean | undefined;
@@ -81,7 +87,7 @@ export interface ModelDescription {
   config: GeneratorConfig;
   tokenizerFamily: TokenizerFamilyName;
   tokenizerConfig: Record<string, unknown>;
-  strategy: Strategy;
+  strategy: SamplingSettings;
   classes: string[];
   /** False for a model that was trained without dropping labels. */
   nullClass: boolean;
@@ -99,11 +105,14 @@ export function readModelFolder(path: string): ModelDescription {
   );
   checkVersion(formatVersion, join(path, 'config.json'));
   const classes = parseConfig(z.array(z.string()), readJson(path, 'classes.json'), join(path, 'classes.json'));
-  const strategy = parseStrategy(readYaml(path, 'strategy.yaml'), join(path, 'strategy.yaml'));
+  const strategy = parseSamplingSettings(readYaml(path, 'strategy.yaml'), join(path, 'strategy.yaml'));
   const config = parseConfig(familyOf(family).schema, model, join(path, 'config.json'));
   const tokenizer = readTokenizerConfig(join(path, 'tokenizer'));
   const problem = mismatch(config, tokenizer, classes, imageSize);
   if (problem !== undefined) throw new PipelineError('MODEL_FOLDER', `${path}: ${problem}`);
+  if (isAutoregressive(strategy) !== (familyOf(family).generation === 'autoregressive')) {
+    throw new PipelineError('MODEL_FOLDER', `${path}: strategy.yaml does not sample a model of the family ${family}`);
+  }
   return {
     family,
     imageSize,

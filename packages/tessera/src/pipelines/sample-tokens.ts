@@ -11,7 +11,7 @@ import type { GeneratorConfig, GeneratorModel, GivenFields } from '../models/fam
 import { type ModelPreset, modelPreset } from '../models/presets.ts';
 import { familyNames, familyOf, recogniseFamily } from '../models/registry.ts';
 import { loadModule } from '../nn/state-dict.ts';
-import { chooseStrategy, type StrategyChoice } from './choose-strategy.ts';
+import { chooseSampling, describeSampling, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { generateImages } from './generate-images.ts';
@@ -35,13 +35,13 @@ export interface SampleTokensOptions extends StrategyChoice, GivenFields {
 
 export async function* sampleTokens(options: SampleTokensOptions): AsyncGenerator<PipelineEvent> {
   const { seed = 0, tokens: path } = options;
-  const strategy = chooseStrategy(options, undefined);
   const model = loadModel(options);
   try {
+    const strategy = chooseSampling(options, undefined, model.generation);
     const { config } = model;
     const { labels } = planImages(options.classes ?? [], config.numClasses, undefined, options);
     yield { kind: 'note', message: describe(model) };
-    const message = `Sampling tokens of ${labels.length} images, ${strategy.numSteps} steps, seed ${seed}`;
+    const message = `Sampling tokens of ${labels.length} images, ${describeSampling(strategy)}, seed ${seed}`;
     yield { kind: 'stage', stage: 'sample', message };
     const data = new BigInt64Array(labels.length * model.seqLen);
     yield* generateImages(model, { ...options, strategy, labels, seed }, ({ first, tokens }) => {
@@ -59,7 +59,7 @@ export async function* sampleTokens(options: SampleTokensOptions): AsyncGenerato
 }
 
 function loadModel(options: SampleTokensOptions): GeneratorModel {
-  const { weights, preset, encoderDepth, decoderDepth, numHeads } = options;
+  const { weights, preset, encoderDepth, decoderDepth, numHeads, gridSize } = options;
   const known: GivenFields = preset === undefined ? {} : (modelPreset(preset).config as GivenFields);
   const split = encoderDepth !== undefined || decoderDepth !== undefined ? { encoderDepth, decoderDepth } : known;
   return scope(() => {
@@ -77,6 +77,7 @@ function loadModel(options: SampleTokensOptions): GeneratorModel {
       encoderDepth: split.encoderDepth,
       decoderDepth: split.decoderDepth,
       numHeads: numHeads ?? known.numHeads,
+      gridSize: gridSize ?? known.gridSize,
     };
     const config = family.inferConfig(shapes, given, weights);
     return loadModule((p) => family.construct(config, p), tensors, weights);

@@ -6,12 +6,12 @@
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { withPngText } from '@tessera/formats';
-import type { Strategy } from '@tessera/schedule';
+import type { SamplingSettings } from '@tessera/schedule';
 import { noGrad, scope } from '@tessera/torch';
 import { animatedGif, animatedWebp, encodePng, gridPng } from '../data/contact-sheet.ts';
 import type { RgbImage } from '../data/image.ts';
 import { decodeTiled } from '../tokenizers/tiled-decode.ts';
-import { chooseStrategy, requireNullClass, type StrategyChoice } from './choose-strategy.ts';
+import { chooseSampling, describeSampling, requireNullClass, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
 import { toRgbImages } from './decode-tokens.ts';
 import type { PipelineEvent } from './events.ts';
@@ -60,11 +60,11 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
   const { seed = 0, signal, npz, reveal = false, revealGif = false } = options;
   const { model, imageSize, classes } = folder;
   const { labels, chosen } = planImages(options.classes ?? [], model.config.numClasses, classes, options);
-  const strategy = chooseStrategy(options, folder.strategy);
+  const strategy = chooseSampling(options, folder.strategy, model.generation);
   requireNullClass(strategy, folder.nullClass, options.model);
   const name = basename(resolve(options.model));
   const out = options.out ?? freshFolder('samples', name);
-  const message = `Sampling ${labels.length} images of ${chosen.length} classes, ${imageSize} px, ${strategy.numSteps} steps, seed ${seed}`;
+  const message = `Sampling ${labels.length} images of ${chosen.length} classes, ${imageSize} px, ${describeSampling(strategy)}, seed ${seed}`;
   yield { kind: 'stage', stage: 'sample', message };
   mkdirSync(out, { recursive: true });
 
@@ -124,7 +124,7 @@ interface WriterSettings {
   folder: ModelFolder;
   name: string;
   seed: number;
-  strategy: Strategy;
+  strategy: SamplingSettings;
   labels: readonly number[];
   numRevealed: number;
   /** Indices of the pictures to remember; undefined: all. */

@@ -9,6 +9,7 @@ import { initialise, type ParameterBuilder } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import type { TrainingConfig } from '../training/config.ts';
+import { copyCheckpoint } from '../training/copy-checkpoint.ts';
 import { createGeneratorTask } from '../training/generator-task.ts';
 import { trainLoop } from '../training/loop.ts';
 import { openRun } from '../training/run-folder.ts';
@@ -36,6 +37,8 @@ export interface GeneratorTraining {
   recompute?: boolean | undefined;
   /** Changes the fresh weights before the first step of a run that starts from nothing. */
   prepare?: ((model: GeneratorModel) => void) | undefined;
+  /** A folder that gets a copy of every checkpoint. */
+  alsoSaveTo?: string | undefined;
   signal: AbortSignal | undefined;
 }
 
@@ -56,6 +59,7 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
     options.prepare?.(model);
     ema = loadModule(construct, model.state, 'the network');
     model.trainable();
+    familyOf(options.family).checkRecipe?.(model, recipe);
     const task = createGeneratorTask({ model, ema, data, heldOut, recipe, recompute: options.recompute });
     const narrator = new TrainingNarrator(stage, training.globalBatch);
     const perClass = Math.max(1, Math.min(8, Math.floor(GRID_IMAGES / config.numClasses)));
@@ -67,6 +71,9 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
         // Few classes: a class a row. Many: the classes one after the other, in a square.
         await savePicture(path, images, { scale: 2, ...(perClass > 2 ? { columns: perClass } : {}) });
         yield { kind: 'file', path, what: 'samples, class by class' };
+      }
+      if (event.kind === 'checkpoint' && options.alsoSaveTo !== undefined) {
+        yield { kind: 'file', path: copyCheckpoint(event.path, options.alsoSaveTo), what: 'a copy of the checkpoint' };
       }
       if (event.kind === 'end') finished = event.finished;
     }

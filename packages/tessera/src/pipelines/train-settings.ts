@@ -13,7 +13,11 @@ import { type FamilyName, familyOf } from '../models/registry.ts';
 import { resolveTrainingConfig, type TrainingConfig } from '../training/config.ts';
 import { PipelineError } from './events.ts';
 import { fromOfficialAutonat, isOfficialAutonat } from './official-autonat-config.ts';
-import { exactOriginal, NAT_OPTIMIZER, trainRecipe } from './train-recipes.ts';
+import { exactOriginal, GPT_OPTIMIZER, NAT_OPTIMIZER, trainRecipe } from './train-recipes.ts';
+import { type LrSchedule, type ResolvedSchedule, resolveSchedule } from './train-schedule.ts';
+
+/** Of the training set, for the published recipes while no data is given. */
+const IMAGENET_IMAGES = 1_281_167;
 
 const section = z.record(z.string(), z.unknown());
 
@@ -60,6 +64,16 @@ export interface TrainFlags {
   labelDrop?: number | undefined;
   reuseProbability?: number | undefined;
   reuseFrom?: string | undefined;
+  /** The length in another unit than steps. */
+  epochs?: number | undefined;
+  images?: number | undefined;
+  lrSchedule?: LrSchedule | undefined;
+  endLr?: number | undefined;
+  warmupEpochs?: number | undefined;
+  decayRatio?: number | undefined;
+  /** Of next-patch prediction: stages, and the share of a stage's end at which the one before it ends. */
+  patchLevel?: number | undefined;
+  epochRate?: number | undefined;
   /** The released trainers' quirks too. */
   exactOriginal?: boolean | undefined;
   /** Keep only the blocks' inputs for the backward pass, and run each block again in it. */
@@ -71,6 +85,8 @@ export interface DataSizes {
   gridSize: number;
   codebookSize: number;
   numClasses: number;
+  /** Images; default: ImageNet's. */
+  numRows?: number | undefined;
 }
 
 export interface TrainSettings {
@@ -102,7 +118,9 @@ export function resolveTraining(flags: TrainFlags, file: TrainFile, data: DataSi
   }
   const { family, config } = modelPreset(preset, {
     ...file.network,
-    ...data,
+    ...(data === undefined
+      ? {}
+      : { gridSize: data.gridSize, codebookSize: data.codebookSize, numClasses: data.numClasses }),
     ...given({ numClasses: flags.numClasses }),
   });
   if (data !== undefined && config.numClasses < data.numClasses) {
@@ -113,9 +131,11 @@ export function resolveTraining(flags: TrainFlags, file: TrainFile, data: DataSi
   }
   const original = flags.exactOriginal === true ? exactOriginal(family) : { recipe: {}, training: {} };
   const { maskDistribution, maskBeta, labelSmoothing, labelDrop, reuseProbability, reuseFrom } = flags;
+  const schedule = scheduleOf(preset, flags, file, data?.numRows ?? IMAGENET_IMAGES);
   const recipe = parseConfig(
     familyOf(family).recipe,
     {
+      ...(schedule.stages.length > 1 ? { stages: schedule.stages } : {}),
       ...original.recipe,
       ...file.recipe,
       ...given({ maskDistribution, maskBeta, labelSmoothing, labelDrop, reuseProbability, reuseFrom }),
@@ -123,22 +143,48 @@ export function resolveTraining(flags: TrainFlags, file: TrainFile, data: DataSi
     `the recipe of ${family}`,
   );
   const training = resolveTrainingConfig(
-    trainingOf(preset, flags, file, original.training),
+    trainingOf(preset, flags, file, original.training, schedule),
     `the training of ${preset}`,
   );
   return { preset, family, config, recipe, training, recompute: flags.recompute ?? file.recompute ?? false };
 }
 
-function trainingOf(preset: ModelPreset, flags: TrainFlags, file: TrainFile, original: object): object {
+/** Length, rate and stages, once in steps. */
+function scheduleOf(preset: ModelPreset, flags: TrainFlags, file: TrainFile, numItems: number): ResolvedSchedule {
   const base = trainRecipe(preset);
-  const { totalSteps: fileSteps, learningRate: fileRate, ema: fileEma, ...fileRest } = file.training ?? {};
-  const steps = flags.steps ?? fileSteps ?? base.steps;
+  const { epochs, images } = flags;
+  const fileSteps = (file.training as { totalSteps?: number } | undefined)?.totalSteps;
+  const steps = flags.steps ?? (epochs === undefined && images === undefined ? fileSteps : undefined);
+  const own = steps ?? epochs ?? images;
+  return resolveSchedule(
+    {
+      ...flags,
+      steps: own === undefined && base.epochs === undefined ? base.steps : steps,
+      epochs: own === undefined ? base.epochs : epochs,
+      globalBatch: flags.globalBatch ?? base.globalBatch,
+      learningRate: flags.learningRate ?? base.learningRate,
+      warmupSteps: flags.warmupSteps ?? base.warmupSteps,
+    },
+    numItems,
+  );
+}
+
+function trainingOf(
+  preset: ModelPreset,
+  flags: TrainFlags,
+  file: TrainFile,
+  original: object,
+  schedule: ResolvedSchedule,
+): object {
+  const base = trainRecipe(preset);
+  const { totalSteps: _, learningRate: fileRate, ema: fileEma, ...fileRest } = file.training ?? {};
+  const steps = schedule.totalSteps;
   const { globalBatch, shardSize, weightDecay, clip, seed } = flags;
-  const often = typeof steps === 'number' ? Math.max(1, Math.floor(steps / 10)) : 1;
+  const often = Math.max(1, Math.floor(steps / 10));
   const rate = { base: base.learningRate, warmupSteps: base.warmupSteps, ...(fileRate as object | undefined) };
   const exact = flags.exactOriginal === true;
   return {
-    ...NAT_OPTIMIZER,
+    ...(preset.startsWith('gpt-') ? GPT_OPTIMIZER : NAT_OPTIMIZER),
     globalBatch: base.globalBatch,
     sampleEvery: often,
     evaluateEvery: often,
@@ -147,12 +193,15 @@ function trainingOf(preset: ModelPreset, flags: TrainFlags, file: TrainFile, ori
     ...fileRest,
     ...given({ globalBatch, shardSize, weightDecay, clip, seed, checkpointEvery: flags.checkpointEvery }),
     totalSteps: steps,
-    learningRate: {
-      kind: 'constant',
-      ...rate,
-      ...given({ base: flags.learningRate, warmupSteps: flags.warmupSteps }),
-      ...(exact ? { exactOriginal: true } : {}),
-    },
+    learningRate:
+      flags.lrSchedule === undefined
+        ? {
+            kind: 'constant',
+            ...rate,
+            ...given({ base: flags.learningRate, warmupSteps: flags.warmupSteps }),
+            ...(exact ? { exactOriginal: true } : {}),
+          }
+        : schedule.learningRate,
     ema: averages(flags.emaDecay, fileEma, exact),
   };
 }

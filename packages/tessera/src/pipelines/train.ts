@@ -1,16 +1,19 @@
 /** `tessera train`: a generator on a token data set, in a run folder that resumes. */
 
 import { join, resolve } from 'node:path';
-import type { Strategy } from '@tessera/schedule';
+import { isAutoregressive, type SamplingSettings } from '@tessera/schedule';
 import { DataError } from '../data/data-error.ts';
+import { MixedTokens } from '../data/tokens/mixed-tokens.ts';
 import { type OpenedTokens, openTokens, requireTokens } from '../data/tokens/open-tokens.ts';
 import { gridSideOf } from '../data/tokens/token-rows.ts';
 import type { GeneratorModel } from '../models/family.ts';
+import type { GptRecipe } from '../models/gpt-recipe.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { copyInitialWeights } from './initial-weights.ts';
 import { openAnyTokenizer, writeModelFolder } from './model-folder.ts';
 import { trainGenerator } from './train-generator.ts';
 import { presetStrategy } from './train-recipes.ts';
+import { describeStages } from './train-schedule.ts';
 import { readTrainFile, resolveTraining, type TrainFlags } from './train-settings.ts';
 
 export interface TrainOptions extends TrainFlags {
@@ -22,8 +25,12 @@ export interface TrainOptions extends TrainFlags {
   ignoreKeys?: readonly string[] | undefined;
   /** Weights of several sources, one each. */
   mix?: readonly number[] | undefined;
-  /** Pixels of the images to train on, where a source holds more than one size. */
+  /** Pixels of an image's side, where a source holds more than one size and to be sure that the data is meant for it. */
   size?: number | undefined;
+  /** Read all tokens first, comparing checksums and every number with its range. */
+  verify?: boolean | undefined;
+  /** Every checkpoint goes there too. */
+  alsoSaveTo?: string | undefined;
   /** Resolve the settings, show them, do nothing. */
   dryRun?: boolean | undefined;
   signal?: AbortSignal | undefined;
@@ -74,13 +81,18 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
           `--size ${options.size}, or train at ${data.imageSize}.`,
       );
     }
+    if (options.verify === true) yield* verify(data, path);
     const settings = resolveTraining(options, file, {
       gridSize: gridSideOf(data.seqLen, path),
       codebookSize: data.codebookSize,
       numClasses: data.classes.length,
+      numRows: data.numRows,
     });
+    checkSize(options.size, settings.config.gridSize, opened?.tokenizer.downsampleFactor);
     const { preset, family, config, recipe, training, recompute } = settings;
     yield { kind: 'stage', stage: 'train', message: `training ${preset} on ${data.numRows} images` };
+    const { stages } = recipe as Partial<GptRecipe>;
+    if (stages !== undefined && stages.length > 1) yield { kind: 'note', message: describeStages(stages) };
     const run = resolve(out);
     ema = yield* trainGenerator({
       run,
@@ -94,6 +106,7 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
       dataIdentity: data.identity,
       tokenizer: opened?.tokenizer,
       recompute,
+      alsoSaveTo: options.alsoSaveTo,
       prepare: (model) => {
         if (options.initFrom !== undefined) copyInitialWeights(model, options.initFrom, options.ignoreKeys ?? []);
       },
@@ -123,11 +136,36 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
   }
 }
 
+/** Minutes for ImageNet, which is why nobody has to wait for it. */
+async function* verify(data: OpenedTokens, path: string): AsyncGenerator<PipelineEvent> {
+  yield { kind: 'stage', stage: 'verify', message: `reading all tokens of ${path}` };
+  const total =
+    data instanceof MixedTokens ? data.sources.reduce((sum, { numRows }) => sum + numRows, 0) : data.numRows;
+  for (const done of data.verify()) {
+    if (done % VERIFY_EVENTS !== 0 && done !== total) continue;
+    yield { kind: 'progress', stage: 'verify', done, total, unit: 'image' };
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+const VERIFY_EVENTS = 4096;
+
+/** Both published tokenizers of this size of data have 16 pixels a token; another tokenizer says its own. */
+function checkSize(size: number | undefined, gridSize: number, factor = 16): void {
+  if (size === undefined || size === gridSize * factor) return;
+  throw new PipelineError(
+    'OPTIONS',
+    `Expected tokens of ${size} px images, a ${size / factor}x${size / factor} grid; the data has ${gridSize}x${gridSize}, ` +
+      `images of ${gridSize * factor} px: tokenize at ${size} px, or train with --size ${gridSize * factor}.`,
+  );
+}
+
 /** A model may have more classes than the data names. */
 function classNames(names: readonly string[], count: number): string[] {
   return Array.from({ length: count }, (_, label) => names[label] ?? `class ${label}`);
 }
 
-function unguided(strategy: Strategy): Strategy {
-  return { ...strategy, steps: strategy.steps.map((step) => ({ ...step, guidanceScale: 1 })) };
+function unguided(settings: SamplingSettings): SamplingSettings {
+  if (isAutoregressive(settings)) return { ...settings, guidanceScale: 1 };
+  return { ...settings, steps: settings.steps.map((step) => ({ ...step, guidanceScale: 1 })) };
 }

@@ -26,9 +26,14 @@ export abstract class Tokenizer extends Module {
   /** quantized — [N, d, y, x]; returns images [N, 3, Y, X] float32, nominally in the network's range, not clamped. */
   abstract decodeLatent(quantized: Tensor, probe?: Probe): Tensor;
   /** [0, 1] to the network's range. */
-  protected abstract toNetwork(images: Tensor): Tensor;
+  abstract toNetwork(images: Tensor): Tensor;
   /** The network's range to [0, 1], clamped. */
-  protected abstract fromNetwork(images: Tensor): Tensor;
+  abstract fromNetwork(images: Tensor): Tensor;
+
+  /** The network's range to [-1, 1], not clamped, which the training losses expect; that is the range of most. */
+  toLossRange(images: Tensor): Tensor {
+    return images;
+  }
 
   /** V. */
   get codebookSize(): number {
@@ -58,6 +63,12 @@ export abstract class Tokenizer extends Module {
   decode(tokens: Tensor, grid?: readonly [rows: number, columns: number]): Tensor {
     const [rows, columns] = gridOf(tokens, grid);
     return this.fromNetwork(this.decodeLatent(this.quantizer.lookUp(tokens, rows, columns)));
+  }
+
+  /** The same in the network's own range, not clamped: what the original scripts round to pixels. */
+  decodeUnclamped(tokens: Tensor, grid?: readonly [rows: number, columns: number]): Tensor {
+    const [rows, columns] = gridOf(tokens, grid);
+    return this.decodeLatent(this.quantizer.lookUp(tokens, rows, columns));
   }
 
   /** Encodes and decodes: images — [N, 3, Y, X] float32 in [0, 1] to the same. */

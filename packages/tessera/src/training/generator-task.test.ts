@@ -19,6 +19,7 @@ const SIZES = {
 const CONFIGS = {
   enat: { ...SIZES, encoderDepth: 2, decoderDepth: 1 },
   autonat: { ...SIZES, depth: 2 },
+  gpt: { gridSize: 4, codebookSize: 8, numClasses: 2, embedDim: 32, numHeads: 2, depth: 2, ffnMultipleOf: 8 },
 } as const;
 
 beforeAll(() => setNumThreads(1));
@@ -63,6 +64,17 @@ test.each([
   ['enat', { reuseProbability: 0 }, 0.5],
   ['enat', { reuseProbability: 1 }, 0.5],
   ['autonat', {}, 0.5],
+  ['gpt', {}, 0.5],
+  [
+    'gpt',
+    {
+      stages: [
+        { patchSide: 2, end: 50 },
+        { patchSide: 1, end: 100 },
+      ],
+    },
+    0.5,
+  ],
 ] as const)('a plain descent learns the classes: %s %j', (family, recipe, rate) => {
   const { model, task } = makeTask(family, recipe);
   // AutoNAT starts so near to nothing that plain descent is slow to find the classes.

@@ -64,6 +64,9 @@ export interface Addon extends DistributedAddon, PrecisionAddon, Partial<CudaAdd
     step: number,
     purpose: number,
   ): number;
+  linearRows(x: number, weight: number): number;
+  attendRows(query: number, keys: number, values: number, lengths?: number): number;
+  linearRowsInt8(x: number, weight: number, scales: number): number;
   gumbelNoise(images: number, positions: number, seed: number, step: number, purpose: number): number;
 }
 

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { modelPresetNames } from '../../models/presets.ts';
 import { strategyNames } from '../../pipelines/choose-strategy.ts';
 import { sample } from '../../pipelines/sample.ts';
+import { sampleEvaluation } from '../../pipelines/sample-evaluation.ts';
 import { sampleTokens } from '../../pipelines/sample-tokens.ts';
 import { oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
 import { CliError } from '../cli-error.ts';
@@ -34,12 +35,27 @@ const schema = strictConfig({
   encoderDepth: wholeNumber(1, 256).optional(),
   decoderDepth: wholeNumber(1, 256).optional(),
   numHeads: wholeNumber(1, 256).optional(),
+  tokenizerWeights: text('a weights file').optional(),
+  size: wholeNumber(1, 65536).optional(),
+  outputSize: wholeNumber(1, 65536).optional(),
+  topK: wholeNumber(0, 1 << 24).optional(),
+  topP: realNumber(0, 1).optional(),
+  greedy: z.boolean().optional(),
 });
 
 type Options = z.output<typeof schema>;
 
 const FOLDER_ONLY = ['out', 'tile', 'reveal', 'revealGif', 'npz'] as const;
-const WEIGHTS_ONLY = ['tokens', 'model', 'encoderDepth', 'decoderDepth', 'numHeads'] as const;
+const WEIGHTS_ONLY = [
+  'tokens',
+  'model',
+  'encoderDepth',
+  'decoderDepth',
+  'numHeads',
+  'tokenizerWeights',
+  'size',
+  'outputSize',
+] as const;
 
 export const sampleCommand = defineCommand({
   name: 'sample',
@@ -97,6 +113,17 @@ export const sampleCommand = defineCommand({
     'encoder-depth': { type: 'string', valueHint: 'N', description: 'with --weights: blocks of the encoder' },
     'decoder-depth': { type: 'string', valueHint: 'N', description: 'with --weights: blocks of the decoder' },
     'num-heads': { type: 'string', valueHint: 'N', description: 'with --weights: attention heads' },
+    'tokenizer-weights': {
+      type: 'string',
+      valueHint: 'FILE',
+      description:
+        "with --weights of a GPT: the tokenizer's; writes the original script's tree of pictures and archive",
+    },
+    size: { type: 'string', valueHint: 'PX', description: 'with --tokenizer-weights: what the model draws' },
+    'output-size': { type: 'string', valueHint: 'PX', description: 'with --tokenizer-weights: of the pictures' },
+    'top-k': { type: 'string', valueHint: 'K', description: 'GPT: draw from the K most likely codes (default: all)' },
+    'top-p': { type: 'string', valueHint: 'P', description: 'GPT: draw from codes that together have probability P' },
+    greedy: { type: 'boolean', description: 'GPT: the most likely code, no draw' },
   },
   examples: [
     { command: 'sample runs/demo-001/model', what: 'about 64 images, some of each class' },
@@ -105,6 +132,11 @@ export const sampleCommand = defineCommand({
     {
       command: 'sample --weights nnet_ema.pth --model enat-l --num-images 8 --tokens ids.npy',
       what: "ids of the published ENAT-L's file",
+    },
+    {
+      command:
+        'sample --model gpt-b --weights c2i_B_256.pt --tokenizer-weights vq_ds16_c2i.pt --guidance-scale 2 --num-images 50000',
+      what: 'pictures and archive for the evaluation of a published GPT',
     },
   ],
   schema,
@@ -116,6 +148,13 @@ export const sampleCommand = defineCommand({
     if (modelFolder !== undefined) {
       refuse(options, WEIGHTS_ONLY, '--weights');
       return sample({ ...rest, model: modelFolder, classes, signal });
+    }
+    const { tokenizerWeights, numImages } = rest;
+    if (tokenizerWeights !== undefined) {
+      if (model === undefined || numImages === undefined) {
+        throw new CliError('ARGUMENT', '--tokenizer-weights: expected --model and --num-images as well.');
+      }
+      return sampleEvaluation({ ...rest, numImages, tokenizerWeights, weights: weights!, model, signal });
     }
     refuse(options, FOLDER_ONLY, 'a model folder');
     if (tokens === undefined)

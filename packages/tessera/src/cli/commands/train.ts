@@ -5,6 +5,7 @@ import { stringify as stringifyYaml } from 'yaml';
 import { z } from 'zod';
 import { modelPresetNames } from '../../models/presets.ts';
 import { train } from '../../pipelines/train.ts';
+import { lrSchedules } from '../../pipelines/train-schedule.ts';
 import { numberList, oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
 import { defineCommand } from '../command.ts';
 
@@ -33,6 +34,7 @@ export const trainCommand = defineCommand({
       description: 'weights of several --data (default: alike)',
     },
     size: { type: 'string', valueHint: 'PX', description: 'pixels of the images, where a --data holds several sizes' },
+    verify: { type: 'boolean', description: 'read all tokens first and compare checksums and ranges' },
     'held-out': { type: 'string', valueHint: 'FOLDER', description: 'token data set to measure on' },
     out: { type: 'string', valueHint: 'RUN', description: 'run folder' },
     tokenizer: {
@@ -82,6 +84,27 @@ export const trainCommand = defineCommand({
       description: 'ENAT: who encodes the step before (default ema)',
     },
     'num-classes': { type: 'string', valueHint: 'N', description: "classes of the model (default: the data's)" },
+    epochs: { type: 'string', valueHint: 'N', description: 'the length in passes over the data, instead of --steps' },
+    images: { type: 'string', valueHint: 'N', description: 'the length in images, instead of --steps' },
+    'lr-schedule': {
+      type: 'string',
+      valueHint: 'NAME',
+      description: 'constant, cosine, or npp: warm-up, constant and decay in each stage',
+    },
+    'end-lr': { type: 'string', valueHint: 'RATE', description: 'what the decay of npp aims at (default: a tenth)' },
+    'warmup-epochs': { type: 'string', valueHint: 'N', description: 'warm-up in epochs (npp: 1)' },
+    'decay-ratio': { type: 'string', valueHint: 'SHARE', description: 'of a stage of npp that decays (default 0.2)' },
+    'patch-level': {
+      type: 'string',
+      valueHint: 'N',
+      description: 'GPT: stages of next-patch prediction, coarse to single tokens (default 1: plain)',
+    },
+    'epoch-rate': {
+      type: 'string',
+      valueHint: 'SHARE',
+      description: 'GPT: of the end of a stage at which the one before it ends (default 0.5)',
+    },
+    'also-save-to': { type: 'string', valueHint: 'FOLDER', description: 'every checkpoint goes there too' },
     'init-from': {
       type: 'string',
       valueHint: 'PATH',
@@ -117,6 +140,11 @@ export const trainCommand = defineCommand({
         'train --model autonat-l --data tokens/birds --init-from nnet.pth --ignore-keys context_embed --lr 1e-4 --out runs/birds',
       what: 'published weights on classes of your own',
     },
+    {
+      command:
+        'train --model gpt-b --data codes --size 256 --patch-level 2 --epoch-rate 0.5 --lr-schedule npp --out runs/gpt-b',
+      what: 'next-patch prediction: half of the epochs on patches of 2x2 tokens',
+    },
   ],
   resumable: true,
   schema: strictConfig({
@@ -124,7 +152,7 @@ export const trainCommand = defineCommand({
     config: text('a file').optional(),
     data: z.array(text('tokens')).optional(),
     mix: numberList(1, 64).optional(),
-    size: wholeNumber(1, 65536).optional(),
+    verify: z.boolean().optional(),
     heldOut: text('a folder').optional(),
     out: text('a folder').optional(),
     tokenizer: text('a folder').optional(),
@@ -148,6 +176,16 @@ export const trainCommand = defineCommand({
     reuseProbability: realNumber(0, 1).optional(),
     reuseFrom: oneOf(['ema', 'self']).optional(),
     numClasses: wholeNumber(1, 1 << 20).optional(),
+    epochs: wholeNumber(1, 1_000_000).optional(),
+    images: wholeNumber(1).optional(),
+    size: wholeNumber(1, 65536).optional(),
+    lrSchedule: oneOf(lrSchedules).optional(),
+    endLr: realNumber(0, 1e3).optional(),
+    warmupEpochs: realNumber(0, 1e6).optional(),
+    decayRatio: realNumber(0, 1).optional(),
+    patchLevel: wholeNumber(1, 6).optional(),
+    epochRate: realNumber(1e-6, 0.999999).optional(),
+    alsoSaveTo: text('a folder').optional(),
     initFrom: text('weights').optional(),
     ignoreKeys: z.array(text('a name')).optional(),
     exactOriginal: z.boolean().optional(),

@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import type { GeneratorModel } from '../../models/family.ts';
 import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
-import { smallModelStrategy } from '../class-grid.ts';
+import { smallModelSampling } from '../class-grid.ts';
 import type { PipelineEvent } from '../events.ts';
 import { writeModelFolder } from '../model-folder.ts';
 import { writeReport } from '../report.ts';
@@ -22,7 +22,7 @@ export async function* finishStage(
   yield { kind: 'stage', stage: 'finish', message: 'writing the model, samples and the report' };
   const path = join(out, 'model');
   const { imageSize, classes, seed } = plan;
-  const content = { imageSize, model, tokenizer, strategy: smallModelStrategy(), classes };
+  const content = { imageSize, model, tokenizer, strategy: smallModelSampling(model.generation), classes };
   writeModelFolder(path, { ...content, card: modelCard(plan, model, tokenizer) });
   yield { kind: 'file', path, what: 'the model' };
 

@@ -3,7 +3,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { maskCounts } from '@tessera/schedule';
+import { isAutoregressive, maskCounts, type SamplingSettings } from '@tessera/schedule';
+
 import { treeSizes } from '../../data/tokens/llamagen-tree.ts';
 import { openStoredTokens } from '../../data/tokens/open-tokens.ts';
 import { gridSideOf } from '../../data/tokens/token-rows.ts';
@@ -30,7 +31,6 @@ function inspectModel(path: string): ModelInspection {
   const weights = [join(path, 'model.safetensors'), join(path, 'tokenizer', 'model.safetensors')].map(
     (file) => inspectFile(file).totals,
   );
-  const counts = maskCounts(strategy, config.gridSize ** 2);
   return {
     kind: 'model',
     path,
@@ -41,15 +41,15 @@ function inspectModel(path: string): ModelInspection {
     numParameters: { model: weights[0]!.elements, tokenizer: weights[1]!.elements },
     byteLength: weights[0]!.byteLength + weights[1]!.byteLength,
     classes,
-    strategy: {
-      remask: strategy.remask,
-      steps: strategy.steps.map((step, i) => ({
-        ...step,
-        maskedIn: counts.maskedIn[i]!,
-        newlyFixed: counts.newlyFixed[i]!,
-      })),
-    },
+    strategy: inspectSampling(strategy, config.gridSize ** 2),
   };
+}
+
+function inspectSampling(settings: SamplingSettings, seqLen: number): ModelInspection['strategy'] {
+  if (isAutoregressive(settings)) return settings;
+  const { maskedIn, newlyFixed } = maskCounts(settings, seqLen);
+  const steps = settings.steps.map((step, i) => ({ ...step, maskedIn: maskedIn[i]!, newlyFixed: newlyFixed[i]! }));
+  return { remask: settings.remask, steps };
 }
 
 async function inspectRun(path: string): Promise<RunInspection> {

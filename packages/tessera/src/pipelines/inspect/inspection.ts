@@ -1,6 +1,6 @@
 /** What an inspection finds: plain data, the same for every kind of file, printed by the command line or as JSON. */
 
-import type { StrategyStep } from '@tessera/schedule';
+import type { AutoregressiveSettings, StrategyStep } from '@tessera/schedule';
 import type { GenerationCost } from './generation-macs.ts';
 
 export interface TensorRow {
@@ -41,7 +41,9 @@ export interface ModelInspection {
   numParameters: { model: number; tokenizer: number };
   byteLength: number;
   classes: string[];
-  strategy: { remask: string; steps: (StrategyStep & { maskedIn: number; newlyFixed: number })[] };
+  strategy:
+    | { remask: string; steps: (StrategyStep & { maskedIn: number; newlyFixed: number })[] }
+    | AutoregressiveSettings;
 }
 
 export interface RunInspection {

@@ -44,6 +44,7 @@ function tokenizers(): Architecture[] {
 const GENERATORS: Record<FamilyName, { title: string; entry: string }> = {
   autonat: { title: 'AutoNAT', entry: '' },
   enat: { title: 'ENAT', entry: '' },
+  gpt: { title: 'GPT', entry: 'model' },
 };
 
 function generators(): Architecture[] {
@@ -66,7 +67,6 @@ export const architectureNames = ARCHITECTURES.map(({ family }) => family) as [s
 
 /** Checkpoints that are not read here, by a tensor that only they have: for a helpful error. */
 const OTHERS: readonly (readonly [title: string, marker: string])[] = [
-  ["a GPT of LlamaGen's", 'tok_embeddings.weight'],
   ['a PatchGAN discriminator', 'main.0.weight'],
   ["a VQGAN of taming-transformers' original layout", 'encoder.down.0.downsample.conv.weight'],
   ['an Inception network', 'Conv2d_1a_3x3.conv.weight'],

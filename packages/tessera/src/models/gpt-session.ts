@@ -1,0 +1,270 @@
+/**
+ * A GPT over one generation: the keys and values of every position seen so far, in memory made once. A step runs one new
+ * position of every row; attention reads the filled part of the store only, and nothing that it holds is computed again.
+ * Rows may stand at different positions, so a row whose image is finished can begin another while the rest go on.
+ *
+ * Memory: 2 · blocks · rows · Hkv · (T + n − 1) · K numbers of the weights' type; the last token is never fed back.
+ */
+
+import { arange, cat, empty, keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
+import type { AutoregressiveSession, SequenceCondition } from './family.ts';
+import type { Gpt, GptInput, KeyValueStore, SeenPositions } from './gpt.ts';
+import { type RopeTable, ropeRows } from './gpt-rope.ts';
+
+export interface GptSessionOptions {
+  /** R, sequences side by side. */
+  rows: number;
+  /** Tokens of an image; default: the model's whole grid. */
+  maxTokens?: number | undefined;
+}
+
+const PARKED = -1;
+
+export class GptSession implements AutoregressiveSession {
+  readonly rows: number;
+  /** Positions of a row's store. */
+  readonly capacity: number;
+  private readonly model: Gpt;
+  private readonly store: Store;
+
+  constructor(model: Gpt, { rows, maxTokens = model.seqLen }: GptSessionOptions) {
+    if (!Number.isInteger(maxTokens) || maxTokens < 1 || maxTokens > model.seqLen) {
+      throw new RangeError(`GptSession: expected 1 to ${model.seqLen} tokens an image, got ${maxTokens}`);
+    }
+    const { conditionTokens, headDim, numKvHeads } = model.sizes;
+    const { depth } = model.config;
+    this.model = model;
+    this.rows = rows;
+    this.capacity = conditionTokens + maxTokens - 1;
+    const like = model.state.get('tok_embeddings.weight')!;
+    this.store = new Store(depth, [rows, numKvHeads, this.capacity, headDim], like);
+  }
+
+  /** Bytes of keys and values. */
+  get cacheBytes(): number {
+    return this.store.bytes;
+  }
+
+  /** Position that a row's next token goes to; -1 for a parked row. */
+  position(row: number): number {
+    return this.store.lengths[row]!;
+  }
+
+  /**
+   * Begins rows anew with their conditions.
+   *
+   * @param rows which, ascending
+   * @returns logits of the first token, [r, V], in the caller's scope
+   */
+  begin(rows: readonly number[], { embedded, visible }: SequenceCondition): Tensor {
+    const length = embedded.size(1);
+    if (length !== this.model.sizes.conditionTokens) {
+      throw new RangeError(
+        `GptSession: expected ${this.model.sizes.conditionTokens} condition positions, got ${length}`,
+      );
+    }
+    return noGrad(() => {
+      this.store.begin(rows, visible);
+      const rope = ropeRows(this.model.rope(), 0, length);
+      return this.run({ x: embedded, rope, store: this.store }, rows);
+    });
+  }
+
+  /**
+   * One more position of the first `count` rows (default: of all).
+   *
+   * @param tokens [count] int64, the last token of each
+   * @returns logits of the next token, [count, V], in the caller's scope
+   */
+  step(tokens: Tensor, count = this.rows): Tensor {
+    const rows = Array.from({ length: count }, (_, row) => row);
+    const positions = rows.map((row) => Math.max(0, this.position(row)));
+    const full = positions.findIndex((position) => position >= this.capacity);
+    if (full >= 0) throw new RangeError(`GptSession: row ${full} is complete; begin it anew before another step`);
+    return noGrad(() => {
+      this.store.next(positions);
+      const x = this.model.embedTokens(tokens).unsqueeze(1); // [count, 1, D]
+      return this.run({ x, rope: this.ropeAt(positions), store: this.store }, rows);
+    });
+  }
+
+  /** A row that draws nothing: it runs along, and what comes out means nothing until it is begun anew. */
+  park(row: number): void {
+    this.store.lengths[row] = PARKED;
+  }
+
+  dispose(): void {
+    this.store.dispose();
+  }
+
+  private run(input: GptInput, rows: readonly number[]): Tensor {
+    const features = this.model.forward(input);
+    const length = input.x.size(1);
+    for (const row of rows) if (this.position(row) !== PARKED) this.store.lengths[row]! += length;
+    return this.model.head(features.select(1, length - 1), true);
+  }
+
+  /** Rows of the rotary table: one for all where all stand at the same position, else one each. */
+  private ropeAt(positions: readonly number[]): RopeTable {
+    const table = this.model.rope();
+    const first = positions[0]!;
+    if (positions.every((position) => position === first)) return ropeRows(table, first, 1);
+    const index = toDeviceOf(tensor([...positions], 'int64'), table.cos);
+    const pick = (part: Tensor): Tensor => part.indexSelect(0, index).unsqueeze(1).unsqueeze(1); // [R, 1, 1, K]
+    return { cos: pick(table.cos), sin: pick(table.sin) };
+  }
+}
+
+/**
+ * Causal, hidden condition positions left out, the diagonal kept (a query must see something).
+ *
+ * @param visible [B, T] bool
+ * @param length S ≥ T; positions after the condition are visible
+ * @returns [B, 1, S, S] bool
+ */
+export function conditionMask(visible: Tensor, length = visible.size(1)): Tensor {
+  const positions = toDeviceOf(arange(0, length), visible);
+  const [queries, keys] = [positions.unsqueeze(1), positions.unsqueeze(0)];
+  const columns = withVisibleTokens(visible, length).unsqueeze(1); // [B, 1, S]
+  return keys.le(queries).logicalAnd(columns).logicalOr(keys.eq(queries)).unsqueeze(1);
+}
+
+/** [B, T] bool to [B, length]: tokens after the condition are visible. */
+function withVisibleTokens(visible: Tensor, length: number): Tensor {
+  const rest = length - visible.size(1);
+  if (rest === 0) return visible;
+  return cat([visible, visible.narrow(1, 0, 1).onesLike().expand([-1, rest])], 1);
+}
+
+/** Where the positions under way go. */
+type Writing =
+  | { kind: 'begin'; rows: Tensor | undefined; mask: Tensor | undefined }
+  | { kind: 'together'; count: number; position: number; mask: Tensor | undefined }
+  | {
+      kind: 'apart';
+      count: number;
+      longest: number;
+      rows: Tensor;
+      positions: Tensor;
+      mask: Tensor | undefined;
+      lengths: Tensor | undefined;
+    };
+
+/** Keys and values of all blocks, and how far each row has come. */
+class Store implements KeyValueStore {
+  /** Filled positions of each row. */
+  readonly lengths: number[];
+  private readonly keys: Tensor[]; // a block: [R, Hkv, capacity, K]
+  private readonly values: Tensor[];
+  /** Condition positions that may be attended to, [R, T] bool; undefined: all. */
+  private visible: Tensor | undefined;
+  private writing: Writing | undefined;
+
+  constructor(blocks: number, shape: readonly number[], like: Tensor) {
+    const make = (): Tensor => scope(() => keep(empty(shape, { dtype: like.dtype, device: like.device })));
+    this.keys = Array.from({ length: blocks }, make);
+    this.values = Array.from({ length: blocks }, make);
+    this.lengths = new Array<number>(shape[0]!).fill(0);
+  }
+
+  get bytes(): number {
+    const width = this.keys[0]!.dtype === 'float32' ? 4 : 2;
+    return 2 * this.keys.length * this.keys[0]!.numel * width;
+  }
+
+  begin(rows: readonly number[], visible: Tensor | undefined): void {
+    const all = rows.length === this.lengths.length;
+    const index = all ? undefined : toDeviceOf(tensor([...rows], 'int64'), this.keys[0]!);
+    for (const row of rows) this.lengths[row] = 0;
+    if (visible !== undefined) {
+      this.visible ??= scope(() =>
+        keep(visible.narrow(0, 0, 1).onesLike().expand([this.lengths.length, -1]).contiguous()),
+      );
+      if (index === undefined) this.visible.copy_(visible);
+      else this.visible.indexCopy_(0, index, visible);
+    }
+    this.writing = {
+      kind: 'begin',
+      rows: index,
+      mask: visible === undefined ? undefined : conditionMask(visible),
+    };
+  }
+
+  /** The next positions of the first rows. */
+  next(positions: readonly number[]): void {
+    const count = positions.length;
+    const longest = Math.max(...positions) + 1;
+    const seen =
+      this.visible === undefined
+        ? undefined
+        : withVisibleTokens(this.visible.narrow(0, 0, count), longest)
+            .unsqueeze(1)
+            .unsqueeze(1);
+    if (positions.every((position) => position === longest - 1)) {
+      this.writing = { kind: 'together', count, position: longest - 1, mask: seen };
+      return;
+    }
+    const like = this.keys[0]!;
+    const lengths = toDeviceOf(
+      tensor(
+        positions.map((position) => position + 1),
+        'int64',
+      ),
+      like,
+    );
+    this.writing = {
+      kind: 'apart',
+      count,
+      longest,
+      rows: toDeviceOf(arange(0, count), like),
+      positions: lengths.sub(1),
+      ...(seen === undefined
+        ? { lengths, mask: undefined }
+        : { lengths: undefined, mask: seen.logicalAnd(filledMask(lengths, longest)) }),
+    };
+  }
+
+  extend(block: number, keys: Tensor, values: Tensor): SeenPositions {
+    const writing = this.writing!;
+    const seen = [this.write(this.keys[block]!, keys, writing), this.write(this.values[block]!, values, writing)];
+    const lengths = writing.kind === 'apart' ? writing.lengths : undefined;
+    return { keys: seen[0]!, values: seen[1]!, mask: writing.mask, lengths };
+  }
+
+  dispose(): void {
+    for (const one of [...this.keys, ...this.values]) one.dispose();
+    this.visible?.dispose();
+  }
+
+  /** Puts the newest positions into the store; returns all that their rows may attend to. */
+  private write(store: Tensor, fresh: Tensor, writing: Writing): Tensor {
+    switch (writing.kind) {
+      case 'begin': {
+        const part = store.narrow(2, 0, fresh.size(2));
+        if (writing.rows === undefined) part.copy_(fresh);
+        else part.indexCopy_(0, writing.rows, fresh);
+        return fresh;
+      }
+      case 'together': {
+        const rows = store.narrow(0, 0, writing.count);
+        rows.narrow(2, writing.position, 1).copy_(fresh);
+        return rows.narrow(2, 0, writing.position + 1);
+      }
+      case 'apart':
+        store.indexPut_([writing.rows, undefined, writing.positions], fresh.squeeze(2));
+        return store.narrow(0, 0, writing.count).narrow(2, 0, writing.longest);
+      default:
+        return writing satisfies never;
+    }
+  }
+}
+
+/** lengths — [R] int64; returns [R, 1, 1, longest] bool. */
+function filledMask(lengths: Tensor, longest: number): Tensor {
+  const positions = toDeviceOf(arange(0, longest), lengths);
+  return positions.unsqueeze(0).lt(lengths.unsqueeze(1)).unsqueeze(1).unsqueeze(1);
+}
+
+function toDeviceOf(x: Tensor, like: Tensor): Tensor {
+  return x.to(like.device as 'cpu');
+}
