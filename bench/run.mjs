@@ -1,5 +1,6 @@
 // `npm run bench -- NAME`: the measurements behind docs/benchmarks.md. `engine` is what the tensor engine costs, `sample`
-// how fast a model folder makes images, `generate` how fast a GPT draws tokens. All print a table, or with --json one JSON object.
+// how fast a model folder makes images, `generate` how fast a GPT draws tokens, `tokenize` how fast encoders and decoders of
+// tokenizers are, `tokenize-end-to-end` whether the encoder waits for images. All print a table, or with --json one JSON object.
 //
 //   --json       for machines
 //   --rounds N   rounds of all cases; the median over rounds is reported (default 7)
@@ -12,7 +13,13 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-const BENCHES = { engine: './engine.mjs', sample: './sample.mjs', generate: './generate.mjs' };
+const BENCHES = {
+  engine: './engine.mjs',
+  sample: './sample.mjs',
+  generate: './generate.mjs',
+  tokenize: './tokenize.mjs',
+  'tokenize-end-to-end': './tokenize-end-to-end.mjs',
+};
 
 /** Exits with one line: this is a command of developers, its errors are wrong arguments. */
 function stop(message) {

@@ -22,7 +22,18 @@ import {
 } from './runners/gpt-forward.ts';
 import { captionGenerate, gptGenerate, logitFilter, logitProbs } from './runners/gpt-generate.ts';
 import { gptTrainSteps, nppLearningRates, nppTrainSteps, patchSchedule } from './runners/gpt-train.ts';
-import { centerCropRunner } from './runners/images.ts';
+import {
+  bicubicResize,
+  centerCropRunner,
+  cropBox,
+  extractCodes,
+  extractTokens,
+  pixelNormalize,
+  pixelToUint8,
+  randomCropRunner,
+  tenCropOffsets,
+  tenCropRunner,
+} from './runners/images.ts';
 import { hashImages, tokenizerStateShapes, vqCodec, vqQuantizer } from './runners/llamagen-vq.ts';
 import { maskgitVqCodec, weightRule } from './runners/maskgit-vq.ts';
 import { natCheckpointResume } from './runners/nat-checkpoint.ts';
@@ -89,6 +100,15 @@ const RUNNERS: Record<string, Entry> = {
   't2i-caption-embed': { run: captionEmbed },
   't2i-generate': { run: captionGenerate },
   't2i-forward-loss': { run: captionForwardLoss },
+  'crop-box': { run: cropBox },
+  'ten-crop': { run: tenCropRunner },
+  'ten-crop-offsets': { run: tenCropOffsets },
+  'random-crop': { run: randomCropRunner },
+  'pixel-normalize': { run: pixelNormalize },
+  'pixel-to-uint8': { run: pixelToUint8 },
+  'bicubic-resize': { run: bicubicResize },
+  'extract-codes': { run: extractCodes },
+  'extract-tokens': { run: extractTokens },
 };
 
 export function runnerOf(kind: string): Runner | undefined {

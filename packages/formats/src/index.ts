@@ -3,7 +3,7 @@ export { crc32, crc32c } from './crc.ts';
 export * from './dtype.ts';
 export { FormatError, type FormatPlace } from './format-error.ts';
 export { type NpyHeader, readNpyHeader } from './npy/header.ts';
-export { encodeNpy, type NpyArray, readNpy } from './npy/npy.ts';
+export { encodeNpy, encodeNpyHeader, type NpyArray, readNpy } from './npy/npy.ts';
 export { encodeNpz, type NpzArchive, type NpzWriteOptions, npzChunks, readNpz } from './npy/npz.ts';
 export {
   ONNX_DTYPES,
@@ -24,6 +24,7 @@ export {
   type TensorEntry,
 } from './safetensors/read.ts';
 export { encodeSafetensors, safetensorsChunks, type TensorToWrite } from './safetensors/write.ts';
+export { type TarEntry, tarEntries } from './tar/read.ts';
 export { intactLength, readEvents, type TfEvent, type TfValue } from './tfevents/read.ts';
 export { type EventImage, encodeFileVersionEvent, encodeImageEvent, encodeScalarEvent } from './tfevents/write.ts';
 export { readTorchCheckpoint, type TorchReadOptions } from './torch/checkpoint.ts';

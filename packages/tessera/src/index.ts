@@ -1,4 +1,4 @@
-export { centerCrop } from './data/center-crop.ts';
+export { applySteps, type CropStep, centerCrop, centerCropSteps } from './data/center-crop.ts';
 export {
   type AnimationOptions,
   animatedGif,
@@ -8,12 +8,21 @@ export {
   gridImage,
   gridPng,
 } from './data/contact-sheet.ts';
+export {
+  fiveCropOffsets,
+  mirror,
+  type RandomCropOptions,
+  randomCrop,
+  tenCrop,
+  tenCropSide,
+} from './data/crops.ts';
 export { DataError, type DataErrorCode } from './data/data-error.ts';
 export { emojiClassNames } from './data/emoji/classes.ts';
 export type { IconSetInfo } from './data/emoji/icon-sets.ts';
 export { type EmojiSummary, type RenderEmojiOptions, renderEmoji } from './data/emoji/render-emoji.ts';
 export { type DecodeOptions, decodeImage, type RgbImage } from './data/image.ts';
 export {
+  byteOrder,
   type ImageFolder,
   type ImageItem,
   openImageFolder,
@@ -22,7 +31,10 @@ export {
   scanImageFolder,
   splitHeldOut,
 } from './data/image-folder.ts';
+export { ImagePool, type PoolOptions, type PreparedImage, type PrepareOptions } from './data/image-pool.ts';
+export { openImageSource, type SourceOptions } from './data/image-source.ts';
 export { type LoadedImages, type LoadOptions, loadImages } from './data/load-images.ts';
+export { resizeBicubic, toLevels } from './data/output-pixels.ts';
 export { type ResizeFilter, resizeImage } from './data/resize.ts';
 export {
   TokenDataset,
@@ -30,6 +42,19 @@ export {
   TokenDatasetWriter,
   type TokenRows,
 } from './data/token-dataset.ts';
+export { LlamaGenTokens, LlamaGenWriter } from './data/tokens/llamagen-tree.ts';
+export { MixedTokens, type MixOptions } from './data/tokens/mixed-tokens.ts';
+export { NAT_BATCH, NatNpyTokens, NatNpyWriter, natRow } from './data/tokens/nat-npy.ts';
+export {
+  type NeededTokens,
+  type OpenedTokens,
+  type OpenTokensOptions,
+  openStoredTokens,
+  openTokens,
+  requireTokens,
+} from './data/tokens/open-tokens.ts';
+export { StoredTokens, type TokensToWrite, type TokenWriter } from './data/tokens/token-rows.ts';
+export { type ImageRecipe, imageVariants, recipeSchema, variantsPerImage } from './data/variants.ts';
 export {
   AutoNat,
   type AutoNatConfig,
@@ -101,7 +126,8 @@ export {
 } from './pipelines/autoregressive-generation.ts';
 export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy.ts';
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
-export { decodeTokens, encodePixels } from './pipelines/decode-tokens.ts';
+export { type ConvertOptions, convertTokens } from './pipelines/convert-tokens.ts';
+export { decodeTokens, encodePixels, imageBatch } from './pipelines/decode-tokens.ts';
 export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
 export { type ExportOptions, exportCheckpoint } from './pipelines/export-checkpoint.ts';
 export { type FetchOptions, fetchFiles } from './pipelines/fetch.ts';
@@ -120,6 +146,7 @@ export {
 export {
   type ModelFolder,
   type ModelToWrite,
+  openAnyTokenizer,
   openModelFolder,
   openTokenizer,
   writeModelFolder,
@@ -149,6 +176,9 @@ export { type SampleEvaluationOptions, sampleEvaluation } from './pipelines/samp
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';
+export { encodePictures } from './pipelines/tokenize/encode-share.ts';
+export { LAYOUTS, type Layout } from './pipelines/tokenize/layouts.ts';
+export { parseShare, shareOfRank, type WorkShare } from './pipelines/tokenize/work-share.ts';
 export { type TokenizeOptions, tokenize } from './pipelines/tokenize.ts';
 export { type TrainOptions, train } from './pipelines/train.ts';
 export { filterLogits, guideLogits, pickTokens } from './sampling/autoregressive-sampler.ts';
@@ -163,7 +193,7 @@ export {
 } from './sampling/masked-sampler.ts';
 export { type AdversarialLoss, discriminatorLoss, generatorLoss } from './tokenizers/adversarial-loss.ts';
 export { Discriminator, type DiscriminatorConfig } from './tokenizers/discriminator.ts';
-export { LlamaGenVq } from './tokenizers/llamagen-vq.ts';
+export { LlamaGenVq, toNetworkRange } from './tokenizers/llamagen-vq.ts';
 export { Lpips, loadLpips } from './tokenizers/lpips.ts';
 export {
   type MaskgitConfig,
@@ -176,6 +206,7 @@ export { PatchDiscriminator } from './tokenizers/patch-discriminator.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
 export { TOKENIZERS, type TokenizerFamily, type TokenizerFamilyName, tokenizerPresets } from './tokenizers/registry.ts';
 export { StyleganBlock, StyleganDiscriminator } from './tokenizers/stylegan-discriminator.ts';
+export { decodeTiled, type TileOptions } from './tokenizers/tiled-decode.ts';
 export { Tokenizer } from './tokenizers/tokenizer.ts';
 export { TokenizerError, type TokenizerErrorCode } from './tokenizers/tokenizer-error.ts';
 export type { Probe } from './tokenizers/vq-blocks.ts';
@@ -196,6 +227,7 @@ export {
   type TrainingConfigInput,
   trainingConfigSchema,
 } from './training/config.ts';
+export { itemAt, type ShardPlan, shardAt, shardsPerStep } from './training/data-order.ts';
 export { createGeneratorTask, type GeneratorTaskOptions } from './training/generator-task.ts';
 export { type TrainingEvent, type TrainLoopOptions, trainLoop } from './training/loop.ts';
 export { openRun, RunFolder } from './training/run-folder.ts';

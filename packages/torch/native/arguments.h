@@ -25,6 +25,8 @@ struct Instance {
   int threads = 0;
   /** Process groups and what belongs to them (c10d.h), made on first use. */
   std::shared_ptr<void> distributed;
+  /** Streams, events and graphs (cuda.cpp), made on first use. */
+  std::shared_ptr<void> cuda;
 };
 
 /** The number of threads that setNumThreads() chose for the whole process; 0: nothing chosen yet. */

@@ -22,5 +22,7 @@ extern const CoreEntry kLinearRowsFunctions[];
 extern const CoreEntry kAttendRowsFunctions[];
 extern const CoreEntry kDistributedFunctions[];
 extern const CoreEntry kReducerFunctions[];
+extern const CoreEntry kCudaFunctions[];
+extern const CoreEntry kPrecisionFunctions[];
 
 }  // namespace tessera

@@ -20,7 +20,7 @@ const NAPI_VERSION = 9;
 /** Memory that one compiler process wants for a file that includes ATen, in bytes. */
 const COMPILER_MEMORY = 2 * 2 ** 30;
 /** Addons kept, newest first: switching between two branches or libtorchs should not compile each time. */
-const KEPT_ADDONS = 4;
+const KEPT_ADDONS = 8;
 
 /**
  * @param {{version: string, path: string, cuda: boolean}} libtorch

@@ -250,6 +250,43 @@ describe('autograd', () => {
     });
   });
 
+  test('retainGraph allows a second pass, createGraph makes gradients differentiable', () => {
+    scope(() => {
+      const x = tensor([2, 3]).requiresGrad_();
+      const loss = x.pow(3).sum();
+      loss.backward(undefined, { retainGraph: true });
+      loss.backward();
+      expect(x.grad!.toNumbers()).toEqual([24, 54]); // twice 3x²
+      x.grad = undefined;
+      const [slope] = T.gradients([x.pow(3).sum()], [x], { createGraph: true }) as [Tensor];
+      expect(slope.toNumbers()).toEqual([12, 27]);
+      expect(x.grad).toBeUndefined();
+      slope.sum().backward();
+      expect(x.grad!.toNumbers()).toEqual([12, 18]); // 6x
+    });
+  });
+
+  test('gradients with respect to inner tensors, with weights, and of what does not matter', () => {
+    scope(() => {
+      const x = tensor([1, 2]).requiresGrad_();
+      const unused = tensor([1]).requiresGrad_();
+      const inner = x.mul(3);
+      const outer = inner.square();
+      const weights = tensor([1, 10]);
+      const [a, b, c] = T.gradients([outer], [inner, unused, x], { gradOutputs: [weights] });
+      expect(a!.toNumbers()).toEqual([6, 120]);
+      expect(b).toBeUndefined();
+      expect(c!.toNumbers()).toEqual([18, 360]);
+      expect(() => T.gradients([x.mul(2)], [x])).toThrow(/^gradients: .*scalar.*\(float32 \[2\], float32 \[2\]\)$/);
+      expect(() => T.gradients([x.sum()], [tensor([1])])).toThrow(/^gradients: .*require.* grad/);
+      expect(() => T.gradients([x.mul(2)], [x], { gradOutputs: [tensor([1, 2, 3])] })).toThrow(/^gradients: /);
+      expect(T.gradients([x.sum()], [])).toEqual([]);
+      const gone = x.sum();
+      gone.dispose();
+      expect(() => T.gradients([gone], [x])).toThrow(/^gradients: the tensor was disposed/);
+    });
+  });
+
   test('misuse is an error with the shape', () => {
     scope(() => {
       const x = tensor([1, 2]).requiresGrad_();

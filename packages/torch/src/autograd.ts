@@ -19,6 +19,7 @@ export function gradients(
   inputs: readonly Tensor[],
   { gradOutputs = [], retainGraph = false, createGraph = false }: GradientsOptions = {},
 ): (Tensor | undefined)[] {
+  if (inputs.length === 0) return [];
   const handlesOf = (tensors: readonly Tensor[]) => tensors.map((tensor) => tensor.handle);
   const handles = guarded(
     'gradients',

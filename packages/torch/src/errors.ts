@@ -7,6 +7,8 @@ export type TensorErrorCode =
   | 'TORCH'
   /** The native addon is missing or out of date. */
   | 'NO_ADDON'
+  /** The operation needs CUDA: another build of libtorch, or a device. */
+  | 'NO_CUDA'
   /** A scope was used against its rules. */
   | 'SCOPE';
 

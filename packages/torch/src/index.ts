@@ -1,8 +1,27 @@
 // @tessera/torch: libtorch for TypeScript.
 
 export { attendRows } from './attend-rows.ts';
+// CUDA, 16-bit numbers.
+export { type AutocastOptions, autocast, isAutocastEnabled } from './autocast.ts';
 export { enableGrad, type GradientsOptions, gradients, isGradEnabled, noGrad } from './autograd.ts';
 export { fromBytes, fromTypedArray, type NestedNumbers, tensor } from './create.ts';
+export {
+  type CudaDeviceProperties,
+  type CudaMemoryStats,
+  cudaIsAvailable,
+  cudaMemoryStats,
+  cudaSynchronize,
+  currentDevice,
+  deviceProperties,
+  emptyCache,
+  isPinned,
+  pinMemory,
+  resetPeakMemory,
+  setDevice,
+  toAsync,
+} from './cuda/device.ts';
+export { CudaGraph } from './cuda/graph.ts';
+export { CudaEvent, CudaStream } from './cuda/stream.ts';
 export { type Argument, type DispatchEvent, type Listener, listen, type Operation, type Result } from './dispatch.ts';
 // Processes.
 export { DistributedError, type DistributedErrorCode } from './distributed/distributed-error.ts';
@@ -23,11 +42,19 @@ export {
 export { type DType, isDType, type TypedArray } from './dtype.ts';
 export { TensorError, type TensorErrorCode } from './errors.ts';
 export * from './generated/operations.ts';
+export { GradScaler, type GradScalerOptions, type GradScalerState } from './grad-scaler.ts';
 export type { Index, Slice, SliceText } from './indexing.ts';
 export { linearRows, linearRowsInt8, quantizeRows } from './linear-rows.ts';
 export { formatLiveTensors, type LiveTensor, listLiveTensors, traceMemory } from './memory-trace.ts';
 export { AddonError, type AddonErrorCode } from './native/locate-addon.ts';
 export { exponentialNoise, gumbelNoise, type NoiseKey } from './noise.ts';
+export {
+  float32Precision,
+  isDeterministic,
+  setCudnnBenchmark,
+  setDeterministic,
+  setFloat32Precision,
+} from './precision.ts';
 export { countMacs, macsOf } from './profile/macs.ts';
 export { type OperationTotals, Profile, type ProfileOptions, type ProfileSummary } from './profile/profile.ts';
 export type { Sizes } from './recorder/affine.ts';

@@ -16,7 +16,8 @@ export interface NoiseKey {
 
 /**
  * Exp(1) noise over codes. images — [B] int64, index of each image in the whole run; positions — [B, M] int64;
- * returns [B, M, numCodes] float32 on the CPU.
+ * returns [B, M, numCodes] float32
+ * on the positions' device, with the same bits on every device.
  */
 export function exponentialNoise(images: Tensor, positions: Tensor, numCodes: number, key: NoiseKey): Tensor {
   const { seed, step, purpose = NoisePurpose.SAMPLE } = key;
@@ -27,7 +28,7 @@ export function exponentialNoise(images: Tensor, positions: Tensor, numCodes: nu
   );
 }
 
-/** Standard Gumbel noise over positions 0..L-1. images — [B] int64; returns [B, L] float64 on the CPU. */
+/** Standard Gumbel noise over positions 0..L-1. images — [B] int64; returns [B, L] float64 on the images' device. */
 export function gumbelNoise(images: Tensor, numPositions: number, key: NoiseKey): Tensor {
   const { seed, step, purpose = NoisePurpose.CHOICE } = key;
   return announced('gumbelNoise', [images], () =>

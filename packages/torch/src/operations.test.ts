@@ -112,3 +112,19 @@ test('views share memory, and in-place operations return the same memory under a
     expect(matmul(x, x.t()).toNumbers()).toEqual([0, 0, 0, 98]);
   });
 });
+
+test('memory formats: the same values, laid out in another order', () => {
+  scope(() => {
+    const x = ones([1, 2, 3, 4]).cumsum(3);
+    const last = x.contiguous({ memoryFormat: 'channels_last' });
+    expect(x.strides).toEqual([24, 12, 4, 1]);
+    expect(last.strides).toEqual([24, 1, 8, 2]);
+    expect([x.isContiguous(), last.isContiguous(), last.isContiguous('channels_last')]).toEqual([true, false, true]);
+    expect(last.toNumbers()).toEqual(x.toNumbers());
+    expect(x.channelsLast().strides).toEqual(last.strides);
+    expect(last.clone().strides).toEqual(last.strides);
+    expect(last.clone({ memoryFormat: 'contiguous_format' }).strides).toEqual(x.strides);
+    expect(() => x.contiguous({ memoryFormat: 'rows' as never })).toThrow(/^contiguous: unknown memory format "rows"/);
+    expect(() => ones([2, 2]).channelsLast()).toThrow(/^contiguous: .*\(self float32 \[2, 2\]/);
+  });
+});

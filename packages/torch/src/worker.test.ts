@@ -2,7 +2,18 @@
 
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { afterEach, expect, test } from 'vitest';
-import { isGradEnabled, memoryStats, noGrad, ones, scope, TensorError, zeros } from './index.ts';
+import {
+  full,
+  getNumThreads,
+  isGradEnabled,
+  memoryStats,
+  noGrad,
+  ones,
+  scope,
+  setNumThreads,
+  TensorError,
+  zeros,
+} from './index.ts';
 
 // Answers commands one at a time; the built package, since a worker cannot load TypeScript.
 const PROGRAM = `
@@ -16,6 +27,8 @@ const PROGRAM = `
       scope: () => T.scope(() => { T.ones([8]).add(1); }),
       use: (handle) => { try { return new T.Tensor(handle).toNumbers(); } catch (error) { return error.code; } },
       grad: () => T.isGradEnabled(),
+      threads: (count) => { if (count !== undefined) T.setNumThreads(count); return T.getNumThreads(); },
+      make: (value) => { held.push(T.full([2], value)); return held.at(-1).handle; },
       fail: () => { try { T.ones([2]).matmul(T.ones([3])); } catch (error) { return error.message.slice(0, 8); } },
     };
     port.on('message', ([name, ...args]) => {
@@ -75,4 +88,42 @@ test('a worker that ends with live tensors and open scopes takes them with it', 
   await workers[0]!.terminate();
   expect(second('scope')).toMatchObject({ live: 3 });
   expect(() => ones([2]).matmul(ones([3]))).toThrow(TensorError);
+});
+
+test('two workers at once: the same number names each its own tensor, and stays stale where it was freed', () => {
+  const [first, second] = [start(), start()];
+  const handles = [first('make', 1).value, second('make', 2).value] as number[];
+  expect(handles[0]).toBe(handles[1]);
+  expect(first('use', handles[0])).toMatchObject({ value: [1, 1], live: 1 });
+  expect(second('use', handles[0])).toMatchObject({ value: [2, 2], live: 1 });
+  first('free');
+  expect(first('use', handles[0]).value).toBe('DISPOSED');
+  expect(second('use', handles[0]).value).toEqual([2, 2]);
+  // A new tensor takes the slot, not the number; and what is freed there is freed there only.
+  const fresh = first('make', 3).value;
+  expect(fresh).not.toBe(handles[0]);
+  expect(first('use', handles[0]).value).toBe('DISPOSED');
+  expect(second('use', fresh).value).toBe('DISPOSED');
+  const mine = full([2], 4);
+  second('free');
+  expect(first('use', fresh).value).toEqual([3, 3]);
+  expect(mine.toNumbers()).toEqual([4, 4]);
+  mine.dispose();
+});
+
+test('setNumThreads holds on every thread, running or started later', () => {
+  const before = getNumThreads();
+  const running = start();
+  try {
+    running('scope');
+    setNumThreads(3);
+    expect(running('threads').value).toBe(3);
+    expect(start()('threads').value).toBe(3);
+    running('threads', 2); // and a worker sets it for all
+    running('scope');
+    expect(getNumThreads()).toBe(2);
+  } finally {
+    setNumThreads(before);
+  }
+  expect(running('threads').value).toBe(before);
 });

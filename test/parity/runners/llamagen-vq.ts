@@ -22,10 +22,15 @@ export function vqConfig(config: Record<string, Json>): VqConfig {
   return vqConfigSchema.parse(Object.fromEntries(fields.map((name) => [name, config[name]])) as VqConfigInput);
 }
 
+/** The case's tokenizer, owned by the caller. */
+export function vqModel(context: CaseContext): LlamaGenVq {
+  return loadModule((p) => new LlamaGenVq(vqConfig(context.config), p), context.weights(), context.golden.id);
+}
+
 /** Input `image` is in the network's own range. */
 export const vqCodec: Runner = (context) =>
   noGrad(() => {
-    const model = loadModule((p) => new LlamaGenVq(vqConfig(context.config), p), context.weights(), context.golden.id);
+    const model = vqModel(context);
     const activations = new Map<string, Output>();
     const probe = (place: string, value: Tensor): void => void activations.set(place, value);
     const latent = model.encodeToLatent(context.tensor('image'), probe);

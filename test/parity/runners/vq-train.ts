@@ -72,7 +72,9 @@ function lpipsOf(context: CaseContext): Lpips {
   const key = rules[vgg.rule] as object;
   const values = vggValues.get(key) ?? names.map(([, name]) => vggHash(rules, vgg.rule, name));
   vggValues.set(key, values);
-  const tensors = new Map(names.map(([name], i) => [name, fromTypedArray(values[i]!.data, values[i]!.shape)]));
+  const tensors = new Map<string, Tensor>(
+    names.map(([name], i) => [name, fromTypedArray(values[i]!.data, values[i]!.shape)]),
+  );
   for (const [index, map] of context.weights('lins')) tensors.set(`lin${index}.model.1.weight`, map);
   return loadLpips(tensors, context.golden.id);
 }

@@ -44,15 +44,22 @@ export function encodeNpy(array: NpyArray): Uint8Array {
     const message = `${dtype} (${shape}) needs ${needed} bytes, got ${data.byteLength}`;
     throw new FormatError('npy.write-size', message, { file: 'npy writer' });
   }
+  const header = encodeNpyHeader(dtype, shape);
+  const out = new Uint8Array(header.byteLength + data.byteLength);
+  out.set(header);
+  out.set(bytesOf(data), header.byteLength);
+  return out;
+}
+
+/** What comes before the data, for files that are written piece by piece. */
+export function encodeNpyHeader(dtype: DType, shape: readonly number[]): Uint8Array {
   const sizes = shape.length === 1 ? `${shape[0]},` : shape.join(', ');
   const literal = `{'descr': '${descrOf(dtype)}', 'fortran_order': False, 'shape': (${sizes}), }`;
-  const dataOffset = Math.ceil((10 + literal.length + 1) / 64) * 64;
-  const out = new Uint8Array(dataOffset + data.byteLength).fill(0x20, 0, dataOffset);
+  const out = new Uint8Array(Math.ceil((10 + literal.length + 1) / 64) * 64).fill(0x20);
   out.set([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0]);
-  dataViewOf(out).setUint16(8, dataOffset - 10, true);
+  dataViewOf(out).setUint16(8, out.byteLength - 10, true);
   out.set(new TextEncoder().encode(literal), 10);
-  out[dataOffset - 1] = 0x0a;
-  out.set(bytesOf(data), dataOffset);
+  out[out.byteLength - 1] = 0x0a;
   return out;
 }
 

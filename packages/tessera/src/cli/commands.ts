@@ -1,6 +1,7 @@
 /** The commands, in the order in which help lists them. */
 
 import type { Command } from './command.ts';
+import { convertCommand } from './commands/convert.ts';
 import { demoCommand } from './commands/demo.ts';
 import { exportCommand } from './commands/export.ts';
 import { fetchCommand } from './commands/fetch.ts';
@@ -18,6 +19,7 @@ export const COMMANDS: readonly Command[] = [
   sampleCommand,
   inspectCommand,
   tokenizeCommand,
+  convertCommand,
   trainCommand,
   importCommand,
   exportCommand,

@@ -11,7 +11,17 @@ const lines = [...page.matchAll(/`tessera ([a-z][^`]*)`/g)].map((match) => match
 describe('docs/moving-over.md', () => {
   it('has commands of most kinds', () => {
     const names = new Set(lines.map((line) => line.split(' ')[0]));
-    expect([...names].sort()).toEqual(['fit', 'inspect', 'sample', 'tokenize', 'train']);
+    expect([...names].sort()).toEqual([
+      'convert',
+      'export',
+      'fetch',
+      'fit',
+      'import',
+      'inspect',
+      'sample',
+      'tokenize',
+      'train',
+    ]);
   });
 
   it.each(lines)('tessera %s', (line) => {

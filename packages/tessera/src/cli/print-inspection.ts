@@ -108,10 +108,11 @@ function runLines({ path, checkpoints, lastMetrics, parts }: RunInspection): str
 }
 
 function tokenLines(data: TokensInspection): string[] {
-  const { gridSize, numRows, codebookSize, codesUsed } = data;
+  const { gridSize, numRows, picturesPerImage, codebookSize, codesUsed } = data;
+  const pictures = picturesPerImage === 1 ? '' : `, ${picturesPerImage} pictures each`;
   return [
     `${safe(data.path)}: token data set, ${bytes(data.byteLength)}`,
-    `${count(numRows)} rows of ${gridSize}×${gridSize} tokens; ${count(codesUsed)} of ${count(codebookSize)} codes occur`,
+    `${count(numRows)} rows of ${gridSize}×${gridSize} tokens${pictures}; ${count(codesUsed)} of ${count(codebookSize)} codes occur`,
     '',
     ...table(
       data.classes.map(({ name, rows }, label) => [String(label), safe(name), count(rows)]),

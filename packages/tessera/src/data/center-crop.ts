@@ -8,18 +8,76 @@ import { DataError } from './data-error.ts';
 import type { RgbImage } from './image.ts';
 import { resizeImage } from './resize.ts';
 
+/** A resize to width × height, or a cut of width × height pixels at (x, y). */
+export type CropStep =
+  | readonly [filter: 'box' | 'bicubic', width: number, height: number]
+  | readonly [cut: 'crop', x: number, y: number, width: number, height: number];
+
+/** A line of one pixel's height, a few bytes as a file, would become gigabytes. */
+const MAX_RESIZED_PIXELS = 2 ** 28;
+
 /** The middle `size` × `size` pixels of the image, resized so that its short side is `size`. */
 export function centerCrop(image: RgbImage, size: number): RgbImage {
+  return applySteps(image, centerCropSteps(image.width, image.height, size));
+}
+
+/** What `centerCrop` does with a picture of these sides. */
+export function centerCropSteps(width: number, height: number, size: number): CropStep[] {
+  const steps = shrinkSteps(width, height, size);
+  const [, w, h] = steps.at(-1)!;
+  return [...steps, ['crop', Math.floor((w - size) / 2), Math.floor((h - size) / 2), size, size]];
+}
+
+/** The resizes that make the short side of a picture `size` pixels long; the last is always BICUBIC. */
+export function shrinkSteps(width: number, height: number, size: number): CropStep[] {
   if (!Number.isInteger(size) || size < 1) {
     throw new DataError('RESIZE_BAD_SIZE', `Expected a crop size of at least 1 whole pixel, got ${size}.`);
   }
-  let small = image;
-  while (Math.min(small.width, small.height) >= 2 * size) {
-    small = resizeImage(small, Math.floor(small.width / 2), Math.floor(small.height / 2), 'box');
+  const steps: CropStep[] = [];
+  let [w, h] = [width, height];
+  while (Math.min(w, h) >= 2 * size) {
+    [w, h] = [Math.floor(w / 2), Math.floor(h / 2)];
+    steps.push(['box', w, h]);
   }
-  const scale = size / Math.min(small.width, small.height);
-  small = resizeImage(small, roundHalfToEven(small.width * scale), roundHalfToEven(small.height * scale), 'bicubic');
-  return cut(small, Math.floor((small.width - size) / 2), Math.floor((small.height - size) / 2), size);
+  const scale = size / Math.min(w, h);
+  const [wide, high] = [roundHalfToEven(w * scale), roundHalfToEven(h * scale)];
+  if (wide * high > MAX_RESIZED_PIXELS) {
+    throw new DataError(
+      'IMAGE_TOO_LARGE',
+      `Expected a picture that is not much longer than wide, got ${width}×${height}: ${wide}×${high} to crop ${size} from.`,
+    );
+  }
+  return [...steps, ['bicubic', wide, high]];
+}
+
+export function applySteps(image: RgbImage, steps: readonly CropStep[]): RgbImage {
+  let current = image;
+  for (const step of steps) {
+    if (step[0] === 'crop') {
+      const [, x, y, width, height] = step;
+      current = cut(current, x, y, width, height);
+    } else {
+      const [filter, width, height] = step;
+      current = resizeImage(current, width, height, filter);
+    }
+  }
+  return current;
+}
+
+/** The `width` × `height` pixels at (left, top), which must lie inside the picture. */
+export function cut(image: RgbImage, left: number, top: number, width: number, height: number): RgbImage {
+  if (left < 0 || top < 0 || left + width > image.width || top + height > image.height) {
+    throw new DataError(
+      'RESIZE_BAD_SIZE',
+      `Expected a cut inside ${image.width}×${image.height} pixels, got ${width}×${height} at (${left}, ${top}).`,
+    );
+  }
+  const data = new Uint8Array(width * height * 3);
+  for (let y = 0; y < height; y++) {
+    const from = ((top + y) * image.width + left) * 3;
+    data.set(image.data.subarray(from, from + width * 3), y * width * 3);
+  }
+  return { width, height, data };
 }
 
 /** Python's `round`: ties go to the even neighbour. */
@@ -28,13 +86,4 @@ export function roundHalfToEven(x: number): number {
   const rest = x - below;
   if (rest !== 0.5) return rest < 0.5 ? below : below + 1;
   return below % 2 === 0 ? below : below + 1;
-}
-
-function cut(image: RgbImage, left: number, top: number, size: number): RgbImage {
-  const data = new Uint8Array(size * size * 3);
-  for (let y = 0; y < size; y++) {
-    const from = ((top + y) * image.width + left) * 3;
-    data.set(image.data.subarray(from, from + size * 3), y * size * 3);
-  }
-  return { width: size, height: size, data };
 }

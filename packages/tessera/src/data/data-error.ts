@@ -13,12 +13,21 @@ export type DataErrorCode =
   | 'FOLDER_EMPTY'
   | 'FOLDER_ALL_BROKEN'
   | 'FOLDER_BAD_SPLIT'
+  | 'FOLDER_OF_SPLITS'
+  | 'TAR_CLASSES'
+  | 'CLASS_NAMES'
   | 'EMOJI_PACKAGE_MISSING'
   | 'EMOJI_OUTPUT_TAKEN'
   | 'SHEET_BAD_IMAGES'
   | 'TOKENS_MISSING'
   | 'TOKENS_BROKEN'
-  | 'TOKENS_RANGE';
+  | 'TOKENS_RANGE'
+  | 'TOKENS_SIZE'
+  | 'TOKENS_CODEBOOK'
+  | 'TOKENS_CLASSES'
+  | 'TOKENS_UNLIKE'
+  | 'TOKENS_WEIGHTS'
+  | 'TOKENIZE_PLAN';
 
 export class DataError extends Error {
   readonly code: DataErrorCode;

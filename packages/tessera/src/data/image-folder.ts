@@ -11,6 +11,8 @@ import { unitHash } from './path-hash.ts';
 
 export interface ImageItem {
   path: string;
+  /** Where the image lies in the file, when it is a member of an archive. */
+  range?: { offset: number; size: number };
   /** Path inside the folder with `/` between its parts, the same on every machine. */
   relativePath: string;
   /** Index into `classes`. */
@@ -68,7 +70,7 @@ export async function scanImageFolder(root: string, options: ScanOptions = {}): 
 }
 
 /** Names of folders that hold the held-out part of a data set that comes split. */
-const HELD_OUT_FOLDERS = ['held-out', 'val', 'validation', 'test'];
+export const HELD_OUT_FOLDERS = ['held-out', 'val', 'validation', 'test'];
 
 export interface SplitFolder {
   classes: string[];
@@ -190,7 +192,7 @@ async function readFolder(folder: string, scan: Scan): Promise<{ name: string; i
 }
 
 /** Byte order of UTF-8, which JavaScript's own order is not beyond U+FFFF. */
-function byteOrder(a: string, b: string): number {
+export function byteOrder(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 

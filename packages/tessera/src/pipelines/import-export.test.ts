@@ -22,7 +22,7 @@ import { MaskgitVqgan } from '../tokenizers/maskgit-vqgan.ts';
 import { vqPreset } from '../tokenizers/vq-config.ts';
 import { type ExportOptions, exportCheckpoint } from './export-checkpoint.ts';
 import { type ImportOptions, importCheckpoint } from './import-checkpoint.ts';
-import { openModelFolder, openTokenizer } from './model-folder.ts';
+import { openAnyTokenizer, openModelFolder, openTokenizer } from './model-folder.ts';
 import { writeTinyModel } from './tiny-model.test-support.ts';
 
 let folder: string;
@@ -112,6 +112,20 @@ describe('tokenizers', () => {
     );
     opened.dispose();
   }); // biome-ignore format: rows
+
+  it('open from an official file as it is', () => {
+    const { tokenizer, imageSize } = openAnyTokenizer(
+      save('official.ckpt', new Map([['state_dict', stateDict(maskgit)]])),
+    );
+    expect([tokenizer.family, tokenizer.config, imageSize]).toEqual(['maskgit-vqgan', maskgit.config, undefined]);
+    for (const [name, tensor] of maskgit.state) expect(tokenizer.state.get(name)!.equal(tensor), name).toBe(true);
+    tokenizer.dispose();
+    const wrong = save(
+      'wrong.pt',
+      new Map([['tok_embeddings.weight', { dtype: 'uint8', shape: [1], bytes: Uint8Array.of(1) }]]),
+    );
+    expect(() => openAnyTokenizer(wrong)).toThrow("expected a tokenizer, but it looks like a GPT of LlamaGen's");
+  });
 
   it('keep the type of their weights', async () => {
     const source = save(

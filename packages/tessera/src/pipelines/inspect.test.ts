@@ -1,8 +1,15 @@
 import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { concatBytes, encodeNpy, encodeNpz, encodeSafetensors, FormatError, zipChunks } from '@tessera/formats';
-import { tensor } from '@tessera/torch';
+import {
+  concatBytes,
+  encodeNpy,
+  encodeNpz,
+  encodeOnnx,
+  encodeSafetensors,
+  FormatError,
+  zipChunks,
+} from '@tessera/formats';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
@@ -46,6 +53,24 @@ const SAMPLES: Record<string, () => Uint8Array> = {
   safetensors: () =>
     encodeSafetensors([['w', { dtype: 'int16', shape: [2, 3], bytes: new Uint8Array(12) }]], { made: 'here' }),
   checkpoint,
+  onnx: () =>
+    encodeOnnx({
+      opset: 20,
+      producer: 'here',
+      graph: {
+        name: 'twice',
+        nodes: ['a', 'b'].map((output, i) => ({
+          op: 'Add',
+          name: output,
+          inputs: [['x', 'a'][i]!, 'w'],
+          outputs: [output],
+          attributes: {},
+        })),
+        initializers: new Map([['w', { dtype: 'float32', shape: [2], bytes: new Uint8Array(8) }]]),
+        inputs: [{ name: 'x', dtype: 'float32', shape: ['B', 2] }],
+        outputs: [{ name: 'b', dtype: 'float32', shape: ['B', 2] }],
+      },
+    }),
 };
 
 describe('inspect a file', () => {
@@ -61,6 +86,19 @@ describe('inspect a file', () => {
           { name: 'lr', value: '0.5' },
           { name: 'steps', value: '[1, 2]' },
           { name: 'note', value: 'None' },
+        ],
+      },
+    ],
+    [
+      'onnx',
+      {
+        format: 'ONNX',
+        metadata: { opset: '20', producer: 'here' },
+        tensors: [{ name: 'w', dtype: 'float32', shape: [2], byteLength: 8 }],
+        values: [
+          { name: 'inputs.x', value: 'float32 [B, 2]' },
+          { name: 'outputs.b', value: 'float32 [B, 2]' },
+          { name: 'nodes.Add', value: '2' },
         ],
       },
     ],
@@ -139,7 +177,7 @@ describe('inspect a folder', () => {
     writeTinyModel(join(folder, 'other'));
     const path = join(folder, 'tokens');
     const writer = new TokenDatasetWriter(path, { gridSize: 4, codebookSize: 32, classes: ['a', 'b'] });
-    writer.addShard(tensor([new Array(16).fill(3), new Array(16).fill(9), new Array(16).fill(3)], 'int64'), tensor([0, 1, 1], 'int64')); // biome-ignore format: one row
+    for (const [label, code] of [[0, 3], [1, 9], [1, 3]]) writer.add(label!, new Array(16).fill(code)); // biome-ignore format: one row
     writer.finish();
     expect(await look(path)).toMatchObject({
       kind: 'tokens',

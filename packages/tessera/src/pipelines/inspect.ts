@@ -6,7 +6,7 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { noGrad, scope } from '@tessera/torch';
-import { TokenDataset } from '../data/token-dataset.ts';
+import { openStoredTokens } from '../data/tokens/open-tokens.ts';
 import { decodeTokens } from './decode-tokens.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { inspectFile } from './inspect/inspect-file.ts';
@@ -50,7 +50,7 @@ export async function* inspect(options: InspectOptions): AsyncGenerator<Pipeline
 }
 
 function verifyTokens(path: string): void {
-  const dataset = TokenDataset.open(path);
+  const dataset = openStoredTokens(path);
   try {
     dataset.verify();
   } finally {
@@ -59,7 +59,7 @@ function verifyTokens(path: string): void {
 }
 
 async function writeRows(path: string, count: number, out: string, tokenizerPath: string | undefined): Promise<void> {
-  const dataset = TokenDataset.open(path);
+  const dataset = openStoredTokens(path);
   const tokenizer = openTokenizer(findTokenizer(path, tokenizerPath));
   try {
     if (tokenizer.codebookSize !== dataset.codebookSize) {
@@ -70,7 +70,7 @@ async function writeRows(path: string, count: number, out: string, tokenizerPath
     }
     const total = Math.min(count, dataset.numRows);
     const rows = Array.from({ length: total }, (_, i) => Math.floor((i * dataset.numRows) / total));
-    const pictures = noGrad(() => scope(() => decodeTokens(tokenizer, dataset.rows(rows).tokens)));
+    const pictures = noGrad(() => scope(() => decodeTokens(tokenizer, dataset.rows(rows, undefined).tokens)));
     mkdirSync(dirname(out), { recursive: true });
     await savePicture(out, pictures, { scale: Math.max(1, Math.round(64 / pictures[0]!.width)) });
   } finally {

@@ -13,7 +13,7 @@
  * a newer format version is refused.
  */
 
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   isAutoregressive,
@@ -32,6 +32,7 @@ import { loadModule } from '../nn/state-dict.ts';
 import { type TokenizerFamilyName, tokenizerFamily, tokenizerFamilyNames } from '../tokenizers/registry.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { PipelineError } from './events.ts';
+import { loadOfficialTokenizer } from './load-weights.ts';
 
 const FORMAT_VERSION = 1;
 
@@ -151,8 +152,11 @@ export function readTokenizerConfig(path: string): TokenizerDescription {
   return { family, config: parseConfig(tokenizerFamily(family).schema, tokenizer, file) };
 }
 
-/** A tokenizer from a tokenizer folder, or from a model folder with the model's image size. */
+/** A tokenizer from a tokenizer folder, an official checkpoint, or from a model folder with the model's image size. */
 export function openAnyTokenizer(path: string): { tokenizer: Tokenizer; imageSize: number | undefined } {
+  if (existsSync(path) && statSync(path).isFile()) {
+    return { tokenizer: scope(() => loadOfficialTokenizer(path)), imageSize: undefined };
+  }
   const inner = join(path, 'tokenizer');
   if (!existsSync(join(inner, 'config.json'))) return { tokenizer: openTokenizer(path), imageSize: undefined };
   const config = parseConfig(modelConfigSchema, readJson(path, 'config.json'), join(path, 'config.json'));

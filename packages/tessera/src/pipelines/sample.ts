@@ -10,6 +10,7 @@ import type { SamplingSettings } from '@tessera/schedule';
 import { noGrad, scope } from '@tessera/torch';
 import { animatedGif, animatedWebp, encodePng, gridPng } from '../data/contact-sheet.ts';
 import type { RgbImage } from '../data/image.ts';
+import { decodeTiled } from '../tokenizers/tiled-decode.ts';
 import { chooseSampling, describeSampling, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
 import { toRgbImages } from './decode-tokens.ts';
@@ -32,6 +33,8 @@ export interface SampleOptions extends StrategyChoice {
   /** Default 0. */
   seed?: number | undefined;
   batch?: number | undefined;
+  /** Tokens of a tile's side when large pictures are decoded in parts (default 32); smaller needs less memory. */
+  tile?: number | undefined;
   /** Default: a new folder under `samples/`. */
   out?: string | undefined;
   /** Also write an animated WebP of the steps. */
@@ -68,7 +71,17 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
   const scale = Math.max(1, Math.round(96 / imageSize));
   const shown = gridOrder(labels.length, chosen.length, imageSize * scale);
   const kept = npz === undefined ? new Set(shown.indices) : undefined;
-  const writer = new PictureWriter({ out, folder, name, seed, strategy, labels, numRevealed, kept });
+  const writer = new PictureWriter({
+    out,
+    folder,
+    name,
+    seed,
+    strategy,
+    labels,
+    numRevealed,
+    kept,
+    tile: options.tile,
+  });
   yield* generateImages(
     model,
     { strategy, labels, seed, batch: options.batch, signal },
@@ -115,6 +128,7 @@ interface WriterSettings {
   numRevealed: number;
   /** Indices of the pictures to remember; undefined: all. */
   kept: ReadonlySet<number> | undefined;
+  tile: number | undefined;
 }
 
 /** Decodes batches and writes each picture as it comes. */
@@ -130,9 +144,11 @@ class PictureWriter {
   }
 
   async add(batch: GeneratedBatch): Promise<void> {
-    const { out, numRevealed, folder, kept } = this.settings;
+    const { out, numRevealed, folder, kept, tile } = this.settings;
+    const { gridSize } = folder.model.config;
+    const options = tile === undefined ? {} : { tile };
     const decode = (tokens: GeneratedBatch['tokens']): RgbImage[] =>
-      noGrad(() => scope(() => toRgbImages(folder.tokenizer.decode(tokens))));
+      noGrad(() => scope(() => toRgbImages(decodeTiled(folder.tokenizer, tokens, [gridSize, gridSize], options))));
     // Before anything is awaited: the tensors live during this call only.
     const pictures = decode(batch.tokens);
     const decodedSteps = batch.steps.map(({ sampled }) => decode(sampled));

@@ -2,7 +2,9 @@
 
 import { join, resolve } from 'node:path';
 import { stringify as stringifyYaml } from 'yaml';
-import { TokenDataset } from '../data/token-dataset.ts';
+import { DataError } from '../data/data-error.ts';
+import { type OpenedTokens, openTokens, requireTokens } from '../data/tokens/open-tokens.ts';
+import { gridSideOf } from '../data/tokens/token-rows.ts';
 import type { GeneratorModel } from '../models/family.ts';
 import type { GptRecipe } from '../models/gpt-recipe.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
@@ -20,7 +22,9 @@ export interface TrainOptions extends TrainFlags {
   initFrom?: string | undefined;
   /** Names, or beginnings of names, of tensors that start at random all the same. */
   ignoreKeys?: readonly string[] | undefined;
-  /** Pixels of an image's side, to be sure that the data is meant for it. */
+  /** Weights of several sources, one each. */
+  mix?: readonly number[] | undefined;
+  /** Pixels of the images to train on, where a source holds more than one size. */
   size?: number | undefined;
   /** Every checkpoint goes there too. */
   alsoSaveTo?: string | undefined;
@@ -38,28 +42,45 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
     return;
   }
   const out = options.out ?? file.out;
-  const [path, ...more] = options.data ?? file.data ?? [];
+  const paths = options.data ?? file.data ?? [];
+  const [path] = paths;
   if (path === undefined || out === undefined) {
-    const what = path === undefined ? 'a token data set (--data)' : 'a run folder (--out)';
+    const what = path === undefined ? 'tokens (--data)' : 'a run folder (--out)';
     throw new PipelineError('OPTIONS', `train: expected ${what}, as a flag or in the configuration.`);
   }
-  if (more.length > 0) throw new PipelineError('OPTIONS', `Expected one token data set, got ${more.length + 1}.`);
   const heldOutPath = options.heldOut ?? file.heldOut;
   const tokenizerPath = options.tokenizer ?? file.tokenizer;
-  const data = TokenDataset.open(path);
-  const heldOut = heldOutPath === undefined ? undefined : TokenDataset.open(heldOutPath);
   const opened = tokenizerPath === undefined ? undefined : openAnyTokenizer(tokenizerPath);
+  let data: OpenedTokens | undefined;
+  let heldOut: OpenedTokens | undefined;
   let ema: GeneratorModel | undefined;
   try {
-    if (opened !== undefined && opened.tokenizer.codebookSize !== data.codebookSize) {
-      const [had, got] = [data.codebookSize, opened.tokenizer.codebookSize];
-      throw new PipelineError(
-        'CODEBOOK',
-        `${path} has ${had} codes, the tokenizer ${got}: they do not belong together.`,
+    const assumed = {
+      imageSize: options.size,
+      codebookSize: opened?.tokenizer.codebookSize,
+      numClasses: options.numClasses,
+    };
+    data = openTokens(paths, { ...assumed, weights: options.mix });
+    if (heldOutPath !== undefined) {
+      heldOut = openTokens([heldOutPath], assumed);
+      const { codebookSize, classes } = data;
+      const needed = { gridSize: gridSideOf(data.seqLen, path), codebookSize, numClasses: classes.length };
+      requireTokens(heldOut, needed, heldOutPath, 'the training data');
+    }
+    if (opened !== undefined) {
+      const { codebookSize, downsampleFactor } = opened.tokenizer;
+      const gridSize = options.size === undefined ? undefined : options.size / downsampleFactor;
+      requireTokens(data, { codebookSize, gridSize, downsampleFactor }, path, 'the tokenizer');
+    }
+    if (options.size !== undefined && data.imageSize !== undefined && data.imageSize !== options.size) {
+      throw new DataError(
+        'TOKENS_SIZE',
+        `${path} was made of images of ${data.imageSize} px, --size says ${options.size}: tokenize the images with ` +
+          `--size ${options.size}, or train at ${data.imageSize}.`,
       );
     }
     const settings = resolveTraining(options, file, {
-      gridSize: data.description.gridSize,
+      gridSize: gridSideOf(data.seqLen, path),
       codebookSize: data.codebookSize,
       numClasses: data.classes.length,
       numRows: data.numRows,
@@ -79,7 +100,7 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
       training,
       data,
       heldOut,
-      dataIdentity: data.description.shards,
+      dataIdentity: data.identity,
       tokenizer: opened?.tokenizer,
       recompute,
       alsoSaveTo: options.alsoSaveTo,

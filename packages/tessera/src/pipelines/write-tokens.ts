@@ -1,6 +1,5 @@
-/** Encodes labelled pictures into a shard of a token data set, telling how far it is. */
+/** Encodes labelled pictures in memory into a token data set, telling how far it is. */
 
-import { tensor } from '@tessera/torch';
 import type { TokenDatasetWriter } from '../data/token-dataset.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { encodePixels } from './decode-tokens.ts';
@@ -20,8 +19,8 @@ export async function* writeTokens(
     await new Promise((resolve) => setImmediate(resolve));
     signal?.throwIfAborted();
   }
-  const labels = tensor(images.labels, 'int64');
-  writer.addShard(next.value, labels);
+  const tokens = next.value.toNumbers();
+  const length = tokens.length / Math.max(1, images.labels.length);
+  for (const [i, label] of images.labels.entries()) writer.add(label, tokens.slice(i * length, (i + 1) * length));
   next.value.dispose();
-  labels.dispose();
 }

@@ -7,7 +7,8 @@ export type TokenizerErrorCode =
   | 'TOKEN_GRID'
   | 'TRAINING_IMAGES'
   | 'DISCRIMINATOR'
-  | 'LPIPS';
+  | 'LPIPS'
+  | 'TILE';
 
 export class TokenizerError extends Error {
   readonly code: TokenizerErrorCode;

@@ -12,6 +12,8 @@ export interface ShardPlan {
   globalBatch: number;
   shardSize: number;
   numItems: number;
+  /** Another order than every item once an epoch, such as of weighted sources. */
+  itemAt?(seed: number, place: number): number;
   /** Each step takes the second of two batches. */
   discardsBatches?: boolean;
 }
@@ -29,7 +31,9 @@ export function itemAt(seed: number, place: number, numItems: number): number {
 export function shardAt(plan: ShardPlan, step: number, index: number): Shard {
   const batch = plan.discardsBatches === true ? 2 * step + 1 : step;
   const first = batch * plan.globalBatch + index * plan.shardSize;
-  const items = Array.from({ length: plan.shardSize }, (_, j) => itemAt(plan.seed, first + j, plan.numItems));
+  const items = Array.from({ length: plan.shardSize }, (_, j) =>
+    plan.itemAt === undefined ? itemAt(plan.seed, first + j, plan.numItems) : plan.itemAt(plan.seed, first + j),
+  );
   return {
     step,
     index,

@@ -1,5 +1,6 @@
 /** Training a generator of any family on tokens: the family's own loss, on the rows of a shard. */
 
+import { DrawPurpose } from '@tessera/schedule';
 import { noGrad, scope } from '@tessera/torch';
 import type { TokenRows } from '../data/token-dataset.ts';
 import type { GeneratorModel } from '../models/family.ts';
@@ -28,8 +29,9 @@ export function createGeneratorTask(options: GeneratorTaskOptions): TrainingTask
     model,
     ema,
     numItems: data.numRows,
+    ...(data.itemAt === undefined ? {} : { itemAt: (seed, place) => data.itemAt!(seed, place) }),
     shardLoss: (shard) => {
-      const rows = data.rows(shard.items);
+      const rows = data.rows(shard.items, shard.draws(DrawPurpose.AUGMENT));
       const draws = (purpose: number) => shard.draws(purpose);
       const batch = { ...rows, step: shard.step, draws };
       if (!recompute) return family.trainingLoss(model, ema, batch, recipe);
@@ -50,7 +52,9 @@ function measure(network: GeneratorModel, heldOut: TokenRows): Record<string, nu
   const means: Record<string, number> = {};
   for (let start = 0; start < numRows; start += MEASURED_BATCH) {
     const indices = Array.from({ length: Math.min(MEASURED_BATCH, numRows - start) }, (_, i) => start + i);
-    const batch = noGrad(() => scope(() => familyOf(network).measure(network, { ...heldOut.rows(indices), indices })));
+    const batch = noGrad(() =>
+      scope(() => familyOf(network).measure(network, { ...heldOut.rows(indices, undefined), indices })),
+    );
     for (const [name, value] of Object.entries(batch)) {
       means[name] = (means[name] ?? 0) + (value * indices.length) / numRows;
     }

@@ -137,7 +137,11 @@ class Training {
   constructor(task: TrainingTask, config: TrainingConfig) {
     this.task = task;
     this.config = config;
-    this.plan = { ...config, numItems: task.numItems };
+    this.plan = {
+      ...config,
+      numItems: task.numItems,
+      ...(task.itemAt === undefined ? {} : { itemAt: (seed, place) => task.itemAt!(seed, place) }),
+    };
     this.networks = networksOf(task, config);
   }
 

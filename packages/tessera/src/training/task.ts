@@ -73,6 +73,8 @@ export interface TrainingTask {
   /** Other tensors that the task changes as it goes, by name: saved with each checkpoint and restored from it. */
   readonly memory?: ReadonlyMap<string, Tensor>;
   readonly numItems: number;
+  /** Which item is at a place of the run, where that is not every item once an epoch: see data-order.ts. */
+  itemAt?(seed: number, place: number): number;
   /** Runs inside a scope of its own with gradients on, with libtorch's generator seeded for the shard. */
   shardLoss(shard: Shard): ShardResult;
   /**

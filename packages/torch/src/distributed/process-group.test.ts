@@ -125,7 +125,7 @@ describe('two processes', { timeout: 60_000 }, () => {
     expect(first![6]).toEqual(['ARGUMENT', expect.stringContaining('call contiguous() first (float32 [3, 2])')]);
     expect(first![7]).toEqual([
       'RANKS_DISAGREE',
-      'allReduce: the ranks do not agree on collective 2: here (rank 0) allReduce float32 [2] sum 0; rank 1 has allReduce float32 [3] sum 0',
+      'allReduce: the ranks do not agree on collective 1: here (rank 0) allReduce float32 [2] sum 0; rank 1 has allReduce float32 [3] sum 0',
     ]);
     expect(first!.slice(8)).toEqual(['NO_GROUP', 'NO_GROUP', 'NO_GROUP']);
   });
@@ -188,7 +188,7 @@ describe('a rank', { timeout: 90_000 }, () => {
     });
     // Not before its time, and not long after it; other work on the machine delays.
     for (const error of said) expect((error as { ms: number }).ms).toBeGreaterThan(1400);
-    for (const error of said) expect((error as { ms: number }).ms).toBeLessThan(15_000);
+    for (const error of said) expect((error as { ms: number }).ms).toBeLessThan(30_000);
   });
 
   it('that is started twice is told so', async () => {
@@ -232,8 +232,8 @@ describe('a rank', { timeout: 90_000 }, () => {
       const group = await T.initProcessGroup({ timeoutMs: 30_000 });
       const sub = await T.newGroup([1, 2]);
       const error = (body) => { try { body(); } catch (error) { return tell(error); } };
-      if (rank === 2) await new Promise((resolve) => setTimeout(resolve, 5000));
-      if (rank > 0) say(error(() => sub.allReduce(T.ones([3]), { timeoutMs: 1000 })));
+      if (rank === 2) await new Promise((resolve) => setTimeout(resolve, 3000));
+      if (rank > 0) say(error(() => sub.allReduce(T.ones([3]), { timeoutMs: 500 })));
       if (rank === 0) await group.store.wait('over');
       if (rank === 1) { await group.store.wait('bye'); group.store.set('over', ''); }
       if (rank === 2) group.store.set('bye', '');
@@ -245,9 +245,9 @@ describe('a rank', { timeout: 90_000 }, () => {
     expect(said[1]![0]).toMatchObject({
       ...{ code: 'RANK_MISSING', ranks: [2] },
       message:
-        'allReduce: not done within 1 s at collective 1 (allReduce float32 [3]) on rank 1: rank 2 did not come (it has not entered the group)',
+        'allReduce: not done within 0.5 s at collective 1 (allReduce float32 [3]) on rank 1: rank 2 did not come (it has not entered the group)',
     });
     expect(said[2]![0]).toMatchObject({ ranks: [1], code: 'RANK_GONE' });
-    expect((said[2]![0] as Error).message).toContain('rank 1 failed: allReduce: not done within 1 s');
+    expect((said[2]![0] as Error).message).toContain('rank 1 failed: allReduce: not done within 0.5 s');
   });
 });

@@ -48,10 +48,13 @@ export interface GroupSetting {
 const REDUCTIONS = new Set(['sum', 'avg', 'max', 'min', 'product']);
 /** Milliseconds between two looks while collectives are compared. */
 const LOOK = 1;
+/** Characters of a failure that the other ranks are told. */
+const LONGEST_NOTE = 400;
 
 export class ProcessGroup {
   readonly #setting: GroupSetting;
   #isOpen = true;
+  #compared = 0;
 
   /** Not for users: see initProcessGroup and newGroup. */
   constructor(setting: GroupSetting) {
@@ -152,7 +155,8 @@ export class ProcessGroup {
     try {
       return body();
     } catch (error) {
-      throw this.#explain(operation, operation, this.timeoutMs, error);
+      const sequence = addon().groupSequence(this.handle);
+      throw this.#explain(operation, operation, sequence, this.timeoutMs, error);
     }
   }
 
@@ -174,6 +178,9 @@ export class ProcessGroup {
     const label = [kind, ...tensors.slice(0, 1).map((tensor) => tensor.describe())].join(' ');
     const native = addon();
     const { handle } = this;
+    if (tensors.length === 1 && !tensors[0]!.isContiguous()) {
+      throw refused(kind, `the tensor is a view in another order: call contiguous() first (${tensors[0]!.describe()})`);
+    }
     if (this.#setting.checkCollectives) this.#compare(kind, `${label} ${reduction} ${root}`, timeoutMs);
     const [input, output] = tensors.map((tensor) => tensor.handle);
     let work: number;
@@ -193,13 +200,13 @@ export class ProcessGroup {
       return result;
     };
     const polled = tensors[0] === undefined ? false : tensors[0].device !== 'cpu';
-    return new Work<T>(work, polled, finish, (error) => this.#explain(kind, label, timeoutMs, error));
+    const sequence = native.groupSequence(handle);
+    return new Work<T>(work, polled, finish, (error) => this.#explain(kind, label, sequence, timeoutMs, error));
   }
 
-  #explain(operation: string, label: string, timeoutMs: number, error: unknown): Error {
+  #explain(operation: string, label: string, sequence: number, timeoutMs: number, error: unknown): Error {
     const { store, signKey, ranks, worldRank, windowMs, name } = this.#setting;
     const native = addon();
-    const sequence = native.groupSequence(this.handle);
     let signs: string[];
     try {
       signs = native.rollCall(store.handle, ranks.map(signKey), windowMs);
@@ -211,15 +218,17 @@ export class ProcessGroup {
       ...{ operation, group: name, ranks, rank: worldRank, sequence, label, signs, windowMs, timeoutMs },
       cause: error,
     });
-    native.groupNote(this.handle, `failed: ${failure.message}`);
+    // One line of the sign, and no novel where the failures of many ranks quote one another.
+    const told = failure.message.replace(/\s*\n\s*/g, ' ').slice(0, LONGEST_NOTE);
+    native.groupNote(this.handle, `failed: ${told}`);
     return failure;
   }
 
   /** Every rank writes what it is about to do and reads what the others are: for finding mistakes, since it costs time. */
   #compare(kind: string, signature: string, timeoutMs: number): void {
     const { store, name, ranks, worldRank } = this.#setting;
-    const sequence = addon().groupSequence(this.handle) + 1;
-    const key = (rank: number) => `check/${name}/${sequence}/${rank}`;
+    const sequence = ++this.#compared;
+    const key = (rank: number) => `compare/${name}/${sequence}/${rank}`;
     store.set(key(worldRank), signature);
     const end = performance.now() + timeoutMs;
     const others = new Map<number, string>();
@@ -229,7 +238,7 @@ export class ProcessGroup {
         if (other !== undefined) others.set(rank, other);
       }
       if (others.size === ranks.length) break;
-      if (performance.now() > end) throw this.#explain(kind, signature, timeoutMs, new Error('timed out'));
+      if (performance.now() > end) throw this.#explain(kind, signature, sequence, timeoutMs, new Error('timed out'));
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOOK);
     }
     const different = ranks.filter((rank) => others.get(rank) !== signature);

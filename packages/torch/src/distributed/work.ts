@@ -32,10 +32,11 @@ export class Work<T> {
     if (this.#result === undefined) {
       try {
         addon().workWait(this.#handle);
-        this.#result = { value: this.#finish() };
       } catch (error) {
         this.#result = { error: this.#explain(error) };
+        throw this.#result.error;
       }
+      this.#result = { value: this.#finish() };
     }
     if ('error' in this.#result) throw this.#result.error;
     return this.#result.value;

@@ -4,6 +4,7 @@
 import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { addon } from '../native/addon.ts';
 import { DistributedError } from './distributed-error.ts';
 import { type ProcessGroupAddress, readProcessGroupAddress } from './environment.ts';
@@ -25,6 +26,8 @@ const BEAT_MS = 500;
 const WINDOW_MS = 3000;
 /** Longest wait of rank 0 for the others when it closes the store. */
 const FAREWELL_MS = 10_000;
+/** How long rank 0 keeps the store after it has given up, for the others to read why. */
+const LINGER_MS = 1000;
 
 interface World {
   readonly address: ProcessGroupAddress;
@@ -155,8 +158,18 @@ async function arrive(address: ProcessGroupAddress, store: KeyValueStore, timeou
   }
   store.set(`arrived/${rank}`, whoAmI());
   store.add('arrivals', 1);
-  if (await pollUntil(() => (store.add('arrivals', 0) >= worldSize ? true : undefined), timeoutMs)) return;
-  const ranks = Array.from({ length: worldSize }, (_, r) => r).filter((r) => store.get(`arrived/${r}`) === undefined);
+  // The first rank whose time is over tells the others, whose own time may end a little later.
+  const look = () => (store.add('arrivals', 0) >= worldSize ? '[]' : store.get('verdict'));
+  let verdict = await pollUntil(look, timeoutMs);
+  if (verdict === '[]') return;
+  if (verdict === undefined) {
+    const everybody = Array.from({ length: worldSize }, (_, r) => r);
+    verdict = JSON.stringify(everybody.filter((r) => store.get(`arrived/${r}`) === undefined));
+    if (verdict === '[]') return; // the last one came just now
+    store.set('verdict', verdict);
+  }
+  if (rank === 0 && !address.launcherHoldsStore) await sleep(LINGER_MS); // the store goes with this process
+  const ranks = JSON.parse(verdict) as number[];
   const who = ranks.length === 1 ? `rank ${ranks[0]}` : `ranks ${ranks.join(', ')}`;
   const problem = `${who} of ${worldSize} did not come within ${(timeoutMs / 1000).toFixed(1)} s (here: rank ${rank})`;
   throw new DistributedError('RANK_MISSING', 'initProcessGroup', problem, { ranks });

@@ -2,11 +2,12 @@
 
 import { createRequire } from 'node:module';
 import { TensorError } from '../errors.ts';
+import type { CudaAddon, PrecisionAddon } from './cuda-addon.ts';
 import type { DistributedAddon } from './distributed-addon.ts';
 import { locateAddon } from './locate-addon.ts';
 
 /** What native/*.cpp export; tensors are handles. */
-export interface Addon extends DistributedAddon {
+export interface Addon extends DistributedAddon, PrecisionAddon, Partial<CudaAddon> {
   readonly operations: readonly ((...args: unknown[]) => unknown)[];
   fromBytes(data: ArrayBufferView | ArrayBuffer, shape: readonly number[], dtype: string): number;
   mapFile(path: string, offsets: readonly number[], rows: readonly (readonly [readonly number[], string])[]): number[];

@@ -5,6 +5,7 @@
 import { byteSizeOf } from '@tessera/formats';
 import { type DispatchEvent, listen } from '../dispatch.ts';
 import { Tensor } from '../tensor.ts';
+import { VIEWS } from '../views.ts';
 import { macsOf } from './macs.ts';
 import { TraceFile } from './trace-file.ts';
 
@@ -89,13 +90,6 @@ export class Profile {
     return round(1000 * (time - this.began));
   }
 }
-
-/** Results that share their operand's memory. */
-const VIEWS = new Set([
-  ...['view', 'view_as', 'reshape', 'expand', 'expand_as', 'broadcast_to', 'permute', 'transpose', 't', 'movedim'],
-  ...['squeeze', 'unsqueeze', 'flatten', 'unflatten', 'select', 'narrow', 'slice', 'split', 'split_with_sizes'],
-  ...['chunk', 'unbind', 'unfold', 'diagonal', 'detach'],
-]);
 
 function bytesOf({ operation, args, result }: DispatchEvent): number {
   if (VIEWS.has(operation.name)) return 0;

@@ -92,12 +92,25 @@ test('a size that the graph was not fitted to still runs', async () => {
   expect(y!.values).toEqual([1000, 1000, 1000, 1000]);
 });
 
+test('operations in place are recorded as what later reads see', async () => {
+  const made = recording(({ x }) => {
+    const h = x!.exp();
+    const before = h.mul(2);
+    h.add_(1);
+    const after = h.mul(3);
+    T.silu_(h.mul_(x!));
+    h.narrow(0, 0, 1); // a view made after the last write
+    return { before, after, h };
+  });
+  await expectSameInOnnxruntime(made, { L: 4 });
+});
+
 describe('what cannot be recorded says which operation, why and where', () => {
   const HERE = /record-onnx\.test\.ts:\d+/;
 
   test.each<[string, RecorderError['code'], RegExp, Recording]>([
     ['an operation without a form', 'UNSUPPORTED', /^flip: has no ONNX form/, recording(({ x }) => x!.flip([0]))],
-    ['one that writes into its operand', 'UNSUPPORTED', /^add_: has no ONNX form/, recording(({ x }) => x!.add_(1))],
+    ['one that fills its operand', 'UNSUPPORTED', /^zero_: has no ONNX form/, recording(({ x }) => x!.zero_())],
     ['noise', 'UNSUPPORTED', /^randn_like: has no/, recording(({ x }) => x!.randnLike())],
     ['a square', 'NOT_AFFINE', /^expand: size is \[4,4\], \[9,4\], \[25,4\] at the probes, no affine function of L/, recording(({ x }, { L }) => x!.sum([0], true).expand([L! * L!, 4]))],
     ['a half', 'NOT_AFFINE', /^narrow: length is 1, 1, 2/, recording(({ x }, { L }) => x!.narrow(0, 0, Math.floor(L! / 2)))],
@@ -135,6 +148,29 @@ describe('what cannot be recorded says which operation, why and where', () => {
       /^add uses a tensor of unknown origin, float32 \[300, 300\]/,
     );
     large.dispose();
+  });
+
+  test('a read through one view of what was written through another', () => {
+    const throughView = recording(({ x }) => {
+      const h = x!.exp();
+      h.narrow(0, 0, 1).add_(1);
+      return h.mul(2);
+    });
+    expect(() => recordOnnx(throughView)).toThrow(/^mul reads float32 \[2, 4\] after it was written over/);
+    const oldView = recording(({ x }) => {
+      const h = x!.exp();
+      const view = h.t();
+      h.add_(1);
+      return view.mul(2);
+    });
+    expect(() => recordOnnx(oldView)).toThrow(/^mul reads float32 \[4, 2\] after it was written over/);
+  });
+
+  test('writing over a constant', () => {
+    const w = T.ones([4]);
+    const made = recording(({ x }) => x!.add(w.detach().add_(1)), { constants: new Map([['w', w]]) });
+    expect(() => recordOnnx(made)).toThrow(/^add_ writes over a constant/);
+    w.dispose();
   });
 
   test('a gradient', () => {

@@ -76,7 +76,8 @@ export function recordOnnx(recording: Recording): OnnxModel {
 
 function lower(call: Call, step: Step): string | string[] {
   const { name, overload } = step.operation;
-  const lowering = LOWERINGS.get(overload) ?? LOWERINGS.get(name);
+  // An operation in place is the plain one: the trace lets later reads see its result (trace.ts).
+  const lowering = LOWERINGS.get(overload.replace(/_(?=\.|$)/, '')) ?? LOWERINGS.get(name.replace(/_$/, ''));
   if (lowering === undefined) throw failure('UNSUPPORTED', step, 'has no ONNX form');
   return lowering(call);
 }

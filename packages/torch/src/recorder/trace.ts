@@ -1,11 +1,13 @@
 // One run of a model as a list of operations on numbered values, heard at the dispatch point (design rule 2). Values
-// are numbered as they appear, so two runs of the same code have the same numbers.
+// are numbered as they appear, so two runs of the same code have the same numbers. An operation in place makes a new
+// value that later reads of the tensor see; a read of the old one through a view is refused, for a graph has no memory.
 
 import { noGrad } from '../autograd.ts';
 import { type Argument, type DispatchEvent, listen, type Operation } from '../dispatch.ts';
 import type { DType } from '../dtype.ts';
 import { scope } from '../scope.ts';
 import { Tensor } from '../tensor.ts';
+import { MAY_SHARE_MEMORY } from '../views.ts';
 import { RecorderError } from './recorder-error.ts';
 
 export interface TracedValue {
@@ -72,6 +74,9 @@ class Tracer {
   private readonly constants = new Map<number, TracedConstant>();
   private readonly inputs: ReadonlyMap<string, number>;
   private readonly numbers = new Map<number, number>(); // by handle
+  private readonly handles: number[][] = []; // by number
+  private readonly memories: Memory[] = []; // by number
+  private readonly writes: number[] = []; // of its memory when the value was made, by number
 
   constructor(constants: ReadonlyMap<string, Tensor>, inputs: NamedTensors) {
     this.names = new Map([...constants].map(([name, tensor]) => [tensor.handle, name]));
@@ -81,13 +86,15 @@ class Tracer {
   hear({ operation, args, result }: DispatchEvent): void {
     if (operation.index === -1) throw new RecorderError('UNSUPPORTED', `${operation.name} cannot be recorded`);
     const given = args.map((arg) => this.argument(arg, operation));
+    const memory = this.memoryOfResult(operation, given[0]);
     const results = (Array.isArray(result) ? result : [result]).map((tensor) => {
-      if (tensor instanceof Tensor) return this.add(tensor);
+      if (tensor instanceof Tensor) return this.add(tensor, memory);
       throw new RecorderError(
         'UNSUPPORTED',
         `${operation.name} gives a ${typeof tensor}: model code must not look at values`,
       );
     });
+    if (isInPlace(operation) && given[0]?.kind === 'tensor') this.replace(given[0].value, results[0]!);
     this.steps.push({ operation, args: given, results, stack: new Error('call').stack ?? '' });
   }
 
@@ -110,8 +117,14 @@ class Tracer {
 
   private numberOf(tensor: Tensor, user: string): number {
     const known = this.numbers.get(tensor.handle);
-    if (known !== undefined) return known;
-    const number = this.add(tensor);
+    if (known !== undefined) {
+      if (this.writes[known] === this.memories[known]!.writes) return known;
+      throw new RecorderError(
+        'UNSUPPORTED',
+        `${user} reads ${tensor.describe()} after it was written over through another view`,
+      );
+    }
+    const number = this.add(tensor, { writes: 0, isConstant: true });
     const name = this.names.get(tensor.handle);
     if (name === undefined && tensor.numel > LARGEST_ANONYMOUS) {
       throw new RecorderError(
@@ -123,9 +136,39 @@ class Tracer {
     return number;
   }
 
-  private add(tensor: Tensor): number {
+  /** That of the operand for views and writes; undefined for fresh memory. */
+  private memoryOfResult(operation: Operation, first: TracedArgument | undefined): Memory | undefined {
+    if (first?.kind !== 'tensor') return undefined;
+    const memory = this.memories[first.value]!;
+    if (!isInPlace(operation)) return MAY_SHARE_MEMORY.has(operation.name) ? memory : undefined;
+    if (memory.isConstant) throw new RecorderError('UNSUPPORTED', `${operation.name} writes over a constant`);
+    memory.writes++;
+    return memory;
+  }
+
+  /** All tensors that were the old value are the new one. */
+  private replace(before: number, after: number): void {
+    for (const handle of this.handles[before]!) this.numbers.set(handle, after);
+    this.handles[after]!.push(...this.handles[before]!);
+  }
+
+  private add(tensor: Tensor, memory: Memory = { writes: 0, isConstant: false }): number {
     const number = this.values.push({ dtype: tensor.dtype, shape: tensor.shape }) - 1;
+    this.handles.push([tensor.handle]);
+    this.memories.push(memory);
+    this.writes.push(memory.writes);
     this.numbers.set(tensor.handle, number);
     return number;
   }
+}
+
+/** What a tensor and its views share. */
+interface Memory {
+  writes: number;
+  readonly isConstant: boolean;
+}
+
+/** By PyTorch's naming. */
+function isInPlace({ name }: Operation): boolean {
+  return name.endsWith('_');
 }

@@ -13,7 +13,7 @@ export const inspectCommand = defineCommand({
   name: 'inspect',
   summary: 'show what is in a file or folder',
   details:
-    'Reads safetensors, npy, npz and PyTorch files by their content and never executes any of it; model folders, run ' +
+    'Reads safetensors, npy, npz, ONNX and PyTorch files by their content and never executes any of it; model folders, run ' +
     'folders and token data sets.',
   args: {
     path: { type: 'positional', description: 'file or folder' },

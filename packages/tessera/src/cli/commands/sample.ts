@@ -24,6 +24,7 @@ const schema = strictConfig({
   sampleTemperature: realNumber(0, 1e6).optional(),
   skipGuidanceBelow: realNumber(0, 1e6).optional(),
   batch: wholeNumber(1, 65536).optional(),
+  tile: wholeNumber(1, 65536).optional(),
   out: text('a folder').optional(),
   reveal: z.boolean().optional(),
   revealGif: z.boolean().optional(),
@@ -44,7 +45,7 @@ const schema = strictConfig({
 
 type Options = z.output<typeof schema>;
 
-const FOLDER_ONLY = ['out', 'reveal', 'revealGif', 'npz'] as const;
+const FOLDER_ONLY = ['out', 'tile', 'reveal', 'revealGif', 'npz'] as const;
 const WEIGHTS_ONLY = [
   'tokens',
   'model',
@@ -94,6 +95,11 @@ export const sampleCommand = defineCommand({
     },
     batch: { type: 'string', valueHint: 'N', description: 'images at a time (default: by their size)' },
     out: { type: 'string', valueHint: 'FOLDER', description: 'where to write (default: a new folder in samples/)' },
+    tile: {
+      type: 'string',
+      valueHint: 'N',
+      description: 'decode large pictures in tiles of N tokens a side, blended (default 32; smaller needs less memory)',
+    },
     reveal: { type: 'boolean', description: 'also an animated WebP of the steps' },
     'reveal-gif': { type: 'boolean', description: 'the same as GIF' },
     npz: { type: 'string', valueHint: 'FILE', description: 'also all pixels: arr_0, uint8 [N, Y, X, 3]' },

@@ -19,7 +19,20 @@ export const trainCommand = defineCommand({
   args: {
     model: { type: 'string', valueHint: 'PRESET', description: modelPresetNames.join(', ') },
     config: { type: 'string', valueHint: 'FILE', description: "settings as YAML, AutoNAT's own file included" },
-    data: { type: 'string', multiple: true, valueHint: 'FOLDER', description: 'token data set, see tessera tokenize' },
+    data: {
+      type: 'string',
+      multiple: true,
+      valueHint: 'PATH',
+      description:
+        'tokens in any layout, see tessera tokenize; given more than once: mixed (of the same images, a visit draws the source)',
+    },
+    mix: {
+      type: 'string',
+      multiple: true,
+      valueHint: 'W,W,…',
+      description: 'weights of several --data (default: alike)',
+    },
+    size: { type: 'string', valueHint: 'PX', description: 'pixels of the images, where a --data holds several sizes' },
     'held-out': { type: 'string', valueHint: 'FOLDER', description: 'token data set to measure on' },
     out: { type: 'string', valueHint: 'RUN', description: 'run folder' },
     tokenizer: {
@@ -140,7 +153,9 @@ export const trainCommand = defineCommand({
   schema: strictConfig({
     model: oneOf(modelPresetNames).optional(),
     config: text('a file').optional(),
-    data: z.array(text('a folder')).optional(),
+    data: z.array(text('tokens')).optional(),
+    mix: numberList(1, 64).optional(),
+    size: wholeNumber(1, 65536).optional(),
     heldOut: text('a folder').optional(),
     out: text('a folder').optional(),
     tokenizer: text('a folder').optional(),

@@ -8,8 +8,10 @@ import {
   byteLengthOf,
   type DType,
   elementCount,
+  type OnnxModel,
   readNpyHeader,
   readNpz,
+  readOnnx,
   readSafetensorsHeader,
   readTorchCheckpoint,
   type TorchNamespace,
@@ -57,6 +59,7 @@ const NAMES: Record<FileFormat, string> = {
   npz: 'npz',
   'torch-zip': 'PyTorch checkpoint',
   'torch-legacy': 'PyTorch checkpoint, legacy layout',
+  onnx: 'ONNX',
 };
 
 function contentsOf(reader: ByteReader, format: FileFormat, filter: string): Contents {
@@ -78,6 +81,8 @@ function contentsOf(reader: ByteReader, format: FileFormat, filter: string): Con
       });
       return { ...NOTHING, tensors };
     }
+    case 'onnx':
+      return modelContents(readOnnx(reader), filter);
     case 'torch-zip':
     case 'torch-legacy':
       return checkpointContents(readTorchCheckpoint(reader), filter);
@@ -90,6 +95,28 @@ const NOTHING = { metadata: {}, values: [], moreValues: 0 };
 
 function row(name: string, dtype: DType, shape: readonly number[]): TensorRow {
   return { name, dtype, shape, byteLength: byteLengthOf(dtype, shape) ?? 0 };
+}
+
+/** Initializers as tensors; inputs, outputs and how often each operation occurs as values. */
+function modelContents({ opset, producer, graph, metadata }: OnnxModel, filter: string): Contents {
+  const tensors = [...graph.initializers].map(([name, { dtype, shape }]) => row(name, dtype, shape));
+  const ends = (['inputs', 'outputs'] as const).flatMap((kind) =>
+    graph[kind].map(({ name, dtype, shape }) => ({
+      name: `${kind}.${name}`,
+      value: cut(`${dtype} [${shape.join(', ')}]`),
+    })),
+  );
+  const counts = new Map<string, number>();
+  for (const { op } of graph.nodes) counts.set(op, (counts.get(op) ?? 0) + 1);
+  const nodes = [...counts].sort(([a], [b]) => (a < b ? -1 : 1));
+  const values = [...ends, ...nodes.map(([op, count]) => ({ name: `nodes.${op}`, value: String(count) }))];
+  const shown = values.filter(({ name }) => name.includes(filter));
+  return {
+    tensors,
+    values: shown.slice(0, MOST_VALUES),
+    moreValues: Math.max(0, shown.length - MOST_VALUES),
+    metadata: { ...metadata, opset: String(opset), producer },
+  };
 }
 
 /** The reader has checked that the value is a tree of bounded depth and size, so plain recursion is safe. */

@@ -1,11 +1,12 @@
 /** Model folders, run folders and token data sets at a glance. Weights stay on disk: headers tell what is counted. */
 
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isAutoregressive, maskCounts, type SamplingSettings } from '@tessera/schedule';
-import { scope } from '@tessera/torch';
-import { TokenDataset } from '../../data/token-dataset.ts';
+import { treeSizes } from '../../data/tokens/llamagen-tree.ts';
+import { openStoredTokens } from '../../data/tokens/open-tokens.ts';
+import { gridSideOf } from '../../data/tokens/token-rows.ts';
 import { PipelineError } from '../events.ts';
 import { readModelFolder } from '../model-folder.ts';
 import { inspectFile } from './inspect-file.ts';
@@ -13,10 +14,9 @@ import type { Inspection, ModelInspection, RunInspection, TokensInspection } fro
 
 /** More than the longest line of metrics. */
 const TAIL_BYTES = 1 << 16;
-const ROWS_AT_A_TIME = 4096;
 
 export async function inspectFolder(path: string): Promise<Inspection> {
-  if (existsSync(join(path, 'dataset.json'))) return inspectTokens(path);
+  if (existsSync(join(path, 'dataset.json')) || treeSizes(path).length > 0) return inspectTokens(path);
   if (existsSync(join(path, 'config.json'))) return inspectModel(path);
   if (['metrics.jsonl', 'plan.json'].some((file) => existsSync(join(path, file)))) return inspectRun(path);
   throw new PipelineError(
@@ -101,26 +101,22 @@ async function lastMetrics(path: string): Promise<Record<string, unknown>[]> {
 }
 
 function inspectTokens(path: string): TokensInspection {
-  const dataset = TokenDataset.open(path);
+  const dataset = openStoredTokens(path);
   try {
     const rowsByClass = new Array<number>(dataset.classes.length).fill(0);
     const seen = new Uint8Array(dataset.codebookSize);
-    for (let start = 0; start < dataset.numRows; start += ROWS_AT_A_TIME) {
-      const count = Math.min(ROWS_AT_A_TIME, dataset.numRows - start);
-      scope(() => {
-        const { tokens, labels } = dataset.rows(Array.from({ length: count }, (_, i) => start + i));
-        for (const label of labels.toTypedArray()) rowsByClass[Number(label)]! += 1;
-        for (const token of tokens.toTypedArray()) seen[Number(token)] = 1;
-      });
+    for (const { label, tokens } of dataset.images()) {
+      rowsByClass[label]! += 1;
+      for (const token of tokens) seen[token] = 1;
     }
-    const { gridSize, shards } = dataset.description;
     return {
       kind: 'tokens',
       path,
       numRows: dataset.numRows,
-      gridSize,
+      picturesPerImage: dataset.picturesPerImage,
+      gridSize: gridSideOf(dataset.seqLen, path),
       codebookSize: dataset.codebookSize,
-      byteLength: shards.reduce((total, { file }) => total + statSync(join(path, file)).size, 0),
+      byteLength: dataset.byteLength,
       classes: dataset.classes.map((name, label) => ({ name, rows: rowsByClass[label]! })),
       codesUsed: seen.reduce((total, flag) => total + flag, 0),
     };

@@ -60,6 +60,8 @@ export interface TokensInspection {
   kind: 'tokens';
   path: string;
   numRows: number;
+  /** Stored of each row's image: its mirror image, its crops. */
+  picturesPerImage: number;
   gridSize: number;
   codebookSize: number;
   byteLength: number;

@@ -2,7 +2,7 @@
 
 import { type ByteReader, FormatError, openZip } from '@tessera/formats';
 
-export type FileFormat = 'safetensors' | 'npy' | 'npz' | 'torch-zip' | 'torch-legacy';
+export type FileFormat = 'safetensors' | 'npy' | 'npz' | 'torch-zip' | 'torch-legacy' | 'onnx';
 
 /** Starts of files that people mistake for these, for a helpful error. */
 const OTHERS: readonly (readonly [string, readonly number[]])[] = [
@@ -23,9 +23,11 @@ export function recogniseFile(reader: ByteReader): FileFormat {
   if (start[8] === 0x7b && start[5] === 0 && start[6] === 0 && start[7] === 0) return 'safetensors';
   // A pickle of protocol 2 or more; the legacy layout starts with one.
   if (start[0] === 0x80 && start[1]! >= 2 && start[1]! <= 5) return 'torch-legacy';
+  // A protocol buffer that begins with its format's version, a small number, and goes on with a text or a message.
+  if (start[0] === 0x08 && start[1]! >= 1 && start[1]! <= 32 && (start[2]! & 7) === 2) return 'onnx';
   const other = OTHERS.find(([, bytes]) => startsWith(start, bytes))?.[0];
   const got = start.length === 0 ? 'an empty file' : (other ?? 'something else');
-  throw new FormatError('inspect.unknown', `expected a safetensors, npy, npz or PyTorch file, got ${got}`, {
+  throw new FormatError('inspect.unknown', `expected a safetensors, npy, npz, ONNX or PyTorch file, got ${got}`, {
     file: reader.name,
     offset: 0,
   });

@@ -37,7 +37,8 @@ export const NETWORK: Readonly<Record<string, Lowering>> = {
   avg_pool2d: (c) => {
     const kernel = pair(c.numbers('kernelSize'));
     const stride = c.numbers('stride');
-    return c.node('AveragePool', [c.tensor('input')], {
+    if (!c.isAbsent('divisorOverride')) return c.refuse('a divisor of its own cannot be exported');
+    return c.node('AveragePool', [c.tensor('self')], {
       kernel_shape: { ints: kernel },
       strides: { ints: stride.length === 0 ? kernel : pair(stride) },
       pads: { ints: [...pair(c.numbers('padding')), ...pair(c.numbers('padding'))] },

@@ -84,13 +84,13 @@ export const SHAPES: Readonly<Record<string, Lowering>> = {
       mode: { text: 'CRD' },
     }),
   upsample_nearest2d: (c) => {
-    const [shape, target] = [c.shape('input'), c.dimensions('outputSize')];
+    const [shape, target] = [c.shape('self'), c.dimensions('outputSize')];
     const ratios = [2, 3].map((axis, i) => ratioOf(target[i]!, c.side(shape, axis)));
     // Whole ratios, the common case, are constants of the graph; other sizes are computed.
     const isWhole = ratios.every((ratio) => ratio !== undefined);
     const scales = isWhole ? c.builder.constant('float32', [4], [1, 1, ...(ratios as number[])]) : undefined;
     const sizes = isWhole ? undefined : c.vector([c.side(shape, 0), c.side(shape, 1), target[0]!, target[1]!]);
-    return c.node('Resize', [c.tensor('input'), undefined, scales, ...(sizes === undefined ? [] : [sizes])], {
+    return c.node('Resize', [c.tensor('self'), undefined, scales, ...(sizes === undefined ? [] : [sizes])], {
       mode: { text: 'nearest' },
       coordinate_transformation_mode: { text: 'asymmetric' },
       nearest_mode: { text: 'floor' },

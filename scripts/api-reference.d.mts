@@ -1,0 +1,2 @@
+export const REFERENCES: readonly string[];
+export function renderReferences(): Map<string, string>;
