@@ -32,7 +32,11 @@ export const trainCommand = defineCommand({
       valueHint: 'W,W,…',
       description: 'weights of several --data (default: alike)',
     },
-    size: { type: 'string', valueHint: 'PX', description: 'pixels of the images, where a --data holds several sizes' },
+    size: {
+      type: 'string',
+      valueHint: 'PX',
+      description: 'pixels of the images: chooses among sizes in --data, an error where there is another',
+    },
     'held-out': { type: 'string', valueHint: 'FOLDER', description: 'token data set to measure on' },
     out: { type: 'string', valueHint: 'RUN', description: 'run folder' },
     tokenizer: {
@@ -84,11 +88,6 @@ export const trainCommand = defineCommand({
     'num-classes': { type: 'string', valueHint: 'N', description: "classes of the model (default: the data's)" },
     epochs: { type: 'string', valueHint: 'N', description: 'the length in passes over the data, instead of --steps' },
     images: { type: 'string', valueHint: 'N', description: 'the length in images, instead of --steps' },
-    size: {
-      type: 'string',
-      valueHint: 'PX',
-      description: "images' side: an error where the tokens are of another size",
-    },
     'lr-schedule': {
       type: 'string',
       valueHint: 'NAME',
@@ -181,7 +180,6 @@ export const trainCommand = defineCommand({
     numClasses: wholeNumber(1, 1 << 20).optional(),
     epochs: wholeNumber(1, 1_000_000).optional(),
     images: wholeNumber(1).optional(),
-    size: wholeNumber(1, 65536).optional(),
     lrSchedule: oneOf(lrSchedules).optional(),
     endLr: realNumber(0, 1e3).optional(),
     warmupEpochs: realNumber(0, 1e6).optional(),
