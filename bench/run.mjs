@@ -1,12 +1,14 @@
 // `npm run bench -- NAME`: the measurements behind docs/benchmarks.md. `engine` is what the tensor engine costs, `sample`
-// how fast a model folder makes images, `generate` how fast a GPT draws tokens, `tokenize` how fast encoders and decoders of
-// tokenizers are, `tokenize-end-to-end` whether the encoder waits for images. All print a table, or with --json one JSON object.
+// how fast a model folder makes images, `generate` how fast a GPT draws tokens, `tokenize` how fast encoders and decoders
+// of tokenizers are, `tokenize-end-to-end` whether the encoder waits for images, `vq-recipe` which recipe trains fit's
+// tokenizer best. All print a table, or with --json one JSON object.
 //
 //   --json       for machines
 //   --rounds N   rounds of all cases; the median over rounds is reported (default 7)
 //   --threads N  threads of libtorch, in both columns (default: one a core)
 //   --tokens N   tokens an image of "generate" (default: all 256)
 //   --model PATH the model folder of "sample" (default: the shipped emoji-32)
+//   --images FOLDER, --seconds N   of "vq-recipe", see there
 
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -19,6 +21,7 @@ const BENCHES = {
   generate: './generate.mjs',
   tokenize: './tokenize.mjs',
   'tokenize-end-to-end': './tokenize-end-to-end.mjs',
+  'vq-recipe': './vq-recipe.mjs',
 };
 
 /** Exits with one line: this is a command of developers, its errors are wrong arguments. */
@@ -33,6 +36,8 @@ function readArguments() {
     rounds: { type: 'string' },
     threads: { type: 'string' },
     model: { type: 'string' },
+    images: { type: 'string' },
+    seconds: { type: 'string' },
     tokens: { type: 'string' },
   };
   try {
@@ -63,5 +68,7 @@ await bench({
   rounds: count(values.rounds, '--rounds', 7),
   threads: count(values.threads, '--threads', availableParallelism()),
   model: values.model,
+  images: values.images,
+  seconds: count(values.seconds, '--seconds', 90),
   tokens: values.tokens === undefined ? undefined : count(values.tokens, '--tokens', 0),
 });

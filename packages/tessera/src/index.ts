@@ -181,6 +181,7 @@ export { LAYOUTS, type Layout } from './pipelines/tokenize/layouts.ts';
 export { parseShare, shareOfRank, type WorkShare } from './pipelines/tokenize/work-share.ts';
 export { type TokenizeOptions, tokenize } from './pipelines/tokenize.ts';
 export { type TrainOptions, train } from './pipelines/train.ts';
+export { type TrainTokenizerOptions, trainTokenizerOnImages } from './pipelines/train-tokenizer.ts';
 export { filterLogits, guideLogits, pickTokens } from './sampling/autoregressive-sampler.ts';
 export {
   allMasked,

@@ -205,7 +205,7 @@ export const vqTrainSteps: Runner = (context) => {
       lossOf.ofTokenizer(input, firstStep + index),
       lossOf.ofDiscriminator(input, firstStep + index)!,
     ];
-    record('codebookUsage', noGrad(() => model.quantizer.recordUsage(tokens)) ?? 0);
+    record('codebookUsage', noGrad(() => model.quantizer.recordUsage(tokens)?.item()) ?? 0);
     record('vqLoss', losses.codebook.item());
     record('commitLoss', losses.commitment.item());
     for (const [i, network] of networks.entries()) {

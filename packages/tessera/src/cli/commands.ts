@@ -12,6 +12,7 @@ import { sampleCommand } from './commands/sample.ts';
 import { setupCommand } from './commands/setup.ts';
 import { tokenizeCommand } from './commands/tokenize.ts';
 import { trainCommand } from './commands/train.ts';
+import { trainTokenizerCommand } from './commands/train-tokenizer.ts';
 
 export const COMMANDS: readonly Command[] = [
   demoCommand,
@@ -21,6 +22,7 @@ export const COMMANDS: readonly Command[] = [
   tokenizeCommand,
   convertCommand,
   trainCommand,
+  trainTokenizerCommand,
   importCommand,
   exportCommand,
   fetchCommand,

@@ -21,6 +21,7 @@ describe('docs/moving-over.md', () => {
       'sample',
       'tokenize',
       'train',
+      'train-tokenizer',
     ]);
   });
 

@@ -48,8 +48,6 @@ export interface TokenizeOptions {
   batch?: number | undefined;
   /** Decoding threads. */
   workers?: number | undefined;
-  /** `cpu` or `cuda:N`. */
-  device?: string | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -92,7 +90,9 @@ async function* run(
   source: ImageFolder,
   layout: Layout,
 ): AsyncGenerator<PipelineEvent> {
-  const { out, device = 'cpu', share = shareOfRank(), signal } = options;
+  const { out, share = shareOfRank(), signal } = options;
+  // Encoded where the weights are.
+  const device = [...tokenizer.state.values()][0]!.device;
   const pixels = BATCH_PIXELS[device === 'cpu' ? 'cpu' : 'cuda'];
   const pictures = options.batch ?? Math.max(1, Math.min(LARGEST_BATCH, Math.floor(pixels / recipe.size ** 2)));
   const plan = makePlan(source, tokenizer, {

@@ -3,6 +3,7 @@
 import { join, resolve } from 'node:path';
 import { stringify as stringifyYaml } from 'yaml';
 import { DataError } from '../data/data-error.ts';
+import { MixedTokens } from '../data/tokens/mixed-tokens.ts';
 import { type OpenedTokens, openTokens, requireTokens } from '../data/tokens/open-tokens.ts';
 import { gridSideOf } from '../data/tokens/token-rows.ts';
 import type { GeneratorModel } from '../models/family.ts';
@@ -24,8 +25,10 @@ export interface TrainOptions extends TrainFlags {
   ignoreKeys?: readonly string[] | undefined;
   /** Weights of several sources, one each. */
   mix?: readonly number[] | undefined;
-  /** Pixels of the images to train on, where a source holds more than one size. */
+  /** Pixels of an image's side, where a source holds more than one size and to be sure that the data is meant for it. */
   size?: number | undefined;
+  /** Read all tokens first, comparing checksums and every number with its range. */
+  verify?: boolean | undefined;
   /** Every checkpoint goes there too. */
   alsoSaveTo?: string | undefined;
   /** Resolve the settings, show them, do nothing. */
@@ -79,6 +82,7 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
           `--size ${options.size}, or train at ${data.imageSize}.`,
       );
     }
+    if (options.verify === true) yield* verify(data, path);
     const settings = resolveTraining(options, file, {
       gridSize: gridSideOf(data.seqLen, path),
       codebookSize: data.codebookSize,
@@ -130,6 +134,20 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
     for (const owned of [ema, data, heldOut, opened?.tokenizer]) owned?.dispose();
   }
 }
+
+/** Minutes for ImageNet, which is why nobody has to wait for it. */
+async function* verify(data: OpenedTokens, path: string): AsyncGenerator<PipelineEvent> {
+  yield { kind: 'stage', stage: 'verify', message: `reading all tokens of ${path}` };
+  const total =
+    data instanceof MixedTokens ? data.sources.reduce((sum, { numRows }) => sum + numRows, 0) : data.numRows;
+  for (const done of data.verify()) {
+    if (done % VERIFY_EVENTS !== 0 && done !== total) continue;
+    yield { kind: 'progress', stage: 'verify', done, total, unit: 'image' };
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+const VERIFY_EVENTS = 4096;
 
 function shown({ preset, family, config, recipe, training }: TrainSettings): string {
   return stringifyYaml({ model: preset, family, network: config, recipe, training }).trimEnd();

@@ -3,11 +3,12 @@
 import type { TrainingEvent } from '../training/loop.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 
-/** Translates the events of one training, remembering the last loss; samples and the end are the caller's. */
+/** Translates the events of one training, remembering the last metrics; samples and the end are the caller's. */
 export class TrainingNarrator {
   private readonly stage: string;
   private readonly globalBatch: number;
-  private loss: number | undefined;
+  /** Of the last logging interval. */
+  private detail: string | undefined;
 
   /** @param globalBatch items of a step: the loop tells items a second, people see steps */
   constructor(stage: string, globalBatch: number) {
@@ -24,7 +25,7 @@ export class TrainingNarrator {
         yield { kind: 'warning', message: event.message };
         return;
       case 'step':
-        this.loss = event.metrics?.loss ?? this.loss;
+        if (event.metrics !== undefined) this.detail = describeStep(event.metrics);
         yield {
           kind: 'progress',
           stage: this.stage,
@@ -33,7 +34,7 @@ export class TrainingNarrator {
           unit: 'step',
           rate: event.itemsPerSecond / this.globalBatch,
           secondsLeft: event.secondsLeft,
-          ...(this.loss === undefined ? {} : { detail: `loss ${this.loss.toFixed(3)}` }),
+          ...(this.detail === undefined ? {} : { detail: this.detail }),
         };
         return;
       case 'evaluation':
@@ -51,6 +52,12 @@ export class TrainingNarrator {
   private note(message: string): PipelineEvent {
     return { kind: 'note', message: `${this.stage}: ${message}` };
   }
+}
+
+/** What the bar shows: the loss, and of a tokenizer's codebook how much is in use. */
+function describeStep({ loss, codebookUsage }: Readonly<Record<string, number>>): string {
+  const used = codebookUsage === undefined ? '' : `, ${Math.round(100 * codebookUsage)} % of codes in use`;
+  return `loss ${(loss ?? Number.NaN).toFixed(3)}${used}`;
 }
 
 export function describeMetrics(metrics: Readonly<Record<string, number>>): string {

@@ -51,11 +51,11 @@ export class LlamaGenVq extends Tokenizer {
     return this.decoder.forward(this.postQuantConv.forward(quantized), probe);
   }
 
-  protected toNetwork(images: Tensor): Tensor {
+  toNetwork(images: Tensor): Tensor {
     return toNetworkRange(images);
   }
 
-  protected fromNetwork(images: Tensor): Tensor {
+  fromNetwork(images: Tensor): Tensor {
     return fromNetworkRange(images);
   }
 }

@@ -53,12 +53,16 @@ export class MaskgitVqgan extends Tokenizer {
     return through(quantized, this.decoder);
   }
 
-  protected toNetwork(images: Tensor): Tensor {
+  toNetwork(images: Tensor): Tensor {
     return images;
   }
 
-  protected fromNetwork(images: Tensor): Tensor {
+  fromNetwork(images: Tensor): Tensor {
     return images.clamp(0, 1);
+  }
+
+  override toLossRange(images: Tensor): Tensor {
+    return images.mul(2).sub(1);
   }
 }
 

@@ -75,9 +75,9 @@ describe('VectorQuantizer', () => {
       noGrad(() => {
         const q = quantizer([[0, 0], [1, 0], [2, 0], [3, 0]], { usageFifo: 4 }); // biome-ignore format: a table
         const ids = (...values: number[]): Tensor => fromTypedArray(BigInt64Array.from(values, BigInt));
-        expect(q.recordUsage(ids(3, 3))).toBe(0.5); // 0 0 3 3
-        expect(q.recordUsage(ids(1, 2))).toBe(0.75); // 3 3 1 2
-        expect(q.recordUsage(ids(0, 0, 0, 0, 2, 2))).toBe(0.5); // 0 0 2 2
+        expect(q.recordUsage(ids(3, 3))!.item()).toBe(0.5); // 0 0 3 3
+        expect(q.recordUsage(ids(1, 2))!.item()).toBe(0.75); // 3 3 1 2
+        expect(q.recordUsage(ids(0, 0, 0, 0, 2, 2))!.item()).toBe(0.5); // 0 0 2 2
         expect(quantizer([[0, 0]]).recordUsage(ids(0))).toBeUndefined();
       }),
     ));

@@ -102,15 +102,15 @@ export class VectorQuantizer {
 
   /**
    * Puts tokens into the usage buffer and returns the share of all codes that are among its last `usageFifo` tokens,
-   * in [0, 1]; undefined without a buffer. Call it under noGrad.
+   * a scalar in [0, 1]; undefined without a buffer. Call it under noGrad.
    */
-  recordUsage(tokens: Tensor): number | undefined {
+  recordUsage(tokens: Tensor): Tensor | undefined {
     if (this.recent === undefined) return undefined;
     const size = this.config.usageFifo;
     const all = cat([this.recent, tokens.flatten().to('float32')]);
     this.recent.copy_(all.narrow(0, all.numel - size, size));
     const counts = this.recent.to('int64').bincount(undefined, this.config.codebookSize);
-    return counts.gt(0).sum().item() / this.config.codebookSize;
+    return counts.gt(0).sum().div(this.config.codebookSize);
   }
 
   private codes(): Tensor {

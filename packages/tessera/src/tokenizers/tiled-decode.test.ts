@@ -38,10 +38,10 @@ class Pointwise extends Tokenizer {
     this.largest = Math.max(this.largest, y, x);
     return upsampleNearest2d(quantized, [2 * y, 2 * x]);
   }
-  protected toNetwork(images: Tensor): Tensor {
+  toNetwork(images: Tensor): Tensor {
     return images;
   }
-  protected fromNetwork(images: Tensor): Tensor {
+  fromNetwork(images: Tensor): Tensor {
     return images.abs();
   }
 }

@@ -26,9 +26,14 @@ export abstract class Tokenizer extends Module {
   /** quantized — [N, d, y, x]; returns images [N, 3, Y, X] float32, nominally in the network's range, not clamped. */
   abstract decodeLatent(quantized: Tensor, probe?: Probe): Tensor;
   /** [0, 1] to the network's range. */
-  protected abstract toNetwork(images: Tensor): Tensor;
+  abstract toNetwork(images: Tensor): Tensor;
   /** The network's range to [0, 1], clamped. */
-  protected abstract fromNetwork(images: Tensor): Tensor;
+  abstract fromNetwork(images: Tensor): Tensor;
+
+  /** The network's range to [-1, 1], not clamped, which the training losses expect; that is the range of most. */
+  toLossRange(images: Tensor): Tensor {
+    return images;
+  }
 
   /** V. */
   get codebookSize(): number {

@@ -19,7 +19,7 @@ import type { Quantized } from './quantizer.ts';
 const weight = z.number().min(0).max(1000);
 
 export const vqLossSchema = strictConfig({
-  /** Weights of the mean squared and mean absolute error in the network's range. */
+  /** Weights of the mean squared and mean absolute error in [-1, 1]. */
   l2Weight: weight.default(1),
   l1Weight: weight.default(0.1),
   /** Weight of LPIPS, where its weights are at hand. */
@@ -52,7 +52,7 @@ export type VqLossConfig = z.output<typeof vqLossSchema>;
 const MAX_ADAPTIVE_WEIGHT = 1e4;
 
 export interface VqLossInput {
-  /** Both [N, 3, Y, X] float32 in the network's range. */
+  /** Both [N, 3, Y, X] float32, nominally in [-1, 1] (Tokenizer.toLossRange). */
   images: Tensor;
   reconstruction: Tensor;
   /** Scalars of the quantizer. */

@@ -123,6 +123,41 @@ describe('createVqTask', () => {
   });
 });
 
+describe('with a discriminator', () => {
+  const adversarial: VqTaskOptions['recipe'] = {
+    discriminator: { kind: 'patchgan', baseChannels: 4, numLayers: 1 },
+    discriminatorStart: 2,
+  };
+
+  it('trains both from the start step on, each by its own loss', () => {
+    const task = make({ recipe: adversarial });
+    const [part] = task.parts!;
+    expect([part!.name, part!.model.parameters.size]).toEqual(['discriminator', 7]);
+    const result = (step: number) => scope(() => {
+      const { partLosses, metrics } = task.shardLoss(shard(step, [1, 2, 3]));
+      return { judged: partLosses?.discriminator?.item(), names: Object.keys(metrics) };
+    }); // biome-ignore format: a few rows
+    expect(result(0).judged).toBeUndefined();
+    expect(result(0).names).toEqual(['reconstruction', 'codebook', 'commitment', 'codebookUsage']);
+    expect(result(1).judged).toBeGreaterThan(0);
+    expect(result(1).names).toContain('weightedAdversarial');
+  });
+
+  it('starts the tokenizer from the same weights as without', () => {
+    const [a, b] = [make({ seed: 4 }), make({ seed: 4, recipe: adversarial })];
+    for (const [name, tensor] of a.model.state) expect(bytes(b.model.state.get(name)!), name).toEqual(bytes(tensor));
+  });
+});
+
+it('tells the share of codes among the last tokens', () => {
+  const task = make();
+  const usage = (): number => scope(() => (task.shardLoss(shard(0, [0, 1, 2])).metrics.codebookUsage as Tensor).item());
+  const used = noGrad(() => scope(() => new Set(task.model.quantizer.tokens(task.model.encodeToLatent(inRange(pictures(3)))).toNumbers()))); // biome-ignore format: one row
+  expect(usage()).toBeCloseTo(used.size / 16, 6);
+  expect(usage()).toBeCloseTo(used.size / 16, 6);
+  expect(task.memory!.get('recentTokens')!.ne(-1).sum().item()).toBe(2 * 3 * 16);
+});
+
 describe('revival of dead codes', () => {
   const far = (task: VqTask): void =>
     noGrad(() => scope(() => void task.model.quantizer.table.narrow(0, 2, 14).fill_(1e3)));

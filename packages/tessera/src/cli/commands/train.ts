@@ -32,11 +32,8 @@ export const trainCommand = defineCommand({
       valueHint: 'W,W,…',
       description: 'weights of several --data (default: alike)',
     },
-    size: {
-      type: 'string',
-      valueHint: 'PX',
-      description: 'pixels of the images: chooses among sizes in --data, an error where there is another',
-    },
+    size: { type: 'string', valueHint: 'PX', description: 'pixels of the images, where a --data holds several sizes' },
+    verify: { type: 'boolean', description: 'read all tokens first and compare checksums and ranges' },
     'held-out': { type: 'string', valueHint: 'FOLDER', description: 'token data set to measure on' },
     out: { type: 'string', valueHint: 'RUN', description: 'run folder' },
     tokenizer: {
@@ -154,7 +151,7 @@ export const trainCommand = defineCommand({
     config: text('a file').optional(),
     data: z.array(text('tokens')).optional(),
     mix: numberList(1, 64).optional(),
-    size: wholeNumber(1, 65536).optional(),
+    verify: z.boolean().optional(),
     heldOut: text('a folder').optional(),
     out: text('a folder').optional(),
     tokenizer: text('a folder').optional(),

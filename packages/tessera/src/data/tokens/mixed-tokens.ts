@@ -70,6 +70,15 @@ export class MixedTokens implements TokenRows {
     });
   }
 
+  /** Reads and checks everything of every source. Yields the images done. */
+  *verify(): Generator<number> {
+    let before = 0;
+    for (const source of this.sources) {
+      for (const done of source.verify()) yield before + done;
+      before += source.numRows;
+    }
+  }
+
   dispose(): void {
     for (const source of this.sources) source.dispose();
   }

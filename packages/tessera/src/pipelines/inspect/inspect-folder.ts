@@ -4,6 +4,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isAutoregressive, maskCounts, type SamplingSettings } from '@tessera/schedule';
+
 import { treeSizes } from '../../data/tokens/llamagen-tree.ts';
 import { openStoredTokens } from '../../data/tokens/open-tokens.ts';
 import { gridSideOf } from '../../data/tokens/token-rows.ts';

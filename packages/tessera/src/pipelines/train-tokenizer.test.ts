@@ -1,0 +1,117 @@
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { memoryStats, saveSafetensors, scope, setNumThreads, type Tensor, zeros } from '@tessera/torch';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { encodePng } from '../data/contact-sheet.ts';
+import type { PipelineEvent } from './events.ts';
+import { firstTokenizer } from './init-weights.ts';
+import { openTokenizer } from './model-folder.ts';
+import { openRecipe } from './tokenizer-recipes.ts';
+import { type TrainTokenizerOptions, trainTokenizerOnImages } from './train-tokenizer.ts';
+
+setNumThreads(1); // Tiny pictures: a second thread only waits.
+
+let folder: string;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'tessera tokenizer '));
+  for (const part of ['train', 'val']) {
+    mkdirSync(join(folder, 'images', part, 'discs'), { recursive: true });
+    for (let i = 0; i < 6; i++) {
+      const data = Uint8Array.from({ length: 16 * 16 * 3 }, (_, j) => ((j * (i + 3)) % 251) | 0);
+      writeFileSync(
+        join(folder, 'images', part, 'discs', `${i}.png`),
+        await encodePng({ width: 16, height: 16, data }),
+      );
+    }
+  }
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const tiny = { family: 'llamagen-vq', codebookSize: 8 } as const;
+
+async function train(changes: Partial<TrainTokenizerOptions>): Promise<PipelineEvent[]> {
+  const events: PipelineEvent[] = [];
+  const options = { images: join(folder, 'images'), out: join(folder, 'run'), recipe: 'plain', steps: 2, globalBatch: 2, seed: 0, size: 16, ...changes }; // biome-ignore format: one row
+  for await (const event of trainTokenizerOnImages(options)) events.push(event);
+  return events;
+}
+
+const notes = (events: readonly PipelineEvent[]): string =>
+  events.flatMap((event) => (event.kind === 'note' ? [event.message] : [])).join('\n');
+
+describe('train-tokenizer', () => {
+  let base: string;
+  beforeAll(async () => {
+    const recipe = join(folder, 'recipe.yaml');
+    writeFileSync(recipe, 'discriminator: { kind: patchgan, baseChannels: 4, numLayers: 1 }\ndiscriminatorStart: 2\n');
+    const before = memoryStats().liveTensors;
+    const events = await train({ model: 'vq-small', codebookSize: tiny.codebookSize, recipe });
+    expect(memoryStats().liveTensors).toBe(before);
+    const { result } = events.at(-1) as unknown as { result: { tokenizer: string; measured: Record<string, number> } };
+    expect(result.measured.psnr).toBeGreaterThan(0);
+    base = result.tokenizer;
+    expect(notes(events)).toContain('without the perceptual term');
+    const bars = events.flatMap((event) =>
+      event.kind === 'progress' && event.stage === 'tokenizer' ? [event.detail] : [],
+    );
+    expect(bars.at(-1)).toMatch(/^loss [\d.]+, \d+ % of codes in use$/);
+  });
+
+  it('leaves a tokenizer folder, and the discriminator in its checkpoints', () => {
+    const tokenizer = openTokenizer(base);
+    expect([tokenizer.family, tokenizer.codebookSize]).toEqual(['llamagen-vq', 8]);
+    tokenizer.dispose();
+    const checkpoint = join(folder, 'run', 'checkpoints', 'step-0000002');
+    expect(existsSync(join(checkpoint, 'discriminator.safetensors'))).toBe(true);
+  });
+
+  it('starts from a folder, from a checkpoint of a run, and from a wrapped state dict alike', () => {
+    const first = (initFrom: string, model?: string) => {
+      const codebookSize = model === undefined ? undefined : tiny.codebookSize;
+      const { network } = firstTokenizer({ model, codebookSize, initFrom, ignoreKeys: [], seed: 1 });
+      const bits = Buffer.from(network!.state.get('decoder.conv_out.weight')!.toBytes()).toString('hex');
+      network!.dispose();
+      return bits;
+    };
+    const wrapped = join(folder, 'wrapped.safetensors');
+    const tokenizer = openTokenizer(base);
+    scope(() => {
+      const rows = [...tokenizer.state].map(([name, tensor]): [string, Tensor] => [`model.${name}`, tensor]);
+      saveSafetensors(wrapped, [['optimizer.step', zeros([1])], ...rows]);
+    });
+    tokenizer.dispose();
+    const ema = join(folder, 'run', 'checkpoints', 'step-0000002', 'ema.safetensors');
+    expect(first(wrapped, 'vq-small')).toBe(first(base));
+    expect(first(ema)).toBe(first(base));
+  });
+
+  it('another codebook size is an error that says what to do, and an ignored one starts fresh', async () => {
+    const options = { model: 'vq-small', codebookSize: 16, initFrom: base, seed: 1 };
+    expect(() => firstTokenizer({ ...options, ignoreKeys: [] })).toThrow(
+      'does not fit this tokenizer: quantize.embedding.weight: expected [16, 16], got [8, 16]. Leave --model',
+    );
+    const { network, fresh, config } = firstTokenizer({ ...options, ignoreKeys: ['quantize.'] });
+    expect([fresh, config.codebookSize]).toEqual([['quantize.embedding.weight'], 16]);
+    network!.dispose();
+    const events = await train({
+      ...options,
+      ignoreKeys: ['quantize.'],
+      out: join(folder, 'tuned'),
+      steps: 1,
+      seed: 0,
+    });
+    expect(notes(events)).toContain('1 tensors start fresh, such as quantize.embedding.weight');
+  });
+
+  it('says what it expected', async () => {
+    const options = { codebookSize: undefined, ignoreKeys: [], seed: 1 };
+    const other = join(folder, 'other.safetensors');
+    scope(() => saveSafetensors(other, [['main.0.weight', zeros([1])]]));
+    expect(() => firstTokenizer({ ...options, model: undefined, initFrom: other })).toThrow('expected the weights of a LlamaGen VQ or MaskGIT VQGAN, got tensors such as main.0.weight'); // biome-ignore format: one row
+    expect(() => firstTokenizer({ ...options, model: 'maskgit-vqgan', initFrom: base })).toThrow('is a LlamaGen VQ, --model maskgit-vqgan a MaskGIT VQGAN'); // biome-ignore format: one row
+    expect(() => firstTokenizer({ ...options, model: 'vq-smal', initFrom: undefined })).toThrow('Expected a tokenizer preset (llamagen-vq16'); // biome-ignore format: one row
+    expect(() => openRecipe('plane')).toThrow('Expected a recipe (plain, llamagen or a file), got "plane"');
+    await expect(train({ out: join(folder, 'x'), lpipsWeights: [other] })).rejects.toThrow('expected VGG16 and the maps of LPIPS'); // biome-ignore format: one row
+  });
+});

@@ -1,0 +1,144 @@
+/** `tessera train-tokenizer`: a VQ tokenizer on a folder of images, in a run folder that resumes. */
+
+import { statSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import { parseConfig } from '@tessera/schedule';
+import { scope } from '@tessera/torch';
+import { type Lpips, loadLpips } from '../tokenizers/lpips.ts';
+import { tokenizerFamily } from '../tokenizers/registry.ts';
+import { resolveTrainingConfig } from '../training/config.ts';
+import { vqRecipeSchema } from '../training/vq-task.ts';
+import type { PipelineEvent } from './events.ts';
+import { loadFitImages } from './fit/images.ts';
+import { firstTokenizer } from './init-weights.ts';
+import { loadWeights } from './load-weights.ts';
+import { openRecipe } from './tokenizer-recipes.ts';
+import { trainTokenizer } from './tokenizer-training.ts';
+
+export interface TrainTokenizerOptions {
+  /** Folder of images. */
+  images: string;
+  /** Run folder; made, or resumed. */
+  out: string;
+  /** Preset, such as `vq-small`. */
+  model?: string | undefined;
+  /** Pixels of a side. */
+  size?: number | undefined;
+  codebookSize?: number | undefined;
+  /** Checkpoint, model folder or tokenizer folder to start from. */
+  initFrom?: string | undefined;
+  /** Beginnings of names that start fresh. */
+  ignoreKeys?: readonly string[] | undefined;
+  /** The official files of LPIPS: VGG16 and the maps. */
+  lpipsWeights?: readonly string[] | undefined;
+  /** `plain`, `llamagen`, or a file. */
+  recipe: string;
+  steps: number;
+  globalBatch?: number | undefined;
+  learningRate?: number | undefined;
+  warmupSteps?: number | undefined;
+  seed: number;
+  signal?: AbortSignal | undefined;
+}
+
+const STAGE = 'tokenizer';
+/** Share of the steps after which revived codes settle. */
+const REVIVE_SHARE = 0.8;
+/** Factor on a recipe's rate where training starts from a checkpoint. */
+const FINE_TUNING = 0.3;
+
+export async function* trainTokenizerOnImages(options: TrainTokenizerOptions): AsyncGenerator<PipelineEvent> {
+  const { steps, seed, initFrom, signal } = options;
+  const named = openRecipe(options.recipe);
+  const given = named.recipe;
+  const isFineTuning = initFrom !== undefined;
+  const recipe = parseConfig(
+    vqRecipeSchema,
+    {
+      ...given,
+      reviveUntil: given.reviveUntil ?? Math.floor(steps * REVIVE_SHARE),
+      // The released trainer's way of fine-tuning: reconstructions are good enough to be judged at once.
+      ...(isFineTuning && options.recipe === 'llamagen' ? { discriminatorStart: 0 } : {}),
+    },
+    'the recipe',
+  );
+  const base = options.learningRate ?? named.learningRate * (isFineTuning && named.decays ? FINE_TUNING : 1);
+  const globalBatch = options.globalBatch ?? named.globalBatch;
+  const warmupSteps = Math.min(options.warmupSteps ?? named.warmupSteps, Math.floor(steps / 2));
+  const part = (share: number): number => Math.max(1, Math.floor(steps * share));
+  const training = resolveTrainingConfig({
+    seed,
+    globalBatch,
+    totalSteps: steps,
+    learningRate: named.decays
+      ? { kind: 'cosine', base, warmupSteps, totalSteps: steps, floorFraction: 0.02 }
+      : { kind: 'constant', base, warmupSteps },
+    betas: named.betas,
+    clip: 1,
+    ema: named.ema,
+    sampleEvery: part(0.1),
+    evaluateEvery: part(0.1),
+    checkpointEvery: Math.min(500, part(0.2)),
+  });
+  const lpips = openLpips(options.lpipsWeights);
+  let first: ReturnType<typeof firstTokenizer> | undefined;
+  try {
+    const { model, codebookSize, ignoreKeys = [] } = options;
+    first = firstTokenizer({ model, codebookSize, initFrom, ignoreKeys, seed });
+    const { family, config, network, fresh } = first;
+    const factor = tokenizerFamily(family).downsampleFactor(config);
+    const size = options.size ?? usualSize(factor, config.channels);
+    if (lpips === undefined && recipe.perceptualWeight > 0) {
+      yield {
+        kind: 'note',
+        message: 'training without the perceptual term: --lpips-weights names the files of VGG16 and LPIPS',
+      };
+    }
+    if (fresh.length > 0) yield { kind: 'note', message: `${fresh.length} tensors start fresh, such as ${fresh[0]}` };
+    const { train, heldOut, fingerprint } = yield* loadFitImages(options.images, { size, seed, signal });
+    const { title } = tokenizerFamily(family);
+    yield {
+      kind: 'stage',
+      stage: STAGE,
+      message: `training a ${title} of ${String(config.codebookSize)} codes at ${size} px`,
+    };
+    const run = resolve(options.out);
+    const out = join(run, 'tokenizer');
+    const measured = yield* trainTokenizer({
+      run,
+      out,
+      stage: STAGE,
+      family,
+      config,
+      recipe,
+      training,
+      seed,
+      train,
+      heldOut,
+      identity: {
+        data: fingerprint,
+        initFrom: initFrom ?? null,
+        ignoreKeys,
+        lpips: (options.lpipsWeights ?? []).map((file) => `${basename(file)} ${statSync(file).size}`),
+      },
+      init: network === undefined ? undefined : { tensors: network.state, where: initFrom! },
+      lpips,
+      signal,
+    });
+    yield { kind: 'file', path: out, what: 'the tokenizer' };
+    yield { kind: 'result', result: { run, tokenizer: out, steps, ...(measured === undefined ? {} : { measured }) } };
+  } finally {
+    first?.network?.dispose();
+    lpips?.dispose();
+  }
+}
+
+function openLpips(files: readonly string[] | undefined): Lpips | undefined {
+  if (files === undefined || files.length === 0) return undefined;
+  return scope(() => loadLpips(new Map(files.flatMap((file) => [...loadWeights(file)])), files.join(' and ')));
+}
+
+/** Pixels of a side: 8×8 tokens for the narrow tokenizers of small pictures, 256 for the published ones. */
+function usualSize(factor: number, channels: unknown): number {
+  return Number(channels) < 64 ? 8 * factor : 256;
+}
