@@ -178,7 +178,6 @@ export const trainCommand = defineCommand({
     numClasses: wholeNumber(1, 1 << 20).optional(),
     epochs: wholeNumber(1, 1_000_000).optional(),
     images: wholeNumber(1).optional(),
-    size: wholeNumber(1, 65536).optional(),
     lrSchedule: oneOf(lrSchedules).optional(),
     endLr: realNumber(0, 1e3).optional(),
     warmupEpochs: realNumber(0, 1e6).optional(),
