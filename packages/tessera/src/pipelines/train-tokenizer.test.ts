@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { memoryStats, saveSafetensors, scope, setNumThreads, type Tensor, zeros } from '@tessera/torch';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { encodePng } from '../data/contact-sheet.ts';
 import type { PipelineEvent } from './events.ts';
 import { firstTokenizer } from './init-weights.ts';
@@ -11,6 +11,7 @@ import { openRecipe } from './tokenizer-recipes.ts';
 import { type TrainTokenizerOptions, trainTokenizerOnImages } from './train-tokenizer.ts';
 
 setNumThreads(1); // Tiny pictures: a second thread only waits.
+vi.setConfig({ hookTimeout: 60_000, testTimeout: 60_000 }); // It trains: seconds here, more on a busy machine.
 
 let folder: string;
 beforeAll(async () => {

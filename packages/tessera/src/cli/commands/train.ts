@@ -1,6 +1,7 @@
 /** `tessera train`: a generator on a token data set. */
 
 import { MASK_DISTRIBUTIONS, strictConfig } from '@tessera/schedule';
+import { stringify as stringifyYaml } from 'yaml';
 import { z } from 'zod';
 import { modelPresetNames } from '../../models/presets.ts';
 import { train } from '../../pipelines/train.ts';
@@ -192,4 +193,5 @@ export const trainCommand = defineCommand({
     dryRun: z.boolean().optional(),
   }),
   run: ({ lr, ...options }, { signal }) => train({ ...options, learningRate: lr, signal }),
+  print: ({ settings }) => (settings === undefined ? '' : stringifyYaml(settings)),
 });
