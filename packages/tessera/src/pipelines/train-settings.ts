@@ -163,7 +163,8 @@ function scheduleOf(preset: ModelPreset, flags: TrainFlags, file: TrainFile, num
       epochs: own === undefined ? base.epochs : epochs,
       globalBatch: flags.globalBatch ?? base.globalBatch,
       learningRate: flags.learningRate ?? base.learningRate,
-      warmupSteps: flags.warmupSteps ?? base.warmupSteps,
+      // The stages of npp have their own default.
+      warmupSteps: flags.warmupSteps ?? (flags.lrSchedule === 'npp' ? undefined : base.warmupSteps),
     },
     numItems,
   );
