@@ -55,6 +55,16 @@ export {
 } from './data/tokens/open-tokens.ts';
 export { StoredTokens, type TokensToWrite, type TokenWriter } from './data/tokens/token-rows.ts';
 export { type ImageRecipe, imageVariants, recipeSchema, variantsPerImage } from './data/variants.ts';
+// Metrics.
+export type { FeatureExtractor } from './metrics/feature-extractor.ts';
+export {
+  type FeatureStatistics,
+  RunningStatistics,
+  type StatisticsPrecision,
+  statisticsOf,
+} from './metrics/feature-statistics.ts';
+export { frechetDistance } from './metrics/frechet.ts';
+export { MetricError, type MetricErrorCode } from './metrics/metric-error.ts';
 export {
   AutoNat,
   type AutoNatConfig,
