@@ -83,6 +83,7 @@ export {
   splitsOfSize,
 } from './metrics/inception-score.ts';
 export { type KidResult, kernelDistance } from './metrics/kid.ts';
+export { LocalExtractor, loadLocalExtractor } from './metrics/local-extractor.ts';
 export {
   type DistancePrecision,
   type ManifoldMetrics,
