@@ -167,6 +167,8 @@ export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { type ConvertOptions, convertTokens } from './pipelines/convert-tokens.ts';
 export { decodeTokens, encodePixels, imageBatch } from './pipelines/decode-tokens.ts';
+export { PROTOCOLS, type Protocol, type ProtocolName, protocolNames } from './pipelines/evaluate/protocols.ts';
+export { type EvaluateOptions, type EvaluationResult, evaluate, type Sweep } from './pipelines/evaluate.ts';
 export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
 export { type ExportOptions, exportCheckpoint } from './pipelines/export-checkpoint.ts';
 export { type FetchOptions, fetchFiles } from './pipelines/fetch.ts';
@@ -214,6 +216,7 @@ export { type SampleOptions, sample, sampleModel } from './pipelines/sample.ts';
 export { type SampleEvaluationOptions, sampleEvaluation } from './pipelines/sample-evaluation.ts';
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
+export { makeStatistics, type StatisticsOptions } from './pipelines/statistics.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';
 export { encodePictures } from './pipelines/tokenize/encode-share.ts';
 export { LAYOUTS, type Layout } from './pipelines/tokenize/layouts.ts';
