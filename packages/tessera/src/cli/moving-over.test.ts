@@ -13,12 +13,14 @@ describe('docs/moving-over.md', () => {
     const names = new Set(lines.map((line) => line.split(' ')[0]));
     expect([...names].sort()).toEqual([
       'convert',
+      'evaluate',
       'export',
       'fetch',
       'fit',
       'import',
       'inspect',
       'sample',
+      'stats',
       'tokenize',
       'train',
       'train-tokenizer',

@@ -52,10 +52,10 @@ async function measured(options: EvaluateOptions): Promise<EvaluationResult> {
   return result as unknown as EvaluationResult;
 }
 
-const reference = writePictures(at('reference.npz'), 300, 1);
-const same = writePictures(at('same.npz'), 300, 2);
-const noisy = writePictures(at('noisy.npz'), 300, 2, 60);
-const noisier = writePictures(at('noisier.npz'), 300, 2, 160);
+const reference = writePictures(at('reference.npz'), 200, 1);
+const same = writePictures(at('same.npz'), 200, 2);
+const noisy = writePictures(at('noisy.npz'), 200, 2, 60);
+const noisier = writePictures(at('noisier.npz'), 200, 2, 160);
 
 describe('evaluate with the local extractor', () => {
   it('orders sets by how far they are from the reference, and says what it measured', async () => {

@@ -22,7 +22,7 @@ import { type ImageSet, sha256 } from './image-set.ts';
 import type { Protocol } from './protocols.ts';
 
 /** Images of a block: what a kill loses at most. */
-const BLOCK = 256;
+const BLOCK = 128;
 /** Pictures that are in the network at the same time: 16 of 299 px are about 1 GB of activations. */
 const BATCH = 16;
 
