@@ -55,6 +55,45 @@ export {
 } from './data/tokens/open-tokens.ts';
 export { StoredTokens, type TokensToWrite, type TokenWriter } from './data/tokens/token-rows.ts';
 export { type ImageRecipe, imageVariants, recipeSchema, variantsPerImage } from './data/variants.ts';
+// Metrics.
+export { bootstrapInterval, type Interval } from './metrics/bootstrap.ts';
+export { CodebookCounter, type CodebookUsage } from './metrics/codebook-usage.ts';
+export type { FeatureExtractor } from './metrics/feature-extractor.ts';
+export {
+  type FeatureStatistics,
+  RunningStatistics,
+  type StatisticsPrecision,
+  statisticsOf,
+} from './metrics/feature-statistics.ts';
+export { frechetDistance } from './metrics/frechet.ts';
+export {
+  type InceptionFeatures,
+  type InceptionInput,
+  InceptionV3,
+  inceptionInput,
+  loadInception,
+} from './metrics/inception.ts';
+export {
+  equalSplits,
+  type InceptionScore,
+  type InceptionScoreConvention,
+  inceptionScore,
+  inceptionScoreOfSplits,
+  type SplitRange,
+  splitsOfSize,
+} from './metrics/inception-score.ts';
+export { type KidResult, kernelDistance } from './metrics/kid.ts';
+export { LocalExtractor, loadLocalExtractor } from './metrics/local-extractor.ts';
+export {
+  type DistancePrecision,
+  type ManifoldMetrics,
+  manifoldMetrics,
+  manifoldRadii,
+  nearestNeighbours,
+  squaredDistances,
+} from './metrics/manifold.ts';
+export { MetricError, type MetricErrorCode } from './metrics/metric-error.ts';
+export { psnr, ssim } from './metrics/picture-quality.ts';
 export {
   AutoNat,
   type AutoNatConfig,
@@ -129,6 +168,8 @@ export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { type ConvertOptions, convertTokens } from './pipelines/convert-tokens.ts';
 export { decodeTokens, encodePixels, imageBatch } from './pipelines/decode-tokens.ts';
 export { type EditOptions, edit } from './pipelines/edit.ts';
+export { PROTOCOLS, type Protocol, type ProtocolName, protocolNames } from './pipelines/evaluate/protocols.ts';
+export { type EvaluateOptions, type EvaluationResult, evaluate, type Sweep } from './pipelines/evaluate.ts';
 export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
 export { type ExportOptions, exportCheckpoint } from './pipelines/export-checkpoint.ts';
 export { type FetchOptions, fetchFiles } from './pipelines/fetch.ts';
@@ -176,6 +217,7 @@ export { type SampleOptions, sample, sampleModel } from './pipelines/sample.ts';
 export { type SampleEvaluationOptions, sampleEvaluation } from './pipelines/sample-evaluation.ts';
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
+export { makeStatistics, type StatisticsOptions } from './pipelines/statistics.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';
 export { encodePictures } from './pipelines/tokenize/encode-share.ts';
 export { LAYOUTS, type Layout } from './pipelines/tokenize/layouts.ts';

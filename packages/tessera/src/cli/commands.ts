@@ -4,6 +4,7 @@ import type { Command } from './command.ts';
 import { convertCommand } from './commands/convert.ts';
 import { demoCommand } from './commands/demo.ts';
 import { editCommand } from './commands/edit.ts';
+import { evaluateCommand } from './commands/evaluate.ts';
 import { exportCommand } from './commands/export.ts';
 import { fetchCommand } from './commands/fetch.ts';
 import { fitCommand } from './commands/fit.ts';
@@ -11,6 +12,7 @@ import { importCommand } from './commands/import.ts';
 import { inspectCommand } from './commands/inspect.ts';
 import { sampleCommand } from './commands/sample.ts';
 import { setupCommand } from './commands/setup.ts';
+import { statsCommand } from './commands/stats.ts';
 import { tokenizeCommand } from './commands/tokenize.ts';
 import { trainCommand } from './commands/train.ts';
 import { trainTokenizerCommand } from './commands/train-tokenizer.ts';
@@ -20,6 +22,8 @@ export const COMMANDS: readonly Command[] = [
   fitCommand,
   sampleCommand,
   editCommand,
+  evaluateCommand,
+  statsCommand,
   inspectCommand,
   tokenizeCommand,
   convertCommand,
