@@ -192,6 +192,27 @@ export {
   type StepNoise,
   type StepSettings,
 } from './sampling/masked-sampler.ts';
+export { AskTell, type Candidate, checkSpace, type Method, type Space } from './search/method.ts';
+export {
+  basePointIndex,
+  type FiniteDifferenceOptions,
+  finiteDifference,
+} from './search/methods/finite-difference.ts';
+export { csvColumns, searchCsv } from './search/search-csv.ts';
+export { SearchError, type SearchErrorCode } from './search/search-error.ts';
+export {
+  fromPoint,
+  LIST_NAMES,
+  type ListName,
+  listsOf,
+  officialLists,
+  resample,
+  type ScheduleLists,
+  type StrategyFrame,
+  searchFrame,
+  strategyOf,
+  toPoint,
+} from './search/variables.ts';
 export { type AdversarialLoss, discriminatorLoss, generatorLoss } from './tokenizers/adversarial-loss.ts';
 export { Discriminator, type DiscriminatorConfig } from './tokenizers/discriminator.ts';
 export { LlamaGenVq, toNetworkRange } from './tokenizers/llamagen-vq.ts';
