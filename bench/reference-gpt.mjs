@@ -40,7 +40,9 @@ export function referenceGenerate(model, labels, guidanceScale, count) {
       const [keys, values] = caches[i];
       keys.indexCopy_(2, at, applyRope(k, rope).transpose(1, 2));
       values.indexCopy_(2, at, v.transpose(1, 2));
-      const attended = scaledDotProductAttention(applyRope(q, rope).transpose(1, 2), keys, values, { attnMask: row });
+      // A copy of the whole cache each, though the heads are not grouped.
+      const spread = [keys, values].map((cache) => cache.repeatInterleave(1, 1));
+      const attended = scaledDotProductAttention(applyRope(q, rope).transpose(1, 2), ...spread, { attnMask: row });
       const h = x.add(linear(attended.transpose(1, 2).contiguous().view([rows, 1, embedDim]), w('attention.wo')));
       const normed = norm(h, w('ffn_norm'));
       const gated = silu(linear(normed, w('feed_forward.w1'))).mul(linear(normed, w('feed_forward.w3')));

@@ -1,27 +1,41 @@
 // `npm run bench -- sample`: images a second of a model folder, by its own strategy, guidance and decoding included, from
-// noise to pixels. Without the shipped model, or another one by --model: one line.
+// noise to pixels; and the published NAT sizes with random weights, noise to tokens, against the order of the released
+// code on the same engine and against the machine's matrix products (nat-sampling.mjs). `--model` chooses one folder or size.
 
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { noGrad, scope, setNumThreads } from '@tessera/torch';
-import { generateTokens, openModelFolder, philoxNoise } from 'tessera';
+import { generateTokens, modelPresetNames, openModelFolder, philoxNoise } from 'tessera';
 import { machine } from './machine.mjs';
 import { measure } from './measure.mjs';
 import { print } from './print.mjs';
 
 const SHIPPED = fileURLToPath(new URL('../packages/models-emoji/emoji-32', import.meta.url));
 const BATCHES = [1, 16, 64];
+const PUBLISHED = ['autonat-l', 'enat-l'];
+const NAT_BATCH = 4;
+/** A round of a published size takes minutes. */
+const NAT_ROUNDS = 3;
 
 export async function bench(options) {
+  setNumThreads(options.threads);
+  const about = machine();
+  const isSize = modelPresetNames.includes(options.model);
+  const rows = isSize ? [] : await folderRows(options);
+  const sizes = options.model === undefined ? PUBLISHED : isSize ? [options.model] : [];
+  for (const name of sizes) rows.push(...natRows(name, options));
+  print(options, { name: 'sample', machine: about, rows });
+}
+
+async function folderRows(options) {
   const path = options.model ?? SHIPPED;
   if (!existsSync(join(path, 'config.json'))) {
     const name = options.model ?? 'packages/models-emoji/emoji-32';
     process.stderr.write(`bench: expected a model folder at ${name}, there is none: nothing to sample.\n`);
-    return;
+    return [];
   }
-  setNumThreads(options.threads);
-  const about = machine();
   const folder = openModelFolder(path);
   const cases = BATCHES.map((batch) => ({
     name: `${basename(resolve(path))}, ${folder.strategy.numSteps} steps, batch ${batch}`,
@@ -29,8 +43,50 @@ export async function bench(options) {
     value: (seconds) => batch / seconds,
     run: () => sampleOnce(folder, batch),
   }));
-  print(options, { name: 'sample', machine: about, rows: await measure(cases, options.rounds, undefined, () => {}) });
+  const rows = await measure(cases, options.rounds, undefined, () => {});
   folder.dispose();
+  return rows;
+}
+
+/** In a process of its own, whose peak memory is then the model's. */
+function natRows(name, { rounds, threads }) {
+  const script = fileURLToPath(new URL('./nat-sampling.mjs', import.meta.url));
+  const words = [script, name, NAT_BATCH, Math.min(rounds, NAT_ROUNDS), threads].map(String);
+  const { status, stdout } = spawnSync(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] });
+  if (status !== 0) throw new Error(`nat-sampling.mjs ${name} ended with ${status}`);
+  const { seconds, macs, peakBytes, weightBytes, numSteps, equalTokens } = JSON.parse(stdout);
+  const title = `${name}, ${numSteps} steps, batch ${NAT_BATCH}`;
+  const per = ({ median, low, high }, value) => ({ median: value(median), low: value(high), high: value(low) });
+  const share = (time, work) => (work / time / seconds.rate.median) * 100;
+  const once = (value) => ({ median: value, low: value, high: value });
+  const row = (what, unit, ours) => ({ name: `${title}: ${what}`, unit, ours });
+  return [
+    row(
+      'ours',
+      'images/s',
+      per(seconds.whole, (time) => NAT_BATCH / time),
+    ),
+    row(
+      'ours, --skip-guidance-below 0.001',
+      'images/s',
+      per(seconds.skipping, (time) => NAT_BATCH / time),
+    ),
+    row(
+      'order of the released code',
+      'images/s',
+      per(seconds.released, (time) => NAT_BATCH / time),
+    ),
+    row('ours against that order', 'times', once(seconds.released.median / seconds.whole.median)),
+    row('the same, skipping', 'times', once(seconds.released.median / seconds.skipping.median)),
+    row(
+      'share of the matmul rate',
+      '%',
+      per(seconds.whole, (time) => share(time, macs.whole)),
+    ),
+    row('matmul rate', 'GMAC/s', once(seconds.rate.median / 1e9)),
+    row('tokens equal to that order', '%', once(equalTokens * 100)),
+    row('peak memory over weights', 'times', once(peakBytes / weightBytes)),
+  ];
 }
 
 function sampleOnce({ model, tokenizer, strategy, classes }, batch) {

@@ -6,10 +6,10 @@ import { Draws, enatStrategy } from '@tessera/schedule';
 import { manualSeed, memoryStats, noGrad, rand, scope, setNumThreads, tensor } from '@tessera/torch';
 import {
   AdamW,
-  createEnatTask,
+  createGeneratorTask,
   Ema,
   Enat,
-  enatTaskSchema,
+  familyOf,
   generateTokens,
   initialise,
   LlamaGenVq,
@@ -66,9 +66,15 @@ test('training', { timeout: 1_200_000 }, () => {
   manualSeed(1);
   const [model, ema] = [enat().trainable(), enat()];
   ema.copyFrom(model);
-  const task = createEnatTask({ model, ema, data: ROWS, heldOut: ROWS, config: enatTaskSchema.parse({}) });
+  const task = createGeneratorTask({
+    model,
+    ema,
+    data: ROWS,
+    heldOut: ROWS,
+    recipe: familyOf(model).recipe.parse({}),
+  });
   const optimizer = new AdamW(model.parameters, { weightDecay: 0.01 });
-  const average = new Ema(ema, model);
+  const average = new Ema(ema.state, model);
   const losses: number[] = [];
   expectFlat((k) => {
     const shard: Shard = {
@@ -118,12 +124,12 @@ test('evaluation', { timeout: 1_200_000 }, () => {
   const config = vqPreset('vq-small', { ...sizes, encoderResBlocks: 1, decoderResBlocks: 1, groupNormGroups: 2 });
   const tokenizer = initialise((p) => new LlamaGenVq(config, p));
   const generator = enat();
-  const task = createEnatTask({
+  const task = createGeneratorTask({
     model: generator,
     ema: generator,
     data: ROWS,
     heldOut: ROWS,
-    config: enatTaskSchema.parse({}),
+    recipe: familyOf(generator).recipe.parse({}),
   });
   let error = 0;
   expectFlat((k) => {

@@ -36,6 +36,8 @@ export const DrawPurpose = {
   REUSE_POSITIONS: 7,
   /** Candidates of a search of strategies; the step is the search's own generation or round. */
   SEARCH: 16,
+  /** Which tokens a variation of a picture makes anew. */
+  VARIATION: 64,
 } as const;
 
 const DRAWS_KEY_BIT = 0x80000000;

@@ -128,12 +128,14 @@ export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { type ConvertOptions, convertTokens } from './pipelines/convert-tokens.ts';
 export { decodeTokens, encodePixels, imageBatch } from './pipelines/decode-tokens.ts';
+export { type EditOptions, edit } from './pipelines/edit.ts';
 export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
 export { type ExportOptions, exportCheckpoint } from './pipelines/export-checkpoint.ts';
 export { type FetchOptions, fetchFiles } from './pipelines/fetch.ts';
 export { type FitImages, loadFitImages } from './pipelines/fit/images.ts';
 export { type FitOptions, fit } from './pipelines/fit.ts';
 export { type ImportOptions, importCheckpoint } from './pipelines/import-checkpoint.ts';
+export { type GenerationCost, generationCost, maskgitDecoderMacs } from './pipelines/inspect/generation-macs.ts';
 export type { Inspection } from './pipelines/inspect/inspection.ts';
 export { type InspectOptions, inspect } from './pipelines/inspect.ts';
 export {
@@ -153,7 +155,6 @@ export {
   writeTokenizerFolder,
 } from './pipelines/model-folder.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
-export { type AutonatYaml, readAutonatYaml } from './pipelines/official/autonat-yaml.ts';
 export {
   type LlamagenCheckpoint,
   llamagenFileName,

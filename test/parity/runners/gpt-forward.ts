@@ -1,6 +1,6 @@
 /** LlamaGen's and NPP's network: positions, conditions, patches, losses with gradients, parameter counts. */
 
-import { cat } from '@tessera/torch';
+import { autocast, cat, type Tensor } from '@tessera/torch';
 import {
   applyRope,
   averageCells,
@@ -11,6 +11,7 @@ import {
   Gpt,
   type GptConfig,
   type GptLossOutput,
+  type GptProbe,
   gptLoss,
   gptSizes,
   gridCoordinates,
@@ -78,7 +79,6 @@ export const patchify: Runner = (context) => {
 };
 
 export const gptForwardLoss: Runner = (context) => {
-  // Autocast is not built; the recorded loss under it is an indication within 0.03.
   const activations = new Map<string, Output>();
   return { ...lossOutputs(context, 1, (name, value) => activations.set(name, value.detach())), activations };
 };
@@ -89,10 +89,25 @@ export const nppForwardLoss: Runner = (context) => {
   return { ...outputs, logits };
 };
 
-function lossOutputs(context: CaseContext, patchSide: number, observe?: Parameters<typeof gptLoss>[1]['observe']) {
+function lossOutputs(context: CaseContext, patchSide: number, observe?: GptProbe) {
   const model = gptModel(context).trainable();
   const uniform = context.has('classUniform') ? context.tensor('classUniform') : undefined;
-  const { loss, logits }: GptLossOutput = gptLoss(model, {
+  const forward = (): GptLossOutput => lossOf(context, model, patchSide, uniform, observe);
+  const mixed = context.optional<string | null>('autocast') === 'bfloat16';
+  const { loss, logits } = mixed ? autocast({ device: 'cpu' }, forward) : forward();
+  loss.backward();
+  const { norms, grads, total } = gradients(model);
+  return { logits: logits.detach(), loss: loss.detach(), gradNorms: norms, grads, gradNormTotal: total };
+}
+
+function lossOf(
+  context: CaseContext,
+  model: Gpt,
+  patchSide: number,
+  uniform: Tensor | undefined,
+  observe: GptProbe | undefined,
+): GptLossOutput {
+  return gptLoss(model, {
     tokens: context.tensor('ids').to('int64'),
     condition: droppedCondition(
       model,
@@ -104,9 +119,6 @@ function lossOutputs(context: CaseContext, patchSide: number, observe?: Paramete
     valid: context.has('valid') ? context.tensor('valid').flatten() : undefined,
     observe,
   });
-  loss.backward();
-  const { norms, grads, total } = gradients(model);
-  return { logits: logits.detach(), loss: loss.detach(), gradNorms: norms, grads, gradNormTotal: total };
 }
 
 export const gptForwardEval: Runner = (context) => {

@@ -3,6 +3,7 @@
 import type { Command } from './command.ts';
 import { convertCommand } from './commands/convert.ts';
 import { demoCommand } from './commands/demo.ts';
+import { editCommand } from './commands/edit.ts';
 import { exportCommand } from './commands/export.ts';
 import { fetchCommand } from './commands/fetch.ts';
 import { fitCommand } from './commands/fit.ts';
@@ -18,6 +19,7 @@ export const COMMANDS: readonly Command[] = [
   demoCommand,
   fitCommand,
   sampleCommand,
+  editCommand,
   inspectCommand,
   tokenizeCommand,
   convertCommand,

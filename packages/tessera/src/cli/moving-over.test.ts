@@ -13,6 +13,7 @@ describe('docs/moving-over.md', () => {
     const names = new Set(lines.map((line) => line.split(' ')[0]));
     expect([...names].sort()).toEqual([
       'convert',
+      'edit',
       'export',
       'fetch',
       'fit',

@@ -4,6 +4,7 @@ import type {
   FileInspection,
   Inspection,
   ModelInspection,
+  PresetInspection,
   RunInspection,
   TokensInspection,
 } from '../pipelines/inspect/inspection.ts';
@@ -18,6 +19,8 @@ export function printInspection(found: Inspection): string {
 
 function linesOf(found: Inspection): string[] {
   switch (found.kind) {
+    case 'preset':
+      return presetLines(found);
     case 'file':
       return fileLines(found);
     case 'model':
@@ -29,6 +32,39 @@ function linesOf(found: Inspection): string[] {
     default:
       return found satisfies never;
   }
+}
+
+function presetLines(model: PresetInspection): string[] {
+  const { numParameters, byteLength, cost, decoderMacs } = model;
+  const lines = [
+    `${model.name}: ${model.family}, ${count(numParameters)} parameters`,
+    ...table(Object.entries(model.config).map(([key, value]) => [key, JSON.stringify(value)])),
+    '',
+    `memory in float32: ${bytes(byteLength.weights)} of weights; training ${bytes(byteLength.training)} and the activations`,
+  ];
+  if (cost === undefined) return lines;
+  const steps = cost.steps.map(({ masked, guided, reference, computed }, i) => [
+    String(i + 1),
+    String(masked),
+    guided ? 'both' : 'one',
+    giga(reference, 2),
+    giga(computed, 2),
+  ]);
+  const heads = ['step', 'masked', 'branches', 'reference, one branch', 'here, all branches'];
+  lines.push('', 'GMAC of an image, 1 MAC = 2 FLOPs', ...table([heads, ...steps], [true, true, false, true, true]));
+  const totals = [['all steps', `${giga(cost.reference, 1)} (both branches)`, giga(cost.computed, 1)]];
+  if (decoderMacs !== undefined) {
+    totals.push(
+      ['decoder', giga(decoderMacs, 1), giga(decoderMacs, 1)],
+      ['image', giga(cost.reference + decoderMacs, 1), giga(cost.computed + decoderMacs, 1)],
+    );
+  }
+  lines.push('', ...table([['', 'reference', 'here'], ...totals]));
+  return lines;
+}
+
+function giga(macs: number, digits: number): string {
+  return (macs / 1e9).toFixed(digits);
 }
 
 function fileLines({

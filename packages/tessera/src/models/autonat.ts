@@ -13,8 +13,9 @@
  */
 
 import { strictConfig } from '@tessera/schedule';
-import { cat, dropout, embedding, gelu, linear, scaledDotProductAttention, type Tensor } from '@tessera/torch';
+import { cat, dropout, embedding, linear, scaledDotProductAttention, type Tensor } from '@tessera/torch';
 import { z } from 'zod';
+import { addOver, geluOver } from '../nn/in-place.ts';
 import { type Initialisation, ZEROS } from '../nn/initialisation.ts';
 import { Embedding, LayerNorm, Linear } from '../nn/layers.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
@@ -209,8 +210,8 @@ class Block {
         : [rowsOf(x, rows), ...this.restricted(normed, rowsOf(normed, rows))];
     const attended = scaledDotProductAttention(this.heads(q), this.heads(k), this.heads(v));
     const merged = attended.transpose(1, 2).reshape([own.size(0), own.size(1), this.dim]);
-    const h = own.add(this.proj.forward(merged));
-    return h.add(this.fc2.forward(gelu(this.fc1.forward(this.norm2.forward(h)))));
+    const h = addOver(this.proj.forward(merged), own);
+    return addOver(this.fc2.forward(geluOver(this.fc1.forward(this.norm2.forward(h)))), h);
   }
 
   /** Queries of some tokens, keys and values of all. */
@@ -243,7 +244,7 @@ class TiedHead {
   }
 
   forward(x: Tensor, words: Tensor): Tensor {
-    const h = this.ln.forward(gelu(this.fc.forward(x)));
+    const h = this.ln.forward(geluOver(this.fc.forward(x)));
     // The mask token's row is cut off before the product: its logit is never wanted.
     const table = words.detach().narrow(0, 0, this.codebookSize);
     return linear(h, table, this.bias.narrow(2, 0, this.codebookSize).flatten());

@@ -18,7 +18,6 @@ import {
   cat,
   dropout,
   embedding,
-  gelu,
   layerNorm,
   linear,
   scaledDotProductAttention,
@@ -26,6 +25,7 @@ import {
   type Tensor,
 } from '@tessera/torch';
 import { z } from 'zod';
+import { addOver, geluOver } from '../nn/in-place.ts';
 import { ZEROS } from '../nn/initialisation.ts';
 import { Embedding, LayerNorm, Linear } from '../nn/layers.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
@@ -241,7 +241,7 @@ class Mlp {
   }
 
   forward(x: Tensor): Tensor {
-    return this.fc2.forward(gelu(this.fc1.forward(x), { approximate: 'tanh' }));
+    return this.fc2.forward(geluOver(this.fc1.forward(x), 'tanh'));
   }
 }
 
@@ -256,7 +256,7 @@ class ReuseProjection {
   }
 
   forward(y: Tensor): Tensor {
-    return y.add(this.mlp.forward(this.norm.forward(y)));
+    return addOver(this.mlp.forward(this.norm.forward(y)), y);
   }
 }
 
@@ -306,13 +306,13 @@ class Block {
     const [k, v] = keysValues.chunk(2, -1) as [Tensor, Tensor];
     const attended = scaledDotProductAttention(this.heads(this.q.forward(own)), this.heads(k), this.heads(v));
     const merged = attended.transpose(1, 2).reshape([x.size(0), x.size(1), this.dim]); // [B, N, D]
-    const h = x.add(gateA.mul(this.proj.forward(merged)));
-    return h.add(gateM.mul(this.mlp.forward(this.modulate(h, shiftM, scaleM))));
+    const h = x.addcmul(gateA, this.proj.forward(merged));
+    return h.addcmul(gateM, this.mlp.forward(this.modulate(h, shiftM, scaleM)));
   }
 
   /** LN(x) · (1 + scale) + shift. */
   private modulate(x: Tensor, shift: Tensor, scale: Tensor): Tensor {
-    return layerNorm(x, [this.dim], undefined, undefined, 1e-6).mul(scale.add(1)).add(shift);
+    return shift.addcmul(layerNorm(x, [this.dim], undefined, undefined, 1e-6), scale.add(1));
   }
 
   private heads(x: Tensor): Tensor {
@@ -335,7 +335,7 @@ class TiedHead {
   }
 
   forward(x: Tensor, words: Tensor): Tensor {
-    const h = this.ln.forward(gelu(this.fc.forward(x)));
+    const h = this.ln.forward(geluOver(this.fc.forward(x)));
     // The mask token's row is cut off before the product: its logit is never wanted.
     const table = words.detach().narrow(0, 0, this.codebookSize);
     return linear(h, table, this.bias.narrow(2, 0, this.codebookSize).flatten());

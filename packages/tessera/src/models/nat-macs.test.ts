@@ -1,7 +1,6 @@
 import { enatStrategy, maskCounts } from '@tessera/schedule';
-import { manualSeed, noGrad, scope, tensor } from '@tessera/torch';
+import { countMacs, manualSeed, noGrad, scope, tensor } from '@tessera/torch';
 import { describe, expect, it } from 'vitest';
-import { countMacs } from '../nn/count-macs.ts';
 import { initialise } from '../nn/module.ts';
 import { AutoNat, type AutoNatConfig } from './autonat.ts';
 import { Enat, type EnatConfig } from './enat.ts';
@@ -51,7 +50,7 @@ describe('what is computed is what the closed form says', () => {
     const config = { ...SIZES, depth: 4 };
     const model = initialise((p) => new AutoNat(config, p));
     const session = model.startSession(tensor([1], 'int64'), false);
-    const macs = countMacs(() =>
+    const { macs } = countMacs(() =>
       scope(() => void session.predict({ tokens: tokens(), masked: positions(5, 16), fresh: undefined }, 'done')),
     );
     expect(macs).toBe(autonatStepMacs(config, { masked: 11, fresh: 0, reused: 5 }).computed);
@@ -64,7 +63,7 @@ describe('what is computed is what the closed form says', () => {
     const config = { ...SIZES, encoderDepth: 3, decoderDepth: 2 };
     const model = initialise((p) => new Enat(config, p));
     const labels = tensor([1], 'int64');
-    expect(countMacs(() => noGrad(() => scope(() => void model.condition(labels))))).toBe(enatSetupMacs(config));
+    expect(countMacs(() => noGrad(() => scope(() => void model.condition(labels)))).macs).toBe(enatSetupMacs(config));
     const session = model.startSession(labels, true);
     const step = (fresh: [number, number] | undefined, masked: number, guidance: 'now' | 'later' | 'done') =>
       countMacs(() =>
@@ -79,7 +78,7 @@ describe('what is computed is what the closed form says', () => {
               guidance,
             ),
         ),
-      );
+      ).macs;
     const first = enatStepMacs(config, { masked: 16, fresh: 0, reused: 0 });
     const second = enatStepMacs(config, { masked: 12, fresh: 4, reused: 0 });
     const third = enatStepMacs(config, { masked: 6, fresh: 6, reused: 4 });

@@ -88,6 +88,16 @@ export function chooseStrategy(choice: StrategyChoice, own: Strategy | undefined
   return skipGuidanceBelow === undefined ? strategy : parseStrategy({ ...strategy, skipGuidanceBelow });
 }
 
+/** Guidance needs a prediction without class, which a model that always saw the label has not learned. */
+export function requireNullClass(settings: SamplingSettings, nullClass: boolean | undefined, who: string): void {
+  const scales = isAutoregressive(settings) ? [settings] : settings.steps;
+  if (nullClass !== false || scales.every(({ guidanceScale }) => guidanceScale === 1)) return;
+  throw new PipelineError(
+    'GUIDANCE',
+    `${who} was trained without a null class, so it cannot be guided: give the guidance scale 1, or train with a label drop above 0.`,
+  );
+}
+
 function chosen(choice: StrategyChoice, own: Strategy | undefined): Strategy {
   const name = choice.strategy ?? (own === undefined ? 'enat' : undefined);
   if (name !== undefined && isFormula(name)) {

@@ -124,7 +124,9 @@ describe('tokenizers', () => {
       'wrong.pt',
       new Map([['tok_embeddings.weight', { dtype: 'uint8', shape: [1], bytes: Uint8Array.of(1) }]]),
     );
-    expect(() => openAnyTokenizer(wrong)).toThrow("expected a tokenizer, but it looks like a GPT of LlamaGen's");
+    expect(() => openAnyTokenizer(wrong)).toThrow(
+      "expected a tokenizer, but it looks like a part of a GPT of LlamaGen's",
+    );
   });
 
   it('keep the type of their weights', async () => {
@@ -228,7 +230,7 @@ describe('bad checkpoints', () => {
 
   it.each<[string, () => TorchWritable, Partial<ImportOptions>, string]>([
     ['of another architecture', () => stateDict(llamagen), { family: 'maskgit-vqgan' }, 'expected maskgit-vqgan, but it looks like LlamaGen VQ'],
-    ['of AutoNAT', () => new Map([['token_emb.word_embeddings.weight', one()]]), {}, 'looks like an AutoNAT'],
+    ['of AutoNAT', () => new Map([['token_emb.word_embeddings.weight', one()]]), {}, 'looks like a part of an AutoNAT'],
     ['of something else', () => new Map([['a.b', one()], ['c', one()]]), {}, 'nothing known here (2 tensors: a.b, c)'],
     ['without tensors', () => new Map([['lr', 1]]), {}, 'expected a state dict, bare or under model, state_dict'],
     ['that is a list', () => [1, 2], {}, 'it is no dict'],

@@ -7,16 +7,21 @@ import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { noGrad, scope } from '@tessera/torch';
 import { openStoredTokens } from '../data/tokens/open-tokens.ts';
+import type { ModelPreset } from '../models/presets.ts';
+import type { StrategyChoice } from './choose-strategy.ts';
 import { decodeTokens } from './decode-tokens.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { inspectFile } from './inspect/inspect-file.ts';
 import { inspectFolder } from './inspect/inspect-folder.ts';
+import { inspectPreset } from './inspect/inspect-preset.ts';
 import { openTokenizer } from './model-folder.ts';
 import { savePicture } from './pictures.ts';
 
-export interface InspectOptions {
+export interface InspectOptions extends StrategyChoice {
   /** File or folder. */
-  path: string;
+  path?: string | undefined;
+  /** A model size instead, with the strategy whose cost is counted. */
+  model?: ModelPreset | undefined;
   /** Only tensors and values whose name holds this. */
   filter?: string | undefined;
   /** Of a token data set: decode this many rows, spread evenly. */
@@ -31,7 +36,12 @@ export interface InspectOptions {
 
 /** The result is an `Inspection`. */
 export async function* inspect(options: InspectOptions): AsyncGenerator<PipelineEvent> {
-  const { path, filter, images } = options;
+  const { path, model, filter, images } = options;
+  if (model !== undefined) {
+    yield { kind: 'result', result: { ...inspectPreset(model, options) } };
+    return;
+  }
+  if (path === undefined) throw new PipelineError('OPTIONS', 'Expected a file, a folder or the name of a model.');
   if (!existsSync(path)) throw new PipelineError('NOT_FOUND', `${path}: no such file or folder.`);
   const found = statSync(path).isDirectory() ? await inspectFolder(path) : inspectFile(path, filter);
   if ((images !== undefined || options.verify === true) && found.kind !== 'tokens') {

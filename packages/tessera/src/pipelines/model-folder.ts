@@ -41,6 +41,8 @@ const modelConfigSchema = strictConfig({
   family: z.enum(familyNames),
   /** Pixels of an image's side. */
   imageSize: z.int().min(1).max(65536),
+  /** False for a model that never saw the null label: it cannot be guided. */
+  nullClass: z.boolean().default(true),
   model: z.record(z.string(), z.unknown()),
 });
 
@@ -58,6 +60,8 @@ export interface ModelFolder {
   strategy: SamplingSettings;
   /** Class names by label. */
   classes: string[];
+  /** False for a model that never saw the null label; default true. */
+  nullClass?: boolean | undefined;
   dispose(): void;
 }
 
@@ -68,6 +72,8 @@ export interface ModelToWrite {
   tokenizer: Tokenizer;
   strategy: SamplingSettings;
   classes: readonly string[];
+  /** False for a model that was trained without dropping labels. */
+  nullClass?: boolean | undefined;
   /** Markdown of the model card. */
   card: string;
   /** Storage type of the network's weights; half precision halves the file and is widened on reading. */
@@ -83,6 +89,8 @@ export interface ModelDescription {
   tokenizerConfig: Record<string, unknown>;
   strategy: SamplingSettings;
   classes: string[];
+  /** False for a model that was trained without dropping labels. */
+  nullClass: boolean;
 }
 
 /** Reads and checks everything but the weights; needs no engine. */
@@ -90,7 +98,7 @@ export function readModelFolder(path: string): ModelDescription {
   if (!existsSync(join(path, 'config.json'))) {
     throw new PipelineError('MODEL_FOLDER', `${path} is no model folder: expected a config.json in it.`);
   }
-  const { formatVersion, family, imageSize, model } = parseConfig(
+  const { formatVersion, family, imageSize, nullClass, model } = parseConfig(
     modelConfigSchema,
     readJson(path, 'config.json'),
     join(path, 'config.json'),
@@ -113,11 +121,12 @@ export function readModelFolder(path: string): ModelDescription {
     tokenizerConfig: tokenizer.config,
     strategy,
     classes,
+    nullClass,
   };
 }
 
 export function openModelFolder(path: string): ModelFolder {
-  const { family, imageSize, config, strategy, classes } = readModelFolder(path);
+  const { family, imageSize, config, strategy, classes, nullClass } = readModelFolder(path);
   const tokenizer = openTokenizer(join(path, 'tokenizer'));
   let model: GeneratorModel;
   try {
@@ -130,7 +139,7 @@ export function openModelFolder(path: string): ModelFolder {
     model.dispose();
     tokenizer.dispose();
   };
-  return { path, imageSize, model, tokenizer, strategy, classes, dispose };
+  return { path, imageSize, model, tokenizer, strategy, classes, nullClass, dispose };
 }
 
 /** The tokenizer folder alone. */
@@ -165,7 +174,7 @@ export function openAnyTokenizer(path: string): { tokenizer: Tokenizer; imageSiz
 
 /** Writes a whole folder or nothing; an older one at `path` is replaced. */
 export function writeModelFolder(path: string, content: ModelToWrite): void {
-  const { imageSize, model, tokenizer, strategy, classes, card, dtype = 'float32' } = content;
+  const { imageSize, model, tokenizer, strategy, classes, nullClass, card, dtype = 'float32' } = content;
   const temporary = `${path}.writing`;
   rmSync(temporary, { recursive: true, force: true });
   mkdirSync(join(temporary, 'tokenizer'), { recursive: true });
@@ -174,6 +183,7 @@ export function writeModelFolder(path: string, content: ModelToWrite): void {
     imageSize,
     config: model.config,
     classes,
+    nullClass,
     strategy,
     card,
   });
@@ -186,13 +196,14 @@ export function writeModelFolder(path: string, content: ModelToWrite): void {
 /** All files of a model folder but the weights and the tokenizer, into a folder that exists. */
 export function writeModelDescription(
   path: string,
-  description: Pick<ModelToWrite, 'imageSize' | 'classes' | 'strategy' | 'card'> & {
+  description: Pick<ModelToWrite, 'imageSize' | 'classes' | 'nullClass' | 'strategy' | 'card'> & {
     family: FamilyName;
     config: GeneratorConfig;
   },
 ): void {
-  const { family, imageSize, config, classes, strategy, card } = description;
-  writeJson(path, 'config.json', { formatVersion: FORMAT_VERSION, family, imageSize, model: config });
+  const { family, imageSize, config, classes, nullClass = true, strategy, card } = description;
+  const unguided = nullClass ? {} : { nullClass };
+  writeJson(path, 'config.json', { formatVersion: FORMAT_VERSION, family, imageSize, ...unguided, model: config });
   writeJson(path, 'classes.json', classes);
   writeFileSync(join(path, 'strategy.yaml'), stringifyYaml(strategy));
   writeFileSync(join(path, 'README.md'), card);

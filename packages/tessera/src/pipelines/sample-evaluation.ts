@@ -17,7 +17,7 @@ import { type AutoregressiveSettings, NoisePurpose, noiseBits, uniformFromBits }
 import { fromBytes, noGrad, scope, type Tensor, tensor, upsampleBicubic2d } from '@tessera/torch';
 import { encodePng } from '../data/contact-sheet.ts';
 import { decodeImage, type RgbImage } from '../data/image.ts';
-import type { AutoregressiveModel } from '../models/family.ts';
+import type { AutoregressiveModel, GeneratorConfig } from '../models/family.ts';
 import { type ModelPreset, modelPreset } from '../models/presets.ts';
 import { familyOf } from '../models/registry.ts';
 import { loadModule, shapesOf } from '../nn/state-dict.ts';
@@ -180,13 +180,18 @@ function openModel(options: SampleEvaluationOptions, size: number, tokenizer: To
   }
   const model = openWeights(weights, (tensors, where) => {
     const own = new Map([...tensors].filter(([name]) => !/kv_cache|freqs_cis|causal_mask/.test(name)));
-    const given = { numHeads: (config as { numHeads?: number }).numHeads, gridSize: size / factor };
-    const found = row.inferConfig(shapesOf(own), given, where);
-    for (const key of ['embedDim', 'depth'] as const) {
-      const [wanted, got] = [config, found].map((sizes) => (sizes as unknown as Record<string, number>)[key]);
-      if (wanted !== got) {
-        throw new PipelineError('WEIGHTS', `${where}: expected ${preset} with ${key} ${wanted}, got ${got}.`);
-      }
+    const { numHeads, embedDim } = config as GeneratorConfig & { numHeads: number; embedDim: number };
+    const width = own.get('tok_embeddings.weight')?.size(-1);
+    if (width !== embedDim) {
+      throw new PipelineError(
+        'WEIGHTS',
+        `${where}: expected ${preset}, of width ${embedDim}, got ${width ?? 'no GPT'}.`,
+      );
+    }
+    const found = row.inferConfig(shapesOf(own), { numHeads, gridSize: size / factor }, where);
+    const [wanted, got] = [config, found].map((sizes) => (sizes as unknown as { depth: number }).depth);
+    if (wanted !== got) {
+      throw new PipelineError('WEIGHTS', `${where}: expected ${preset}, of ${wanted} blocks, got ${got}.`);
     }
     return loadModule((p) => row.construct(found, p), own, where);
   });

@@ -11,7 +11,7 @@ import { noGrad, scope } from '@tessera/torch';
 import { animatedGif, animatedWebp, encodePng, gridPng } from '../data/contact-sheet.ts';
 import type { RgbImage } from '../data/image.ts';
 import { decodeTiled } from '../tokenizers/tiled-decode.ts';
-import { chooseSampling, describeSampling, type StrategyChoice } from './choose-strategy.ts';
+import { chooseSampling, describeSampling, requireNullClass, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
 import { toRgbImages } from './decode-tokens.ts';
 import type { PipelineEvent } from './events.ts';
@@ -61,6 +61,7 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
   const { model, imageSize, classes } = folder;
   const { labels, chosen } = planImages(options.classes ?? [], model.config.numClasses, classes, options);
   const strategy = chooseSampling(options, folder.strategy, model.generation);
+  requireNullClass(strategy, folder.nullClass, options.model);
   const name = basename(resolve(options.model));
   const out = options.out ?? freshFolder('samples', name);
   const message = `Sampling ${labels.length} images of ${chosen.length} classes, ${imageSize} px, ${describeSampling(strategy)}, seed ${seed}`;

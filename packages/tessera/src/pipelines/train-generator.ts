@@ -49,18 +49,20 @@ const GRID_IMAGES = 64;
 export async function* trainGenerator(options: GeneratorTraining): AsyncGenerator<PipelineEvent, GeneratorModel> {
   const { config, task: recipe, training, data, heldOut, tokenizer, stage, signal } = options;
   const run = openRun(options.run, { config, task: recipe, training, data: options.dataIdentity });
-  manualSeed(training.seed);
   const construct = (p: ParameterBuilder) => familyOf(options.family).construct(config, p);
-  const model = initialise(construct);
-  options.prepare?.(model);
-  const ema = loadModule(construct, model.state, 'the network');
-  model.trainable();
-  familyOf(options.family).checkRecipe?.(model, recipe);
-  const task = createGeneratorTask({ model, ema, data, heldOut, recipe, recompute: options.recompute });
-  const narrator = new TrainingNarrator(stage, training.globalBatch);
-  const perClass = Math.max(1, Math.min(8, Math.floor(GRID_IMAGES / config.numClasses)));
+  let model: GeneratorModel | undefined;
+  let ema: GeneratorModel | undefined;
   let finished = false;
   try {
+    manualSeed(training.seed);
+    model = initialise(construct);
+    options.prepare?.(model);
+    ema = loadModule(construct, model.state, 'the network');
+    model.trainable();
+    familyOf(options.family).checkRecipe?.(model, recipe);
+    const task = createGeneratorTask({ model, ema, data, heldOut, recipe, recompute: options.recompute });
+    const narrator = new TrainingNarrator(stage, training.globalBatch);
+    const perClass = Math.max(1, Math.min(8, Math.floor(GRID_IMAGES / config.numClasses)));
     for await (const event of trainLoop(task, training, run, signal === undefined ? {} : { signal })) {
       yield* narrator.tell(event);
       if (event.kind === 'sample' && tokenizer !== undefined) {
@@ -79,7 +81,7 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
     return ema;
   } finally {
     run.close();
-    model.dispose();
-    if (!finished) ema.dispose();
+    model?.dispose();
+    if (!finished) ema?.dispose();
   }
 }

@@ -1,7 +1,7 @@
 /** `tessera train`: a generator on a token data set, in a run folder that resumes. */
 
 import { join, resolve } from 'node:path';
-import { stringify as stringifyYaml } from 'yaml';
+import { isAutoregressive, type SamplingSettings } from '@tessera/schedule';
 import { DataError } from '../data/data-error.ts';
 import { MixedTokens } from '../data/tokens/mixed-tokens.ts';
 import { type OpenedTokens, openTokens, requireTokens } from '../data/tokens/open-tokens.ts';
@@ -14,7 +14,7 @@ import { openAnyTokenizer, writeModelFolder } from './model-folder.ts';
 import { trainGenerator } from './train-generator.ts';
 import { presetStrategy } from './train-recipes.ts';
 import { describeStages } from './train-schedule.ts';
-import { readTrainFile, resolveTraining, type TrainFlags, type TrainSettings } from './train-settings.ts';
+import { readTrainFile, resolveTraining, type TrainFlags } from './train-settings.ts';
 
 export interface TrainOptions extends TrainFlags {
   /** A file of settings, ours or AutoNAT's; flags stand above it. */
@@ -39,9 +39,8 @@ export interface TrainOptions extends TrainFlags {
 export async function* train(options: TrainOptions): AsyncGenerator<PipelineEvent> {
   const file = options.config === undefined ? {} : readTrainFile(options.config);
   if (options.dryRun === true) {
-    const settings = resolveTraining(options, file, undefined);
-    yield { kind: 'note', message: shown(settings) };
-    yield { kind: 'result', result: { ...settings } };
+    const { preset, family, config, recipe, training } = resolveTraining(options, file, undefined);
+    yield { kind: 'result', result: { settings: { model: preset, family, network: config, recipe, training } } };
     return;
   }
   const out = options.out ?? file.out;
@@ -114,6 +113,7 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
       signal: options.signal,
     });
     const steps = training.totalSteps;
+    const nullClass = (recipe as { labelDrop?: number }).labelDrop !== 0;
     const result: Record<string, unknown> = { run, steps };
     if (opened !== undefined) {
       const { tokenizer } = opened;
@@ -122,7 +122,8 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
         imageSize: config.gridSize * tokenizer.downsampleFactor,
         model: ema,
         tokenizer,
-        strategy: presetStrategy(preset),
+        strategy: nullClass ? presetStrategy(preset) : unguided(presetStrategy(preset)),
+        nullClass,
         classes: classNames(data.classes, config.numClasses),
         card: `# ${preset}\n\nTrained with \`tessera train\` for ${steps} steps of ${training.globalBatch} images.\n`,
       });
@@ -142,16 +143,12 @@ async function* verify(data: OpenedTokens, path: string): AsyncGenerator<Pipelin
     data instanceof MixedTokens ? data.sources.reduce((sum, { numRows }) => sum + numRows, 0) : data.numRows;
   for (const done of data.verify()) {
     if (done % VERIFY_EVENTS !== 0 && done !== total) continue;
-    yield { kind: 'progress', stage: 'verify', done, total, unit: 'image' };
+    yield { kind: 'progress', stage: 'verify', done, total, unit: 'images' };
     await new Promise((resolve) => setImmediate(resolve));
   }
 }
 
 const VERIFY_EVENTS = 4096;
-
-function shown({ preset, family, config, recipe, training }: TrainSettings): string {
-  return stringifyYaml({ model: preset, family, network: config, recipe, training }).trimEnd();
-}
 
 /** Both published tokenizers of this size of data have 16 pixels a token; another tokenizer says its own. */
 function checkSize(size: number | undefined, gridSize: number, factor = 16): void {
@@ -166,4 +163,9 @@ function checkSize(size: number | undefined, gridSize: number, factor = 16): voi
 /** A model may have more classes than the data names. */
 function classNames(names: readonly string[], count: number): string[] {
   return Array.from({ length: count }, (_, label) => names[label] ?? `class ${label}`);
+}
+
+function unguided(settings: SamplingSettings): SamplingSettings {
+  if (isAutoregressive(settings)) return { ...settings, guidanceScale: 1 };
+  return { ...settings, steps: settings.steps.map((step) => ({ ...step, guidanceScale: 1 })) };
 }

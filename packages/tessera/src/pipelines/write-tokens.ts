@@ -15,7 +15,7 @@ export async function* writeTokens(
   const encoding = encodePixels(tokenizer, images);
   let next = encoding.next();
   for (; !next.done; next = encoding.next()) {
-    yield { kind: 'progress', stage: 'tokens', done: next.value, total: images.labels.length, unit: 'image' };
+    yield { kind: 'progress', stage: 'tokens', done: next.value, total: images.labels.length, unit: 'images' };
     await new Promise((resolve) => setImmediate(resolve));
     signal?.throwIfAborted();
   }

@@ -1,6 +1,7 @@
 /** `tessera train`: a generator on a token data set. */
 
 import { MASK_DISTRIBUTIONS, strictConfig } from '@tessera/schedule';
+import { stringify as stringifyYaml } from 'yaml';
 import { z } from 'zod';
 import { modelPresetNames } from '../../models/presets.ts';
 import { train } from '../../pipelines/train.ts';
@@ -13,7 +14,7 @@ export const trainCommand = defineCommand({
   summary: 'train a generator on tokens',
   details:
     "Each model comes with a recipe: the originals' for the published sizes (AdamW with betas 0.99 and 0.99 and weight decay 0.03, " +
-    'a constant rate after the warm-up, mask ratios from Beta(12, 3), for ENAT temporal reuse in half of the shards), shorter ones for ' +
+    'a constant rate after the warm-up, mask ratios from Beta(12, 3), for ENAT temporal reuse in half of the shards; for GPT betas 0.9 and 0.95, decay 0.05 on matrices, gradients clipped at 1), shorter ones for ' +
     'the small sizes. A file changes the recipe, flags change both; --dry-run shows what comes of it. The same command again goes on ' +
     'where it stopped.',
   args: {
@@ -192,4 +193,5 @@ export const trainCommand = defineCommand({
     dryRun: z.boolean().optional(),
   }),
   run: ({ lr, ...options }, { signal }) => train({ ...options, learningRate: lr, signal }),
+  print: ({ settings }) => (settings === undefined ? '' : stringifyYaml(settings)),
 });

@@ -73,7 +73,7 @@ async function* load(
   );
   while (!settled) {
     await Promise.race([finished, new Promise((resolve) => setTimeout(resolve, 250))]);
-    yield { kind: 'progress', stage: STAGE, done, total: items.length, unit: 'image' };
+    yield { kind: 'progress', stage: STAGE, done, total: items.length, unit: 'images' };
   }
   const loaded = await loading;
   const { skipped } = loaded;

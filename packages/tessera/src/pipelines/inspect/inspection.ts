@@ -1,6 +1,7 @@
 /** What an inspection finds: plain data, the same for every kind of file, printed by the command line or as JSON. */
 
 import type { AutoregressiveSettings, StrategyStep } from '@tessera/schedule';
+import type { GenerationCost } from './generation-macs.ts';
 
 export interface TensorRow {
   name: string;
@@ -70,4 +71,18 @@ export interface TokensInspection {
   codesUsed: number;
 }
 
-export type Inspection = FileInspection | ModelInspection | RunInspection | TokensInspection;
+export interface PresetInspection {
+  kind: 'preset';
+  name: string;
+  family: string;
+  config: Record<string, unknown>;
+  numParameters: number;
+  /** In float32; `training`: weights, gradients, two moments and an average, without activations. */
+  byteLength: { weights: number; training: number };
+  /** Of one image; absent for families that do not count their steps. */
+  cost?: GenerationCost;
+  /** MACs of decoding one image, where the tokenizer is known. */
+  decoderMacs?: number;
+}
+
+export type Inspection = PresetInspection | FileInspection | ModelInspection | RunInspection | TokensInspection;

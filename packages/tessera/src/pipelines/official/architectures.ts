@@ -67,6 +67,8 @@ export const architectureNames = ARCHITECTURES.map(({ family }) => family) as [s
 
 /** Checkpoints that are not read here, by a tensor that only they have: for a helpful error. */
 const OTHERS: readonly (readonly [title: string, marker: string])[] = [
+  ['a part of an AutoNAT', 'token_emb.word_embeddings.weight'],
+  ["a part of a GPT of LlamaGen's", 'tok_embeddings.weight'],
   ['a PatchGAN discriminator', 'main.0.weight'],
   ["a VQGAN of taming-transformers' original layout", 'encoder.down.0.downsample.conv.weight'],
   ['an Inception network', 'Conv2d_1a_3x3.conv.weight'],

@@ -1,0 +1,16 @@
+/**
+ * Activations and sums that write over their first operand where no gradient is wanted: on a CPU fresh memory costs more
+ * than the arithmetic. Values are the same bits either way. Pass only what nothing else reads afterwards.
+ */
+
+import { gelu, gelu_, isGradEnabled, type Tensor } from '@tessera/torch';
+
+/** GELU by the error function, or its tanh form. */
+export function geluOver(x: Tensor, approximate: 'none' | 'tanh' = 'none'): Tensor {
+  return isGradEnabled() ? gelu(x, { approximate }) : gelu_(x, { approximate });
+}
+
+/** x + y. */
+export function addOver(x: Tensor, y: Tensor): Tensor {
+  return isGradEnabled() ? x.add(y) : x.add_(y);
+}

@@ -1,0 +1,100 @@
+import { type AutoregressiveSettingsInput, autoregressiveSettings } from '@tessera/schedule';
+import { manualSeed, memoryStats, noGrad, scope, tensor } from '@tessera/torch';
+import { beforeAll, expect, test } from 'vitest';
+import { Gpt } from '../models/gpt.ts';
+import { gptConfigSchema } from '../models/gpt-config.ts';
+import { initialise } from '../nn/module.ts';
+import { AutoregressiveGeneration, philoxTokenNoise } from './autoregressive-generation.ts';
+
+let model: Gpt;
+
+beforeAll(() => {
+  manualSeed(11);
+  const config = gptConfigSchema.parse({
+    gridSize: 4,
+    codebookSize: 50,
+    numClasses: 5,
+    embedDim: 64,
+    depth: 2,
+    numHeads: 4,
+    ffnMultipleOf: 8,
+  });
+  model = initialise((p) => new Gpt(config, p));
+  noGrad(() => scope(() => model.state.get('output.weight')!.normal_(0, 0.5)));
+});
+
+function generation(images: readonly number[], slots: number, settings: AutoregressiveSettingsInput = {}) {
+  return new AutoregressiveGeneration(model, {
+    settings: autoregressiveSettings({ guidanceScale: 2, ...settings }),
+    noise: philoxTokenNoise(7),
+    images,
+    condition: (some, guided) => {
+      const labels = some.map((image) => image % 5);
+      return model.conditionOn(tensor(labels, 'int64'), guided);
+    },
+    slots,
+  });
+}
+
+function draw(images: readonly number[], slots: number, settings?: AutoregressiveSettingsInput): Map<number, number[]> {
+  const run = generation(images, slots, settings);
+  const found = new Map<number, number[]>();
+  while (!run.isDone) {
+    for (const { image, tokens } of run.step()) {
+      found.set(image, tokens.toNumbers());
+      tokens.dispose();
+    }
+  }
+  run.dispose();
+  return found;
+}
+
+test('an image is the same in any batch, slot and order', () => {
+  const together = draw([0, 1, 2, 3, 4, 5], 6);
+  expect(new Set([...together.values()].map(String)).size).toBe(6);
+  expect(draw([0, 1, 2, 3, 4, 5], 1)).toEqual(together);
+  expect(draw([0, 1, 2, 3, 4, 5], 4)).toEqual(together);
+  for (const [image, tokens] of draw([5, 3], 2)) expect(tokens).toEqual(together.get(image));
+});
+
+test('a slot that is free takes the next image while the others go on', () => {
+  const alone = draw([0, 1, 2], 1, { guidedTokens: 3 });
+  const run = generation([0, 1, 2], 2, { guidedTokens: 3 });
+  const found = new Map<number, number[]>();
+  const late: number[] = [];
+  let step = 0;
+  while (!run.isDone) {
+    for (const { image, tokens } of run.step()) {
+      found.set(image, tokens.toNumbers());
+      tokens.dispose();
+    }
+    step += 1;
+    for (const { image, picked } of run.progress) {
+      expect(run.tokensOf(image)).toHaveLength(picked);
+      if (image === 2) late.push(step);
+    }
+  }
+  expect(late[0]).toBe(17);
+  expect(found).toEqual(alone);
+  run.dispose();
+});
+
+test('guidance, its interval and the filters change what is drawn; nothing is left behind', () => {
+  const before = memoryStats().liveTensors;
+  const plain = draw([0], 1, { guidanceScale: 1 }).get(0)!;
+  const guided = draw([0], 1).get(0)!;
+  const early = draw([0], 1, { guidedTokens: 2 }).get(0)!;
+  expect(guided).not.toEqual(plain);
+  expect(early.slice(0, 3)).toEqual(guided.slice(0, 3));
+  expect(draw([0], 1, { greedy: true })).toEqual(draw([0], 1, { topK: 1 }));
+  expect(memoryStats().liveTensors).toBe(before);
+});
+
+test('weights of a byte draw images of their own, and the float ones come back', () => {
+  const float = draw([0, 1], 2);
+  model.quantize();
+  const bytes = draw([0, 1], 2);
+  model.dropQuantized();
+  expect(bytes.size).toBe(2);
+  expect(draw([0, 1], 2)).toEqual(float);
+});

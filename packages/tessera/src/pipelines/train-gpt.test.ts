@@ -1,0 +1,81 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setNumThreads } from '@tessera/torch';
+import { afterEach, beforeAll, expect, test } from 'vitest';
+import { TokenDatasetWriter } from '../data/token-dataset.ts';
+import type { GptRecipe } from '../models/gpt-recipe.ts';
+import { type TrainOptions, train } from './train.ts';
+import { resolveTraining } from './train-settings.ts';
+
+let folder: string;
+beforeAll(() => setNumThreads(1));
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+function writeTokens(gridSize = 4): string {
+  folder = mkdtempSync(join(tmpdir(), 'tessera-gpt-'));
+  const path = join(folder, 'tokens');
+  const writer = new TokenDatasetWriter(path, { gridSize, codebookSize: 16, classes: ['a', 'b'] });
+  for (let i = 0; i < 24; i++) {
+    writer.add(i % 2, Array.from({ length: gridSize * gridSize }, (_, j) => (i * 5 + j) % 16)); // biome-ignore format: one row
+  }
+  writer.finish();
+  return path;
+}
+
+async function run(options: Partial<TrainOptions>, stopAt?: number): Promise<string[]> {
+  const stop = new AbortController();
+  const notes: string[] = [];
+  const whole = { model: 'gpt-nano', globalBatch: 8, checkpointEvery: 3, signal: stop.signal, ...options } as const;
+  try {
+    for await (const event of train(whole)) {
+      if (event.kind === 'note') notes.push(event.message);
+      if (event.kind === 'progress' && event.done === stopAt) stop.abort();
+    }
+  } catch (error) {
+    if (stopAt === undefined) throw error;
+  }
+  return notes;
+}
+
+const OPTIONS = { epochs: 4, patchLevel: 2, lrSchedule: 'npp', learningRate: 1e-3 } as const;
+const checkpoint = (out: string): string => readFileSync(join(out, 'checkpoints/step-0000012/manifest.json'), 'utf8');
+
+test('stages show in the logs, and a run stopped in the middle of one ends in the same bits', async () => {
+  const data = [writeTokens()];
+  const [once, twice, copies] = ['once', 'twice', 'copies'].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  const notes = await run({ ...OPTIONS, data, out: once, alsoSaveTo: copies });
+  expect(notes).toContain('patches of 2x2 tokens to step 6, 1x1 tokens to step 12');
+  const lines = readFileSync(join(once, 'metrics.jsonl'), 'utf8').trim().split('\n');
+  expect(lines.some((line) => JSON.parse(line).patchSide >= 1)).toBe(true);
+
+  await run({ ...OPTIONS, data, out: twice }, 5);
+  await run({ ...OPTIONS, data, out: twice });
+  const weights = (out: string) => JSON.parse(checkpoint(out)).files['model.safetensors'];
+  expect(weights(twice)).toEqual(weights(once));
+  expect(weights(once)).toBeDefined();
+  expect(readFileSync(join(copies, 'step-0000012/manifest.json'), 'utf8')).toBe(checkpoint(once));
+}, 60_000);
+
+test('patches that do not fit the grid, and data of another size, are refused before the first step', async () => {
+  const data = [writeTokens(6)];
+  const out = join(folder, 'run');
+  await expect(run({ ...OPTIONS, patchLevel: 3, data, out })).rejects.toThrow('divides the 6x6 grid, got 4');
+  await expect(run({ ...OPTIONS, data, out, size: 256 })).rejects.toThrow(/256 px images.*the data has 6x6/);
+});
+
+test("the documented command gives the original's schedule", () => {
+  const flags = { model: 'gpt-b', patchLevel: 2, epochRate: 0.5, lrSchedule: 'npp' } as const;
+  const { training, recipe } = resolveTraining(flags, {}, undefined);
+  const steps = 300 * 5004;
+  expect(training).toMatchObject({ totalSteps: steps, betas: [0.9, 0.95], weightDecayOn: 'matrices', clip: 1 });
+  expect(training.learningRate).toMatchObject({ base: 1e-4, end: 1e-5, warmupSteps: 5004, decayRatio: 0.2 });
+  expect((recipe as GptRecipe).stages).toEqual([
+    { patchSide: 2, end: steps / 2 },
+    { patchSide: 1, end: steps },
+  ]);
+});
