@@ -55,6 +55,45 @@ export {
 } from './data/tokens/open-tokens.ts';
 export { StoredTokens, type TokensToWrite, type TokenWriter } from './data/tokens/token-rows.ts';
 export { type ImageRecipe, imageVariants, recipeSchema, variantsPerImage } from './data/variants.ts';
+// Metrics.
+export { bootstrapInterval, type Interval } from './metrics/bootstrap.ts';
+export { CodebookCounter, type CodebookUsage } from './metrics/codebook-usage.ts';
+export type { FeatureExtractor } from './metrics/feature-extractor.ts';
+export {
+  type FeatureStatistics,
+  RunningStatistics,
+  type StatisticsPrecision,
+  statisticsOf,
+} from './metrics/feature-statistics.ts';
+export { frechetDistance } from './metrics/frechet.ts';
+export {
+  type InceptionFeatures,
+  type InceptionInput,
+  InceptionV3,
+  inceptionInput,
+  loadInception,
+} from './metrics/inception.ts';
+export {
+  equalSplits,
+  type InceptionScore,
+  type InceptionScoreConvention,
+  inceptionScore,
+  inceptionScoreOfSplits,
+  type SplitRange,
+  splitsOfSize,
+} from './metrics/inception-score.ts';
+export { type KidResult, kernelDistance } from './metrics/kid.ts';
+export { LocalExtractor, loadLocalExtractor } from './metrics/local-extractor.ts';
+export {
+  type DistancePrecision,
+  type ManifoldMetrics,
+  manifoldMetrics,
+  manifoldRadii,
+  nearestNeighbours,
+  squaredDistances,
+} from './metrics/manifold.ts';
+export { MetricError, type MetricErrorCode } from './metrics/metric-error.ts';
+export { psnr, ssim } from './metrics/picture-quality.ts';
 export {
   AutoNat,
   type AutoNatConfig,
