@@ -10,6 +10,7 @@ import { fitCommand } from './commands/fit.ts';
 import { importCommand } from './commands/import.ts';
 import { inspectCommand } from './commands/inspect.ts';
 import { sampleCommand } from './commands/sample.ts';
+import { searchCommand } from './commands/search.ts';
 import { setupCommand } from './commands/setup.ts';
 import { tokenizeCommand } from './commands/tokenize.ts';
 import { trainCommand } from './commands/train.ts';
@@ -19,6 +20,7 @@ export const COMMANDS: readonly Command[] = [
   demoCommand,
   fitCommand,
   sampleCommand,
+  searchCommand,
   editCommand,
   inspectCommand,
   tokenizeCommand,

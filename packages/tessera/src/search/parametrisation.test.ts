@@ -15,7 +15,7 @@ import { fullSchedule, resolveBounds } from './parametrisation.ts';
 import { monotoneCubic, smoothSchedule } from './smooth-schedule.ts';
 import { fromPoint, listsOf, officialLists, resample, searchFrame, strategyOf, toPoint } from './variables.ts';
 
-const frame = searchFrame('confidence', false);
+const frame = searchFrame('confidence');
 const bounds = resolveBounds();
 
 describe('lists of a strategy', () => {

@@ -39,12 +39,11 @@ export type StrategyFrame = Pick<
 /**
  * The frame of searched strategies. Each step fixes and masks at least one token whatever the ratios say, so any point
  * samples; guidance at the search's lower bound runs without its second pass, which nobody can see.
- *
- * @param ragged whether the model takes masks of different sizes in a batch (AutoNAT); else ties are broken by position
+ * Ties are AutoNAT's, as its yaml file means them; models that cannot take ragged masks break them by position anyway.
  */
-export function searchFrame(order: Strategy['order'], ragged: boolean): StrategyFrame {
+export function searchFrame(order: Strategy['order']): StrategyFrame {
   return {
-    remask: ragged ? 'threshold' : 'sort',
+    remask: 'threshold',
     order,
     keepProgress: true,
     sampleTemperatureFloor: SAMPLE_TEMPERATURE_FLOOR.autonat,
