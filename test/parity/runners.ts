@@ -52,6 +52,7 @@ import { natCheckpointResume } from './runners/nat-checkpoint.ts';
 import { natGenerate, natScheduleTable } from './runners/nat-generate.ts';
 import { natInitStatistics } from './runners/nat-init.ts';
 import { isAutonat } from './runners/nat-model.ts';
+import { searchTrajectory } from './runners/search-trajectory.ts';
 import { lpips, patchgan, styleganBlock, vqLoss, vqTrainSteps } from './runners/vq-train.ts';
 
 interface Entry {
@@ -71,6 +72,7 @@ const RUNNERS: Record<string, Entry> = {
   'nat-mask-count': { run: natMaskCount },
   'nat-generate': { run: natGenerate },
   'nat-schedule-table': { run: natScheduleTable },
+  'nat-search-trajectory': { run: searchTrajectory },
   'nat-init-statistics': { run: natInitStatistics },
   'vq-codec': { run: vqCodec },
   'vq-quantizer': { run: vqQuantizer },

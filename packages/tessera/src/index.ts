@@ -216,6 +216,9 @@ export { runInWorker, type WorkerPipeline, type WorkerSettings } from './pipelin
 export { type SampleOptions, sample, sampleModel } from './pipelines/sample.ts';
 export { type SampleEvaluationOptions, sampleEvaluation } from './pipelines/sample-evaluation.ts';
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
+export { LocalEvaluators, ProcessEvaluators, RankEvaluators } from './pipelines/search/evaluators.ts';
+export { type ObjectiveDescription, openObjective } from './pipelines/search/open-objective.ts';
+export { type SearchOptions, search } from './pipelines/search.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
 export { makeStatistics, type StatisticsOptions } from './pipelines/statistics.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';
@@ -235,6 +238,56 @@ export {
   type StepNoise,
   type StepSettings,
 } from './sampling/masked-sampler.ts';
+export {
+  AUTOREGRESSIVE_VARIABLES,
+  type AutoregressiveBounds,
+  autoregressiveSpace,
+} from './search/autoregressive-space.ts';
+export { type EvaluationRecord, Ledger } from './search/ledger.ts';
+export { AskTell, type Candidate, checkSpace, type Method, type Space } from './search/method.ts';
+export { type CmaOptions, cmaEs } from './search/methods/cma-es.ts';
+export { coordinateSearch } from './search/methods/coordinate.ts';
+export {
+  basePointIndex,
+  type FiniteDifferenceOptions,
+  finiteDifference,
+} from './search/methods/finite-difference.ts';
+export { successiveHalving } from './search/methods/successive-halving.ts';
+export { trustRegion } from './search/methods/trust-region.ts';
+export { METHOD_NAMES, type MethodName, type MethodOptions, startMethod } from './search/methods.ts';
+export {
+  type EvaluationPlace,
+  type Objective,
+  type ObjectiveValue,
+  type WeightedObjective,
+  weightedSum,
+} from './search/objective.ts';
+export { fullSchedule, type ListBounds, type Parametrisation, resolveBounds } from './search/parametrisation.ts';
+export {
+  bestOf,
+  type EvaluationJob,
+  type EvaluationOutcome,
+  type Evaluators,
+  runSearch,
+  type SearchBudget,
+  type SearchRun,
+} from './search/run-search.ts';
+export { csvColumns, searchCsv } from './search/search-csv.ts';
+export { SearchError, type SearchErrorCode } from './search/search-error.ts';
+export { type SmoothOptions, smoothSchedule } from './search/smooth-schedule.ts';
+export {
+  fromPoint,
+  LIST_NAMES,
+  type ListName,
+  listsOf,
+  officialLists,
+  resample,
+  type ScheduleLists,
+  type StrategyFrame,
+  searchFrame,
+  strategyOf,
+  toPoint,
+} from './search/variables.ts';
 export { type AdversarialLoss, discriminatorLoss, generatorLoss } from './tokenizers/adversarial-loss.ts';
 export { Discriminator, type DiscriminatorConfig } from './tokenizers/discriminator.ts';
 export { LlamaGenVq, toNetworkRange } from './tokenizers/llamagen-vq.ts';

@@ -11,6 +11,7 @@ import { fitCommand } from './commands/fit.ts';
 import { importCommand } from './commands/import.ts';
 import { inspectCommand } from './commands/inspect.ts';
 import { sampleCommand } from './commands/sample.ts';
+import { searchCommand } from './commands/search.ts';
 import { setupCommand } from './commands/setup.ts';
 import { statsCommand } from './commands/stats.ts';
 import { tokenizeCommand } from './commands/tokenize.ts';
@@ -21,6 +22,7 @@ export const COMMANDS: readonly Command[] = [
   demoCommand,
   fitCommand,
   sampleCommand,
+  searchCommand,
   editCommand,
   evaluateCommand,
   statsCommand,

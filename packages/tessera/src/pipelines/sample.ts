@@ -60,7 +60,7 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
   const { seed = 0, signal, npz, reveal = false, revealGif = false } = options;
   const { model, imageSize, classes } = folder;
   const { labels, chosen } = planImages(options.classes ?? [], model.config.numClasses, classes, options);
-  const strategy = chooseSampling(options, folder.strategy, model.generation);
+  const strategy = chooseSampling(options, folder.strategy, model.generation, folder.path);
   requireNullClass(strategy, folder.nullClass, options.model);
   const name = basename(resolve(options.model));
   const out = options.out ?? freshFolder('samples', name);
