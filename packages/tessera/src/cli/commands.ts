@@ -9,6 +9,7 @@ import { fetchCommand } from './commands/fetch.ts';
 import { fitCommand } from './commands/fit.ts';
 import { importCommand } from './commands/import.ts';
 import { inspectCommand } from './commands/inspect.ts';
+import { launchCommand } from './commands/launch.ts';
 import { sampleCommand } from './commands/sample.ts';
 import { setupCommand } from './commands/setup.ts';
 import { tokenizeCommand } from './commands/tokenize.ts';
@@ -28,5 +29,6 @@ export const COMMANDS: readonly Command[] = [
   importCommand,
   exportCommand,
   fetchCommand,
+  launchCommand,
   setupCommand,
 ];

@@ -37,6 +37,7 @@ export interface TrainTokenizerOptions {
   recipe: string;
   steps: number;
   globalBatch?: number | undefined;
+  shardSize?: number | undefined;
   learningRate?: number | undefined;
   warmupSteps?: number | undefined;
   seed: number;
@@ -75,6 +76,7 @@ async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGene
   const training = resolveTrainingConfig({
     seed,
     globalBatch,
+    shardSize: options.shardSize,
     totalSteps: steps,
     learningRate: named.decays
       ? { kind: 'cosine', base, warmupSteps, totalSteps: steps, floorFraction: 0.02 }
