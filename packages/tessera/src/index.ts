@@ -327,7 +327,8 @@ export {
 export { itemAt, type ShardPlan, shardAt, shardsPerStep } from './training/data-order.ts';
 export { createGeneratorTask, type GeneratorTaskOptions } from './training/generator-task.ts';
 export { type TrainingEvent, type TrainLoopOptions, trainLoop } from './training/loop.ts';
-export { openRun, RunFolder } from './training/run-folder.ts';
+export { Ranks } from './training/ranks.ts';
+export { openRun, openRunTogether, RunFolder } from './training/run-folder.ts';
 export type { OptimizerSettings, Shard, ShardResult, TrainedPart, TrainingTask } from './training/task.ts';
 export { networksOf, TrainedNetwork } from './training/trained-network.ts';
 export { TrainingError, type TrainingErrorCode } from './training/training-error.ts';

@@ -10,6 +10,7 @@ import { fetchCommand } from './commands/fetch.ts';
 import { fitCommand } from './commands/fit.ts';
 import { importCommand } from './commands/import.ts';
 import { inspectCommand } from './commands/inspect.ts';
+import { launchCommand } from './commands/launch.ts';
 import { sampleCommand } from './commands/sample.ts';
 import { searchCommand } from './commands/search.ts';
 import { setupCommand } from './commands/setup.ts';
@@ -34,5 +35,6 @@ export const COMMANDS: readonly Command[] = [
   importCommand,
   exportCommand,
   fetchCommand,
+  launchCommand,
   setupCommand,
 ];

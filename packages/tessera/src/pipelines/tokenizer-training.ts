@@ -6,7 +6,8 @@ import type { Lpips } from '../tokenizers/lpips.ts';
 import type { TokenizerFamilyName } from '../tokenizers/registry.ts';
 import type { TrainingConfig } from '../training/config.ts';
 import { trainLoop } from '../training/loop.ts';
-import { openRun } from '../training/run-folder.ts';
+import { Ranks } from '../training/ranks.ts';
+import { openRunTogether } from '../training/run-folder.ts';
 import { createVqTask, type VqRecipe } from '../training/vq-task.ts';
 import { type PixelBlock, reconstructionPairs } from './decode-tokens.ts';
 import type { PipelineEvent } from './events.ts';
@@ -32,6 +33,8 @@ export interface TokenizerTraining {
   identity: Readonly<Record<string, unknown>>;
   init?: { tensors: ReadonlyMap<string, Tensor>; where: string } | undefined;
   lpips?: Lpips | undefined;
+  /** The processes that train together; default: this one alone. */
+  ranks?: Ranks | undefined;
   signal: AbortSignal | undefined;
 }
 
@@ -53,9 +56,10 @@ export async function* trainTokenizer(
     init,
     lpips,
     stage,
+    ranks = new Ranks(),
     signal,
   } = options;
-  const run = openRun(options.run, { family, config, recipe, training, ...options.identity });
+  const run = await openRunTogether(options.run, { family, config, recipe, training, ...options.identity }, ranks);
   const hasHeldOut = heldOut.pixels.length > 0;
   const narrator = new TrainingNarrator(stage, training.globalBatch);
   let measured: Record<string, number> | undefined;
@@ -71,7 +75,7 @@ export async function* trainTokenizer(
       ...(hasHeldOut ? { heldOut: squares(heldOut) } : {}),
       ...(init === undefined ? {} : { init }),
     });
-    for await (const event of trainLoop(task, training, run, signal === undefined ? {} : { signal })) {
+    for await (const event of trainLoop(task, training, run, { ranks, ...(signal === undefined ? {} : { signal }) })) {
       yield* narrator.tell(event);
       if (event.kind === 'evaluation') measured = event.metrics;
       if (event.kind === 'sample') {
@@ -82,7 +86,7 @@ export async function* trainTokenizer(
       }
       if (event.kind === 'end') {
         if (!event.finished) throw stopped();
-        writeTokenizerFolder(options.out, task.ema);
+        if (ranks.isFirst) writeTokenizerFolder(options.out, task.ema);
       }
     }
     return measured;

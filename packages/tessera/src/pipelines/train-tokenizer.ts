@@ -7,10 +7,12 @@ import { scope } from '@tessera/torch';
 import { type Lpips, loadLpips } from '../tokenizers/lpips.ts';
 import { tokenizerFamily } from '../tokenizers/registry.ts';
 import { resolveTrainingConfig } from '../training/config.ts';
+import type { Ranks } from '../training/ranks.ts';
 import { vqRecipeSchema } from '../training/vq-task.ts';
 import type { PipelineEvent } from './events.ts';
 import { loadFitImages } from './fit/images.ts';
 import { firstTokenizer } from './init-weights.ts';
+import { amongRanks } from './join-ranks.ts';
 import { loadWeights } from './load-weights.ts';
 import { openRecipe } from './tokenizer-recipes.ts';
 import { trainTokenizer } from './tokenizer-training.ts';
@@ -35,6 +37,7 @@ export interface TrainTokenizerOptions {
   recipe: string;
   steps: number;
   globalBatch?: number | undefined;
+  shardSize?: number | undefined;
   learningRate?: number | undefined;
   warmupSteps?: number | undefined;
   seed: number;
@@ -47,7 +50,11 @@ const REVIVE_SHARE = 0.8;
 /** Factor on a recipe's rate where training starts from a checkpoint. */
 const FINE_TUNING = 0.3;
 
-export async function* trainTokenizerOnImages(options: TrainTokenizerOptions): AsyncGenerator<PipelineEvent> {
+export function trainTokenizerOnImages(options: TrainTokenizerOptions): AsyncGenerator<PipelineEvent> {
+  return amongRanks((ranks) => trainOn(options, ranks));
+}
+
+async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGenerator<PipelineEvent> {
   const { steps, seed, initFrom, signal } = options;
   const named = openRecipe(options.recipe);
   const given = named.recipe;
@@ -69,6 +76,7 @@ export async function* trainTokenizerOnImages(options: TrainTokenizerOptions): A
   const training = resolveTrainingConfig({
     seed,
     globalBatch,
+    shardSize: options.shardSize,
     totalSteps: steps,
     learningRate: named.decays
       ? { kind: 'cosine', base, warmupSteps, totalSteps: steps, floorFraction: 0.02 }
@@ -123,9 +131,10 @@ export async function* trainTokenizerOnImages(options: TrainTokenizerOptions): A
       },
       init: network === undefined ? undefined : { tensors: network.state, where: initFrom! },
       lpips,
+      ranks,
       signal,
     });
-    yield { kind: 'file', path: out, what: 'the tokenizer' };
+    if (ranks.isFirst) yield { kind: 'file', path: out, what: 'the tokenizer' };
     yield { kind: 'result', result: { run, tokenizer: out, steps, ...(measured === undefined ? {} : { measured }) } };
   } finally {
     first?.network?.dispose();

@@ -120,12 +120,16 @@ export function createVqTask(options: VqTaskOptions): VqTask {
       };
       const { loss, metrics } = lossOf.ofTokenizer(input, step);
       const judged = lossOf.ofDiscriminator(input, step);
-      noGrad(() => model.quantizer.recordUsage(tokens));
       return {
         loss,
         ...(judged === undefined ? {} : { partLosses: { discriminator: judged.loss } }),
-        metrics: { ...metrics, ...judged?.metrics, codebookUsage: recent.record(tokens) },
+        observed: tokens,
+        metrics: { ...metrics, ...judged?.metrics },
       };
+    },
+    observe(tokens) {
+      model.quantizer.recordUsage(tokens);
+      return { codebookUsage: recent.record(tokens) };
     },
     afterStep(step, draws, averages): void {
       if (recipe.reviveEvery === 0 || step % recipe.reviveEvery !== 0 || step >= recipe.reviveUntil) return;
