@@ -10,7 +10,7 @@ import { type FileByteReader, openFile } from '@tessera/formats/node';
 import { ENAT_PRESETS, enatStrategy, parseConfig, type SamplingSettings } from '@tessera/schedule';
 import { z } from 'zod';
 import type { GeneratorConfig, GivenFields } from '../models/family.ts';
-import { type ModelPreset, modelPreset } from '../models/presets.ts';
+import type { ModelPreset } from '../models/presets.ts';
 import { type FamilyName, familyOf } from '../models/registry.ts';
 import { checkShapes, shapesOf } from '../nn/state-dict.ts';
 import { tokenizerFamily } from '../tokenizers/registry.ts';
@@ -28,6 +28,7 @@ import { EMA_FILE, importTraining, isCheckpointFolder } from './official/checkpo
 import { CONSOLIDATED, importLlamagenTraining } from './official/llamagen-training.ts';
 import { readWeights, type WeightsInFile } from './official/read-weights.ts';
 import { writeSafetensors } from './official/tensor-file.ts';
+import { givenFields } from './open-generator.ts';
 import { presetStrategy } from './train-recipes.ts';
 
 export interface ImportOptions extends GivenFields {
@@ -58,7 +59,7 @@ export async function* importCheckpoint(options: ImportOptions): AsyncGenerator<
   rmSync(temporary, { recursive: true, force: true });
   mkdirSync(temporary, { recursive: true });
   try {
-    const checkpoint = openCheckpoint(file, { ...options, ...givenBy(options) });
+    const checkpoint = openCheckpoint(file, { ...options, ...givenFields(options, options.model) });
     const { architecture, config, weights, names } = checkpoint;
     yield {
       kind: 'stage',
@@ -100,14 +101,6 @@ function weightsFile(source: string): string {
     'CHECKPOINT_FOLDER',
     `${source}: expected a weights file, or a folder with ${EMA_FILE} in it, or with ${CONSOLIDATED}.`,
   );
-}
-
-/** What shapes do not tell, by hand or by the preset. */
-function givenBy({ model, ...options }: ImportOptions): GivenFields {
-  const known: GivenFields = model === undefined ? {} : (modelPreset(model).config as GivenFields);
-  const { encoderDepth, decoderDepth, numHeads = known.numHeads, gridSize = known.gridSize } = options;
-  const split = encoderDepth !== undefined || decoderDepth !== undefined ? { encoderDepth, decoderDepth } : known;
-  return { encoderDepth: split.encoderDepth, decoderDepth: split.decoderDepth, numHeads, gridSize };
 }
 
 interface Checkpoint {
