@@ -126,9 +126,11 @@ export type {
   GeneratorConfig,
   GeneratorModel,
   GivenFields,
+  LevelCost,
   MaskedModel,
   MaskedSession,
   MeasuredBatch,
+  PatchCosts,
   SequenceCondition,
   SessionPrediction,
   SessionTokens,
@@ -139,7 +141,7 @@ export type {
 export { dropPath, Gpt, type GptInput, type GptProbe } from './models/gpt.ts';
 export { ConditionError, captionCondition, classCondition, dropConditions } from './models/gpt-condition.ts';
 export { type GptConfig, type GptConfigInput, type GptSizes, gptConfigSchema, gptSizes } from './models/gpt-config.ts';
-export { costShare, type LevelCost, levelCost, levelCosts } from './models/gpt-cost.ts';
+export { costShare, gptPatchCosts, levelCost, levelCosts } from './models/gpt-cost.ts';
 export { cellLoss, type GptLossInput, type GptLossOutput, gptLoss } from './models/gpt-loss.ts';
 export { averageCells, PatchError, tokenCells } from './models/gpt-patches.ts';
 export { type GptRecipe, gptRecipeSchema } from './models/gpt-recipe.ts';

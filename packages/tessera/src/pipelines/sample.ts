@@ -20,7 +20,7 @@ import { gridOrder } from './grid-order.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
 
 import { type RevealStep, revealFrames, revealGrid } from './reveal.ts';
-import { writeImagesNpz } from './write-npz.ts';
+import { ImagesNpzWriter } from './write-npz.ts';
 
 export interface SampleOptions extends StrategyChoice {
   /** Model folder. */
@@ -71,7 +71,7 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
   const numRevealed = reveal || revealGif ? Math.min(labels.length, revealLimit(imageSize)) : 0;
   const scale = Math.max(1, Math.round(96 / imageSize));
   const shown = gridOrder(labels.length, chosen.length, imageSize * scale);
-  const kept = npz === undefined ? new Set(shown.indices) : undefined;
+  const archive = npz === undefined ? undefined : new ImagesNpzWriter(npz, labels.length, imageSize);
   const writer = new PictureWriter({
     out,
     folder,
@@ -80,15 +80,21 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
     strategy,
     labels,
     numRevealed,
-    kept,
+    kept: new Set(shown.indices),
+    archive,
     tile: options.tile,
   });
-  yield* generateImages(
-    model,
-    { strategy, labels, seed, batch: options.batch, signal },
-    (batch) => writer.add(batch),
-    numRevealed,
-  );
+  try {
+    yield* generateImages(
+      model,
+      { strategy, labels, seed, batch: options.batch, signal },
+      (batch) => writer.add(batch),
+      numRevealed,
+    );
+    archive?.finish();
+  } finally {
+    archive?.dispose();
+  }
 
   const grid = join(out, 'grid.png');
   const pictures = shown.indices.map((index) => writer.pictures.get(index)!);
@@ -109,7 +115,6 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
     }
   }
   if (npz !== undefined) {
-    writeImagesNpz(npz, [...writer.pictures.values()], imageSize);
     files.npz = npz;
     yield { kind: 'file', path: npz, what: 'all pixels as arr_0' };
   }
@@ -127,8 +132,9 @@ interface WriterSettings {
   strategy: SamplingSettings;
   labels: readonly number[];
   numRevealed: number;
-  /** Indices of the pictures to remember; undefined: all. */
-  kept: ReadonlySet<number> | undefined;
+  /** Indices of the pictures to remember. */
+  kept: ReadonlySet<number>;
+  archive: ImagesNpzWriter | undefined;
   tile: number | undefined;
 }
 
@@ -145,7 +151,7 @@ class PictureWriter {
   }
 
   async add(batch: GeneratedBatch): Promise<void> {
-    const { out, numRevealed, folder, kept, tile } = this.settings;
+    const { out, numRevealed, folder, kept, archive, tile } = this.settings;
     const { gridSize } = folder.model.config;
     const options = tile === undefined ? {} : { tile };
     const decode = (tokens: GeneratedBatch['tokens']): RgbImage[] =>
@@ -157,7 +163,8 @@ class PictureWriter {
       const index = batch.first + i;
       const png = withPngText(await encodePng(picture), this.texts(index));
       writeFileSync(join(out, this.fileName(index)), png);
-      if (kept === undefined || kept.has(index)) this.pictures.set(index, picture);
+      archive?.add(picture);
+      if (kept.has(index)) this.pictures.set(index, picture);
       if (index >= numRevealed) continue;
       const steps = batch.steps.map(
         ({ maskedBefore }, step): RevealStep => ({
