@@ -33,8 +33,14 @@ export {
 } from './data/image-folder.ts';
 export { ImagePool, type PoolOptions, type PreparedImage, type PrepareOptions } from './data/image-pool.ts';
 export { openImageSource, type SourceOptions } from './data/image-source.ts';
-export { type LoadedImages, type LoadOptions, loadImages } from './data/load-images.ts';
 export { resizeBicubic, toLevels } from './data/output-pixels.ts';
+export {
+  type LabelledPixels,
+  PictureSet,
+  type PictureSetOptions,
+  type PictureSource,
+  type Visit,
+} from './data/picture-set.ts';
 export { type ResizeFilter, resizeImage } from './data/resize.ts';
 export {
   TokenDataset,
@@ -127,7 +133,7 @@ export {
 export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy.ts';
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { type ConvertOptions, convertTokens } from './pipelines/convert-tokens.ts';
-export { decodeTokens, encodePixels, imageBatch } from './pipelines/decode-tokens.ts';
+export { decodeTokens, imageBatch } from './pipelines/decode-tokens.ts';
 export { type EditOptions, edit } from './pipelines/edit.ts';
 export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
 export { type ExportOptions, exportCheckpoint } from './pipelines/export-checkpoint.ts';

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { memoryStats, saveSafetensors, scope, setNumThreads, type Tensor, zeros } from '@tessera/torch';
@@ -85,6 +85,31 @@ describe('train-tokenizer', () => {
     const ema = join(folder, 'run', 'checkpoints', 'step-0000002', 'ema.safetensors');
     expect(first(wrapped, 'vq-small')).toBe(first(base));
     expect(first(ema)).toBe(first(base));
+  });
+
+  it('ends in the same bits whether pictures are kept or decoded at each visit', async () => {
+    const weights = async (out: string, memory: number): Promise<string> => {
+      await train({ out: join(folder, out), model: 'vq-small', codebookSize: 8, steps: 3, memory });
+      return readFileSync(join(folder, out, 'tokenizer', 'model.safetensors'), 'base64');
+    };
+    expect(await weights('visited', 0)).toBe(await weights('kept', 1e6));
+  });
+
+  it('draws random crops by step, so a stopped run ends as an undisturbed one', async () => {
+    const recipe = join(folder, 'crops.yaml');
+    writeFileSync(recipe, 'randomCrop: true\nreviveEvery: 2\n');
+    const options = { model: 'vq-small', codebookSize: 8, recipe, steps: 3, size: 8 };
+    const weights = (out: string): string => readFileSync(join(out, 'tokenizer', 'model.safetensors'), 'base64');
+    const [whole, halves] = [join(folder, 'whole'), join(folder, 'halves')];
+    await train({ ...options, out: whole });
+    const stop = new AbortController();
+    const until = async (): Promise<void> => {
+      for await (const event of trainTokenizerOnImages({ ...options, images: join(folder, 'images'), out: halves, globalBatch: 2, seed: 0, signal: stop.signal })) // biome-ignore format: one row
+        if (event.kind === 'progress' && event.stage === 'tokenizer' && event.done === 1) stop.abort();
+    };
+    await expect(until()).rejects.toThrow();
+    await train({ ...options, out: halves });
+    expect(weights(halves)).toBe(weights(whole));
   });
 
   it('another codebook size is an error that says what to do, and an ignored one starts fresh', async () => {

@@ -9,7 +9,7 @@ import { tokenizerFamily } from '../tokenizers/registry.ts';
 import { resolveTrainingConfig } from '../training/config.ts';
 import { vqRecipeSchema } from '../training/vq-task.ts';
 import type { PipelineEvent } from './events.ts';
-import { loadFitImages } from './fit/images.ts';
+import { type FitImages, loadFitImages } from './fit/images.ts';
 import { firstTokenizer } from './init-weights.ts';
 import { loadWeights } from './load-weights.ts';
 import { openRecipe } from './tokenizer-recipes.ts';
@@ -34,6 +34,8 @@ export interface TrainTokenizerOptions {
   /** `plain`, `llamagen`, or a file. */
   recipe: string;
   steps: number;
+  /** Bytes of decoded pictures that may be kept; default 2 GiB. Beyond it they are decoded at each visit. */
+  memory?: number | undefined;
   globalBatch?: number | undefined;
   learningRate?: number | undefined;
   warmupSteps?: number | undefined;
@@ -82,6 +84,7 @@ export async function* trainTokenizerOnImages(options: TrainTokenizerOptions): A
   });
   const lpips = openLpips(options.lpipsWeights);
   let first: ReturnType<typeof firstTokenizer> | undefined;
+  let pictures: FitImages | undefined;
   try {
     const { model, codebookSize, ignoreKeys = [] } = options;
     first = firstTokenizer({ model, codebookSize, initFrom, ignoreKeys, seed });
@@ -95,7 +98,10 @@ export async function* trainTokenizerOnImages(options: TrainTokenizerOptions): A
       };
     }
     if (fresh.length > 0) yield { kind: 'note', message: `${fresh.length} tensors start fresh, such as ${fresh[0]}` };
-    const { train, heldOut, fingerprint } = yield* loadFitImages(options.images, { size, seed, signal });
+    const { memory } = options;
+    const { randomCrop } = recipe;
+    pictures = yield* loadFitImages(options.images, { size, seed, memory, randomCrop, signal });
+    const { train, measured: heldOut, fingerprint } = pictures;
     const { title } = tokenizerFamily(family);
     yield {
       kind: 'stage',
@@ -117,6 +123,7 @@ export async function* trainTokenizerOnImages(options: TrainTokenizerOptions): A
       heldOut,
       identity: {
         data: fingerprint,
+        images: train.numImages,
         initFrom: initFrom ?? null,
         ignoreKeys,
         lpips: (options.lpipsWeights ?? []).map((file) => `${basename(file)} ${statSync(file).size}`),
@@ -130,6 +137,7 @@ export async function* trainTokenizerOnImages(options: TrainTokenizerOptions): A
   } finally {
     first?.network?.dispose();
     lpips?.dispose();
+    await pictures?.close();
   }
 }
 

@@ -17,7 +17,7 @@ import { type ShardPlan, shardAt, shardsPerStep } from './data-order.ts';
 import { IntervalMetrics } from './interval-metrics.ts';
 import type { RunFolder } from './run-folder.ts';
 import { readState, restoreTensors, type SavedState, stateFiles } from './saved-state.ts';
-import type { ShardResult, TrainingTask } from './task.ts';
+import type { ComingStep, ShardResult, TrainingTask } from './task.ts';
 import { Throughput } from './throughput.ts';
 import { networksOf, type TrainedNetwork } from './trained-network.ts';
 import { TrainingError } from './training-error.ts';
@@ -76,6 +76,7 @@ export async function* trainLoop(
     while (training.step < config.totalSteps && !options.signal?.aborted) {
       const began = performance.now();
       throughput.recordPause((began - before) / 1000);
+      await task.prepare?.((ahead) => training.coming(ahead));
       const { learningRate, gradientNorm, ofParts } = training.takeStep();
       const { step } = training;
       const isDue = (every: number) => step % every === 0 || step === config.totalSteps;
@@ -162,6 +163,15 @@ class Training {
     this.seconds = state.seconds;
     this.interval = new IntervalMetrics(state.interval);
     return [...warnings, ...differences(state), ...run.openLogs(state.lengths)];
+  }
+
+  /** The step that is `ahead` steps from now; undefined past the end. */
+  coming(ahead: number): ComingStep | undefined {
+    const { plan, config } = this;
+    const step = this.step + ahead;
+    if (step >= config.totalSteps) return undefined;
+    const shards = Array.from({ length: shardsPerStep(plan) }, (_, index) => shardAt(plan, step, index));
+    return { step, shards, draws: (purpose) => new Draws(config.seed, step, 0, purpose) };
   }
 
   takeStep(): StepNumbers {
