@@ -215,10 +215,9 @@ export { PatchDiscriminator } from './tokenizers/patch-discriminator.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
 export { TOKENIZERS, type TokenizerFamily, type TokenizerFamilyName, tokenizerPresets } from './tokenizers/registry.ts';
 export { StyleganBlock, StyleganDiscriminator } from './tokenizers/stylegan-discriminator.ts';
-export { decodeTiled, type TileOptions } from './tokenizers/tiled-decode.ts';
 export { Tokenizer } from './tokenizers/tokenizer.ts';
 export { TokenizerError, type TokenizerErrorCode } from './tokenizers/tokenizer-error.ts';
-export type { Probe } from './tokenizers/vq-blocks.ts';
+export type { Probe } from './tokenizers/steps.ts';
 export {
   downsampleFactor,
   tokenGrid,

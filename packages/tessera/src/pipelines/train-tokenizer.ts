@@ -27,6 +27,8 @@ export interface TrainTokenizerOptions {
   codebookSize?: number | undefined;
   /** Checkpoint, model folder or tokenizer folder to start from. */
   initFrom?: string | undefined;
+  /** Which state dict of a file that has several, such as `ema`. */
+  entry?: string | undefined;
   /** Beginnings of names that start fresh. */
   ignoreKeys?: readonly string[] | undefined;
   /** The official files of LPIPS: VGG16 and the maps. */
@@ -86,8 +88,8 @@ export async function* trainTokenizerOnImages(options: TrainTokenizerOptions): A
   let first: ReturnType<typeof firstTokenizer> | undefined;
   let pictures: FitImages | undefined;
   try {
-    const { model, codebookSize, ignoreKeys = [] } = options;
-    first = firstTokenizer({ model, codebookSize, initFrom, ignoreKeys, seed });
+    const { model, codebookSize, entry, ignoreKeys = [] } = options;
+    first = firstTokenizer({ model, codebookSize, initFrom, entry, ignoreKeys, seed });
     const { family, config, network, fresh } = first;
     const factor = tokenizerFamily(family).downsampleFactor(config);
     const size = options.size ?? usualSize(factor, config.channels);
@@ -125,6 +127,7 @@ export async function* trainTokenizerOnImages(options: TrainTokenizerOptions): A
         data: fingerprint,
         images: train.numImages,
         initFrom: initFrom ?? null,
+        entry: entry ?? null,
         ignoreKeys,
         lpips: (options.lpipsWeights ?? []).map((file) => `${basename(file)} ${statSync(file).size}`),
       },

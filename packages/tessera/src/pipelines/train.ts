@@ -21,6 +21,8 @@ export interface TrainOptions extends TrainFlags {
   config?: string | undefined;
   /** Weights to start from: a model folder, a checkpoint, a file. */
   initFrom?: string | undefined;
+  /** Which state dict of a file that has several, such as `ema`. */
+  entry?: string | undefined;
   /** Names, or beginnings of names, of tensors that start at random all the same. */
   ignoreKeys?: readonly string[] | undefined;
   /** Weights of several sources, one each. */
@@ -108,7 +110,9 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
       recompute,
       alsoSaveTo: options.alsoSaveTo,
       prepare: (model) => {
-        if (options.initFrom !== undefined) copyInitialWeights(model, options.initFrom, options.ignoreKeys ?? []);
+        if (options.initFrom !== undefined) {
+          copyInitialWeights(model, options.initFrom, options.ignoreKeys ?? [], options.entry);
+        }
       },
       signal: options.signal,
     });

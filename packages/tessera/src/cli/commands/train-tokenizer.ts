@@ -38,6 +38,11 @@ export const trainTokenizerCommand = defineCommand({
       valueHint: 'PATH',
       description: 'start from a checkpoint: a model or tokenizer folder, safetensors or a PyTorch file',
     },
+    entry: {
+      type: 'string',
+      valueHint: 'NAME',
+      description: 'with --init-from: which state dict of a file with several, such as ema',
+    },
     'ignore-keys': {
       type: 'string',
       multiple: true,
@@ -83,6 +88,7 @@ export const trainTokenizerCommand = defineCommand({
     size: wholeNumber(8, 4096).optional(),
     codebookSize: wholeNumber(2, 1 << 20).optional(),
     initFrom: text('a file or folder').optional(),
+    entry: text('a name').optional(),
     ignoreKeys: z.array(text('the beginning of a name')).optional(),
     lpipsWeights: z.array(text('a file')).optional(),
     recipe: text('a recipe').optional(),
