@@ -161,7 +161,6 @@ export {
   writeTokenizerFolder,
 } from './pipelines/model-folder.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
-export { type AutonatYaml, readAutonatYaml } from './pipelines/official/autonat-yaml.ts';
 export {
   type LlamagenCheckpoint,
   llamagenFileName,

@@ -1,6 +1,6 @@
 /**
  * What a GPT costs to train and to run, by counting: multiply-accumulates of one forward pass of an image at each side
- * of patches, blocks and output head, with the whole n × n attention, embeddings free. It is the unit in which the
+ * of patches, blocks (the scales of their norms too) and output head, with the whole n × n attention, embeddings free. It is the unit in which the
  * next-patch paper draws its costs (arXiv 2412.15321, figure 1).
  */
 
@@ -20,7 +20,9 @@ export function levelCost(config: GptConfig, patchSide: number): LevelCost {
   const { embedDim: D, depth, codebookSize } = config;
   const { headDim, numKvHeads, ffnHidden } = gptSizes(config);
   const positions = positionsOf(config.gridSize, patchSide);
-  const perPosition = depth * (D * (D + 2 * numKvHeads * headDim) + D * D + 3 * D * ffnHidden) + D * codebookSize;
+  const attentionWeights = D * (D + 2 * numKvHeads * headDim) + D * D;
+  const block = attentionWeights + 3 * D * ffnHidden + 2 * D;
+  const perPosition = depth * block + D + D * codebookSize;
   const attention = depth * 2 * D * positions * positions;
   return { patchSide, positions, macs: perPosition * positions + attention };
 }

@@ -6,7 +6,7 @@
 export type PipelineEvent =
   /** A stage begins; `message` says what it does, for people. */
   | { kind: 'stage'; stage: string; message: string }
-  /** Work done so far in a stage; `done` of `total` in `unit`s, rate in units a second. */
+  /** Work done so far in a stage; `done` of `total` in `unit` (a plural, such as `images`), rate in units a second. */
   | {
       kind: 'progress';
       stage: string;

@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { setNumThreads } from '@tessera/torch';
 import { afterEach, beforeAll, expect, test } from 'vitest';
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
+import type { GptRecipe } from '../models/gpt-recipe.ts';
 import { type TrainOptions, train } from './train.ts';
+import { resolveTraining } from './train-settings.ts';
 
 let folder: string;
 beforeAll(() => setNumThreads(1));
@@ -64,4 +66,16 @@ test('patches that do not fit the grid, and data of another size, are refused be
   const out = join(folder, 'run');
   await expect(run({ ...OPTIONS, patchLevel: 3, data, out })).rejects.toThrow('divides the 6x6 grid, got 4');
   await expect(run({ ...OPTIONS, data, out, size: 256 })).rejects.toThrow(/256 px images.*the data has 6x6/);
+});
+
+test("the documented command gives the original's schedule", () => {
+  const flags = { model: 'gpt-b', patchLevel: 2, epochRate: 0.5, lrSchedule: 'npp' } as const;
+  const { training, recipe } = resolveTraining(flags, {}, undefined);
+  const steps = 300 * 5004;
+  expect(training).toMatchObject({ totalSteps: steps, betas: [0.9, 0.95], weightDecayOn: 'matrices', clip: 1 });
+  expect(training.learningRate).toMatchObject({ base: 1e-4, end: 1e-5, warmupSteps: 5004, decayRatio: 0.2 });
+  expect((recipe as GptRecipe).stages).toEqual([
+    { patchSide: 2, end: steps / 2 },
+    { patchSide: 1, end: steps },
+  ]);
 });

@@ -147,7 +147,7 @@ async function* verify(data: OpenedTokens, path: string): AsyncGenerator<Pipelin
     data instanceof MixedTokens ? data.sources.reduce((sum, { numRows }) => sum + numRows, 0) : data.numRows;
   for (const done of data.verify()) {
     if (done % VERIFY_EVENTS !== 0 && done !== total) continue;
-    yield { kind: 'progress', stage: 'verify', done, total, unit: 'image' };
+    yield { kind: 'progress', stage: 'verify', done, total, unit: 'images' };
     await new Promise((resolve) => setImmediate(resolve));
   }
 }

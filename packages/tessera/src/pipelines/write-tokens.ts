@@ -24,7 +24,7 @@ export async function* writeTokens(
     const length = tokens.length / labels.length;
     for (const [i, label] of labels.entries()) writer.add(label, tokens.slice(i * length, (i + 1) * length));
     done += labels.length;
-    yield { kind: 'progress', stage: 'tokens', done, total: images.numImages, unit: 'image' };
+    yield { kind: 'progress', stage: 'tokens', done, total: images.numImages, unit: 'images' };
     await new Promise((resolve) => setImmediate(resolve));
   }
 }

@@ -15,7 +15,7 @@ export const trainCommand = defineCommand({
   summary: 'train a generator on tokens',
   details:
     "Each model comes with a recipe: the originals' for the published sizes (AdamW with betas 0.99 and 0.99 and weight decay 0.03, " +
-    'a constant rate after the warm-up, mask ratios from Beta(12, 3), for ENAT temporal reuse in half of the shards), shorter ones for ' +
+    'a constant rate after the warm-up, mask ratios from Beta(12, 3), for ENAT temporal reuse in half of the shards; for GPT betas 0.9 and 0.95, decay 0.05 on matrices, gradients clipped at 1), shorter ones for ' +
     'the small sizes. A file changes the recipe, flags change both; --dry-run shows what comes of it. The same command again goes on ' +
     'where it stopped.',
   args: {
@@ -184,6 +184,7 @@ export const trainCommand = defineCommand({
     numClasses: wholeNumber(1, 1 << 20).optional(),
     epochs: wholeNumber(1, 1_000_000).optional(),
     images: wholeNumber(1).optional(),
+    size: wholeNumber(1, 65536).optional(),
     lrSchedule: oneOf(lrSchedules).optional(),
     endLr: realNumber(0, 1e3).optional(),
     warmupEpochs: realNumber(0, 1e6).optional(),

@@ -89,7 +89,7 @@ async function* load(set: PictureSet, signal: AbortSignal | undefined): AsyncGen
     yield { kind: 'note', message: `${total} images are ${gigabytes} GiB decoded: read as they are needed` };
     return;
   }
-  for await (const done of set.load(signal)) yield { kind: 'progress', stage: STAGE, done, total, unit: 'image' };
+  for await (const done of set.load(signal)) yield { kind: 'progress', stage: STAGE, done, total, unit: 'images' };
   yield* tellSkipped(set);
 }
 

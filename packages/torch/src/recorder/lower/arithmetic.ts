@@ -25,6 +25,11 @@ export const ARITHMETIC: Readonly<Record<string, Lowering>> = {
     ]);
   },
 
+  addcmul: (c) =>
+    c.node('Add', [c.tensor('self'), times(c, c.node('Mul', [c.tensor('tensor1'), c.tensor('tensor2')]))]),
+  addcdiv: (c) =>
+    c.node('Add', [c.tensor('self'), times(c, c.node('Div', [c.tensor('tensor1'), c.tensor('tensor2')]))]),
+
   neg: unary('Neg'),
   abs: unary('Abs'),
   sign: unary('Sign'),
@@ -115,8 +120,13 @@ function right(c: Call, parameter = 'other'): string {
 
 /** add, sub and rsub multiply one side by alpha. */
 function scaled(c: Call, name: string): string {
-  const alpha = c.optionalDimension('alpha') ?? 1;
-  return alpha === 1 ? name : c.node('Mul', [name, c.scalar(alpha, c.resultDtype())]);
+  return times(c, name, 'alpha');
+}
+
+/** Multiplied by a number that is 1 when left out. */
+function times(c: Call, name: string, parameter = 'value'): string {
+  const factor = c.optionalDimension(parameter) ?? 1;
+  return factor === 1 ? name : c.node('Mul', [name, c.scalar(factor, c.resultDtype())]);
 }
 
 function comparison(op: string): Lowering {
