@@ -33,8 +33,14 @@ export {
 } from './data/image-folder.ts';
 export { ImagePool, type PoolOptions, type PreparedImage, type PrepareOptions } from './data/image-pool.ts';
 export { openImageSource, type SourceOptions } from './data/image-source.ts';
-export { type LoadedImages, type LoadOptions, loadImages } from './data/load-images.ts';
 export { resizeBicubic, toLevels } from './data/output-pixels.ts';
+export {
+  type LabelledPixels,
+  PictureSet,
+  type PictureSetOptions,
+  type PictureSource,
+  type Visit,
+} from './data/picture-set.ts';
 export { type ResizeFilter, resizeImage } from './data/resize.ts';
 export {
   TokenDataset,
@@ -168,7 +174,7 @@ export {
 export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy.ts';
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { type ConvertOptions, convertTokens } from './pipelines/convert-tokens.ts';
-export { decodeTokens, encodePixels, imageBatch } from './pipelines/decode-tokens.ts';
+export { decodeTokens, imageBatch } from './pipelines/decode-tokens.ts';
 export { type EditOptions, edit } from './pipelines/edit.ts';
 export { PROTOCOLS, type Protocol, type ProtocolName, protocolNames } from './pipelines/evaluate/protocols.ts';
 export { type EvaluateOptions, type EvaluationResult, evaluate, type Sweep } from './pipelines/evaluate.ts';
@@ -305,10 +311,9 @@ export { PatchDiscriminator } from './tokenizers/patch-discriminator.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
 export { TOKENIZERS, type TokenizerFamily, type TokenizerFamilyName, tokenizerPresets } from './tokenizers/registry.ts';
 export { StyleganBlock, StyleganDiscriminator } from './tokenizers/stylegan-discriminator.ts';
-export { decodeTiled, type TileOptions } from './tokenizers/tiled-decode.ts';
 export { Tokenizer } from './tokenizers/tokenizer.ts';
 export { TokenizerError, type TokenizerErrorCode } from './tokenizers/tokenizer-error.ts';
-export type { Probe } from './tokenizers/vq-blocks.ts';
+export type { Probe } from './tokenizers/steps.ts';
 export {
   downsampleFactor,
   tokenGrid,

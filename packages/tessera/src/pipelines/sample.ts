@@ -10,7 +10,6 @@ import type { SamplingSettings } from '@tessera/schedule';
 import { noGrad, scope } from '@tessera/torch';
 import { animatedGif, animatedWebp, encodePng, gridPng } from '../data/contact-sheet.ts';
 import type { RgbImage } from '../data/image.ts';
-import { decodeTiled } from '../tokenizers/tiled-decode.ts';
 import { chooseSampling, describeSampling, requireNullClass, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
 import { toRgbImages } from './decode-tokens.ts';
@@ -33,7 +32,7 @@ export interface SampleOptions extends StrategyChoice {
   /** Default 0. */
   seed?: number | undefined;
   batch?: number | undefined;
-  /** Tokens of a tile's side when large pictures are decoded in parts (default 32); smaller needs less memory. */
+  /** Rows of tokens decoded at a time (default 32): fewer need less memory, the pictures are the same. */
   tile?: number | undefined;
   /** Default: a new folder under `samples/`. */
   out?: string | undefined;
@@ -138,6 +137,9 @@ interface WriterSettings {
   tile: number | undefined;
 }
 
+/** Rows of tokens: grids up to 32×32 (512 px at 16 px a token) are decoded whole. */
+const BAND = 32;
+
 /** Decodes batches and writes each picture as it comes. */
 class PictureWriter {
   /** By index, ascending. */
@@ -151,11 +153,10 @@ class PictureWriter {
   }
 
   async add(batch: GeneratedBatch): Promise<void> {
-    const { out, numRevealed, folder, kept, archive, tile } = this.settings;
+    const { out, numRevealed, folder, kept, archive, tile = BAND } = this.settings;
     const { gridSize } = folder.model.config;
-    const options = tile === undefined ? {} : { tile };
     const decode = (tokens: GeneratedBatch['tokens']): RgbImage[] =>
-      noGrad(() => scope(() => toRgbImages(decodeTiled(folder.tokenizer, tokens, [gridSize, gridSize], options))));
+      noGrad(() => scope(() => toRgbImages(folder.tokenizer.decodeInBands(tokens, [gridSize, gridSize], tile))));
     // Before anything is awaited: the tensors live during this call only.
     const pictures = decode(batch.tokens);
     const decodedSteps = batch.steps.map(({ sampled }) => decode(sampled));

@@ -10,7 +10,7 @@ import { resolveTrainingConfig } from '../training/config.ts';
 import type { Ranks } from '../training/ranks.ts';
 import { vqRecipeSchema } from '../training/vq-task.ts';
 import type { PipelineEvent } from './events.ts';
-import { loadFitImages } from './fit/images.ts';
+import { type FitImages, loadFitImages } from './fit/images.ts';
 import { firstTokenizer } from './init-weights.ts';
 import { amongRanks } from './join-ranks.ts';
 import { loadWeights } from './load-weights.ts';
@@ -29,6 +29,8 @@ export interface TrainTokenizerOptions {
   codebookSize?: number | undefined;
   /** Checkpoint, model folder or tokenizer folder to start from. */
   initFrom?: string | undefined;
+  /** Which state dict of a file that has several, such as `ema`. */
+  entry?: string | undefined;
   /** Beginnings of names that start fresh. */
   ignoreKeys?: readonly string[] | undefined;
   /** The official files of LPIPS: VGG16 and the maps. */
@@ -36,6 +38,8 @@ export interface TrainTokenizerOptions {
   /** `plain`, `llamagen`, or a file. */
   recipe: string;
   steps: number;
+  /** Bytes of decoded pictures that may be kept; default 2 GiB. Beyond it they are decoded at each visit. */
+  memory?: number | undefined;
   globalBatch?: number | undefined;
   shardSize?: number | undefined;
   learningRate?: number | undefined;
@@ -90,9 +94,10 @@ async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGene
   });
   const lpips = openLpips(options.lpipsWeights);
   let first: ReturnType<typeof firstTokenizer> | undefined;
+  let pictures: FitImages | undefined;
   try {
-    const { model, codebookSize, ignoreKeys = [] } = options;
-    first = firstTokenizer({ model, codebookSize, initFrom, ignoreKeys, seed });
+    const { model, codebookSize, entry, ignoreKeys = [] } = options;
+    first = firstTokenizer({ model, codebookSize, initFrom, entry, ignoreKeys, seed });
     const { family, config, network, fresh } = first;
     const factor = tokenizerFamily(family).downsampleFactor(config);
     const size = options.size ?? usualSize(factor, config.channels);
@@ -103,7 +108,10 @@ async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGene
       };
     }
     if (fresh.length > 0) yield { kind: 'note', message: `${fresh.length} tensors start fresh, such as ${fresh[0]}` };
-    const { train, heldOut, fingerprint } = yield* loadFitImages(options.images, { size, seed, signal });
+    const { memory } = options;
+    const { randomCrop } = recipe;
+    pictures = yield* loadFitImages(options.images, { size, seed, memory, randomCrop, signal });
+    const { train, measured: heldOut, fingerprint } = pictures;
     const { title } = tokenizerFamily(family);
     yield {
       kind: 'stage',
@@ -125,7 +133,9 @@ async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGene
       heldOut,
       identity: {
         data: fingerprint,
+        images: train.numImages,
         initFrom: initFrom ?? null,
+        entry: entry ?? null,
         ignoreKeys,
         lpips: (options.lpipsWeights ?? []).map((file) => `${basename(file)} ${statSync(file).size}`),
       },
@@ -139,6 +149,7 @@ async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGene
   } finally {
     first?.network?.dispose();
     lpips?.dispose();
+    await pictures?.close();
   }
 }
 

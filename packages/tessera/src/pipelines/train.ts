@@ -23,6 +23,8 @@ export interface TrainOptions extends TrainFlags {
   config?: string | undefined;
   /** Weights to start from: a model folder, a checkpoint, a file. */
   initFrom?: string | undefined;
+  /** Which state dict of a file that has several, such as `ema`. */
+  entry?: string | undefined;
   /** Names, or beginnings of names, of tensors that start at random all the same. */
   ignoreKeys?: readonly string[] | undefined;
   /** Weights of several sources, one each. */
@@ -114,7 +116,9 @@ async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): A
       recompute,
       alsoSaveTo: options.alsoSaveTo,
       prepare: (model) => {
-        if (options.initFrom !== undefined) copyInitialWeights(model, options.initFrom, options.ignoreKeys ?? []);
+        if (options.initFrom !== undefined) {
+          copyInitialWeights(model, options.initFrom, options.ignoreKeys ?? [], options.entry);
+        }
       },
       ranks,
       signal: options.signal,

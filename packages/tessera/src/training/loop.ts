@@ -76,6 +76,7 @@ export async function* trainLoop(
     while (training.step < config.totalSteps && !isStopping()) {
       const began = performance.now();
       throughput.recordPause((began - before) / 1000);
+      await task.prepare?.((ahead) => training.coming(ahead));
       const { learningRate, gradientNorm, ofParts } = training.takeStep(signal?.aborted === true);
       const { step } = training;
       const isDue = (every: number) => step % every === 0 || step === config.totalSteps;

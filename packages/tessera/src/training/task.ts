@@ -28,6 +28,14 @@ export interface Shard {
   readonly dropoutSeed: number;
 }
 
+/** What a coming step will ask a task for. */
+export interface ComingStep {
+  readonly step: number;
+  readonly shards: readonly Shard[];
+  /** Those that `afterStep` will get. */
+  draws(purpose: number): Draws;
+}
+
 /** The mean loss of a shard, and what to log beside it. */
 export interface ShardResult {
   /** Scalar, with a graph behind it. Its gradient goes to `model` alone. */
@@ -77,6 +85,11 @@ export interface TrainingTask {
   readonly numItems: number;
   /** Which item is at a place of the run, where that is not every item once an epoch: see data-order.ts. */
   itemAt?(seed: number, place: number): number;
+  /**
+   * Awaited before each step, for what must be fetched: `coming(0)` is that step, `coming(1)` the next one; undefined
+   * past the last.
+   */
+  prepare?(coming: (ahead: number) => ComingStep | undefined): Promise<void>;
   /** Runs inside a scope of its own with gradients on, with libtorch's generator seeded for the shard. */
   shardLoss(shard: Shard): ShardResult;
   /**

@@ -17,7 +17,7 @@ import type { Ranks } from './ranks.ts';
 import type { RunFolder } from './run-folder.ts';
 import { readState, restoreTensors, type SavedState, stateFiles } from './saved-state.ts';
 import { ShardStatistics } from './shard-statistics.ts';
-import type { ShardResult, TrainingTask } from './task.ts';
+import type { ComingStep, ShardResult, TrainingTask } from './task.ts';
 import { networksOf, type TrainedNetwork } from './trained-network.ts';
 import { TrainingError } from './training-error.ts';
 
@@ -72,6 +72,15 @@ export class TrainingState {
     }
     await ranks.requireSameTensors('weights', this.tensors());
     return warnings;
+  }
+
+  /** This rank's part of the step that is `ahead` steps from now; undefined past the end. */
+  coming(ahead: number): ComingStep | undefined {
+    const { plan, config } = this;
+    const step = this.step + ahead;
+    if (step >= config.totalSteps) return undefined;
+    const shards = this.ownShards.map((index) => shardAt(plan, step, index));
+    return { step, shards, draws: (purpose) => new Draws(config.seed, step, 0, purpose) };
   }
 
   /** @param isStopping whether this rank has been asked to stop */

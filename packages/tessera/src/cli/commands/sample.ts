@@ -105,7 +105,7 @@ export const sampleCommand = defineCommand({
     tile: {
       type: 'string',
       valueHint: 'N',
-      description: 'decode large pictures in tiles of N tokens a side, blended (default 32; smaller needs less memory)',
+      description: 'decode larger pictures N rows of tokens at a time: the same pictures in less memory (default 32)',
     },
     reveal: { type: 'boolean', description: 'also an animated WebP of the steps' },
     'reveal-gif': { type: 'boolean', description: 'the same as GIF' },
