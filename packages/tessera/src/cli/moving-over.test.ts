@@ -20,6 +20,7 @@ describe('docs/moving-over.md', () => {
       'import',
       'inspect',
       'sample',
+      'search',
       'tokenize',
       'train',
       'train-tokenizer',
