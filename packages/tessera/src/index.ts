@@ -310,10 +310,10 @@ export { MaskgitVqgan } from './tokenizers/maskgit-vqgan.ts';
 export { PatchDiscriminator } from './tokenizers/patch-discriminator.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
 export { TOKENIZERS, type TokenizerFamily, type TokenizerFamilyName, tokenizerPresets } from './tokenizers/registry.ts';
+export type { Probe } from './tokenizers/steps.ts';
 export { StyleganBlock, StyleganDiscriminator } from './tokenizers/stylegan-discriminator.ts';
 export { Tokenizer } from './tokenizers/tokenizer.ts';
 export { TokenizerError, type TokenizerErrorCode } from './tokenizers/tokenizer-error.ts';
-export type { Probe } from './tokenizers/steps.ts';
 export {
   downsampleFactor,
   tokenGrid,

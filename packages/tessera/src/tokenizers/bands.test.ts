@@ -57,7 +57,13 @@ it.each(
       // Not a picture of one colour.
       expect(whole.sub(whole.mean()).abs().amax().item()).toBeGreaterThan(0.1);
       const pictures = tokenizer.decodeInBands(tokens, [rows, columns], band);
-      expect(pictures.sub(tokenizer.decode(tokens, [rows, columns])).abs().amax().item()).toBeLessThan(1e-4);
+      expect(
+        pictures
+          .sub(tokenizer.decode(tokens, [rows, columns]))
+          .abs()
+          .amax()
+          .item(),
+      ).toBeLessThan(1e-4);
     });
     expect(memoryStats().liveTensors).toBe(before);
   }),
@@ -70,7 +76,9 @@ it('takes a grid that fits one band whole, and refuses bands of no rows', () =>
       const tokens = randint(0, 30, [1, 12]);
       expect(tokenizer.decodeInBands(tokens, [3, 4], 3).equal(tokenizer.decode(tokens, [3, 4]))).toBe(true);
       for (const rows of [0, 1.5]) {
-        expect(() => tokenizer.decodeInBands(tokens, [3, 4], rows)).toThrow('Expected bands of 1 row of tokens or more');
+        expect(() => tokenizer.decodeInBands(tokens, [3, 4], rows)).toThrow(
+          'Expected bands of 1 row of tokens or more',
+        );
       }
     }),
   ));

@@ -43,7 +43,9 @@ describe('MaskgitVqgan', () => {
       const images = rand([2, 3, 8, 8]);
       const latent = model.encodeToLatent(images);
       expect(noGrad(() => model.encodeToLatent(images)).allclose(latent.detach(), 1e-4, 1e-6)).toBe(true);
-      expect(noGrad(() => model.decodeLatent(latent)).allclose(model.decodeLatent(latent).detach(), 1e-4, 1e-6)).toBe(true);
+      expect(noGrad(() => model.decodeLatent(latent)).allclose(model.decodeLatent(latent).detach(), 1e-4, 1e-6)).toBe(
+        true,
+      );
     }));
 
   it('keeps nothing alive but its result', () => {

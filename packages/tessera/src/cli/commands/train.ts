@@ -4,9 +4,9 @@ import { MASK_DISTRIBUTIONS, strictConfig } from '@tessera/schedule';
 import { stringify as stringifyYaml } from 'yaml';
 import { z } from 'zod';
 import { modelPresetNames } from '../../models/presets.ts';
-import { tokenizerPresets } from '../../tokenizers/registry.ts';
 import { train } from '../../pipelines/train.ts';
 import { lrSchedules } from '../../pipelines/train-schedule.ts';
+import { tokenizerPresets } from '../../tokenizers/registry.ts';
 import { numberList, oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
 import { defineCommand } from '../command.ts';
 
