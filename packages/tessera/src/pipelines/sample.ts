@@ -19,6 +19,7 @@ import { type GeneratedBatch, generateImages } from './generate-images.ts';
 import { gridOrder } from './grid-order.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
 
+import { setWeightsType, type WeightsType } from './open-generator.ts';
 import { type RevealStep, revealFrames, revealGrid } from './reveal.ts';
 import { ImagesNpzWriter } from './write-npz.ts';
 
@@ -33,6 +34,8 @@ export interface SampleOptions extends StrategyChoice {
   /** Default 0. */
   seed?: number | undefined;
   batch?: number | undefined;
+  /** Of the weights while a GPT generates; default: as they come. */
+  dtype?: WeightsType | undefined;
   /** Tokens of a tile's side when large pictures are decoded in parts (default 32); smaller needs less memory. */
   tile?: number | undefined;
   /** Default: a new folder under `samples/`. */
@@ -49,6 +52,7 @@ export interface SampleOptions extends StrategyChoice {
 export async function* sample(options: SampleOptions): AsyncGenerator<PipelineEvent> {
   const model = openModelFolder(options.model);
   try {
+    setWeightsType(model.model, options.dtype);
     yield* sampleModel(model, options);
   } finally {
     model.dispose();
