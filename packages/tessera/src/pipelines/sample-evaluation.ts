@@ -27,7 +27,7 @@ import { toRgbImages } from './decode-tokens.ts';
 import { type DrawnImage, drawImages, labelOf } from './evaluation-images.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { loadOfficialTokenizer } from './load-weights.ts';
-import { openGenerator } from './open-generator.ts';
+import { openGenerator, type WeightsType } from './open-generator.ts';
 import { chooseTokenizer } from './tokenize/choose-tokenizer.ts';
 import { presetStrategy } from './train-recipes.ts';
 import { ImagesNpzWriter } from './write-npz.ts';
@@ -51,6 +51,8 @@ export interface SampleEvaluationOptions extends StrategyChoice, Omit<GivenField
   /** Default: labels are drawn. */
   classes?: readonly string[] | undefined;
   perClass?: number | undefined;
+  /** Of the weights while a GPT generates; default: as they come. */
+  dtype?: WeightsType | undefined;
   batch?: number | undefined;
   seed?: number | undefined;
   /** Where the tree goes. Default: `samples`. */
@@ -98,7 +100,14 @@ async function* drawTree(run: Run): AsyncGenerator<PipelineEvent> {
   const name = treeName(run, settings, seed);
   const folder = join(options.out ?? 'samples', name);
   mkdirSync(folder, { recursive: true });
-  requireSame(`${folder}.json`, { weights: fingerprint(options), settings, labels: labels.from, outputSize, seed });
+  requireSame(`${folder}.json`, {
+    weights: fingerprint(options),
+    dtype: options.dtype ?? 'float32',
+    settings,
+    labels: labels.from,
+    outputSize,
+    seed,
+  });
   const fileOf = (image: number): string => `${String(image).padStart(6, '0')}.png`;
   const there = new Set(readdirSync(folder));
   const { rank, world } = processOf(process.env);
@@ -224,7 +233,16 @@ function openModel(options: SampleEvaluationOptions, size: number, tokenizer: To
     throw new PipelineError('OPTIONS', `Expected a size of whole tokens of ${factor} px, got ${size} px.`);
   }
   const gridSize = size / factor;
-  const model = openGenerator({ weights, preset, gridSize, encoderDepth, decoderDepth, numHeads, exactly: true });
+  const model = openGenerator({
+    weights,
+    preset,
+    gridSize,
+    encoderDepth,
+    decoderDepth,
+    numHeads,
+    exactly: true,
+    dtype: options.dtype,
+  });
   try {
     const { codebookSize, gridSize: side } = model.config;
     if (side !== gridSize) {

@@ -18,6 +18,7 @@ import { type GeneratedBatch, generateImages } from './generate-images.ts';
 import { gridOrder } from './grid-order.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
 
+import { setWeightsType, type WeightsType } from './open-generator.ts';
 import { type RevealStep, revealFrames, revealGrid } from './reveal.ts';
 import { ImagesNpzWriter } from './write-npz.ts';
 
@@ -32,6 +33,8 @@ export interface SampleOptions extends StrategyChoice {
   /** Default 0. */
   seed?: number | undefined;
   batch?: number | undefined;
+  /** Of the weights while a GPT generates; default: as they come. */
+  dtype?: WeightsType | undefined;
   /** Rows of tokens decoded at a time (default 32): fewer need less memory, the pictures are the same. */
   tile?: number | undefined;
   /** Default: a new folder under `samples/`. */
@@ -48,6 +51,7 @@ export interface SampleOptions extends StrategyChoice {
 export async function* sample(options: SampleOptions): AsyncGenerator<PipelineEvent> {
   const model = openModelFolder(options.model);
   try {
+    setWeightsType(model.model, options.dtype);
     yield* sampleModel(model, options);
   } finally {
     model.dispose();

@@ -4,6 +4,7 @@ import { strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
 import { modelPresetNames } from '../../models/presets.ts';
 import { strategyNames } from '../../pipelines/choose-strategy.ts';
+import { weightsTypes } from '../../pipelines/open-generator.ts';
 import { sample } from '../../pipelines/sample.ts';
 import { sampleEvaluation } from '../../pipelines/sample-evaluation.ts';
 import { sampleTokens } from '../../pipelines/sample-tokens.ts';
@@ -43,6 +44,7 @@ const schema = strictConfig({
   topK: wholeNumber(0, 1 << 24).optional(),
   topP: realNumber(0, 1).optional(),
   greedy: z.boolean().optional(),
+  dtype: oneOf(weightsTypes).optional(),
 });
 
 type Options = z.output<typeof schema>;
@@ -138,6 +140,11 @@ export const sampleCommand = defineCommand({
     },
     'top-k': { type: 'string', valueHint: 'K', description: 'GPT: draw from the K most likely codes (default: all)' },
     'top-p': { type: 'string', valueHint: 'P', description: 'GPT: draw from codes that together have probability P' },
+    dtype: {
+      type: 'string',
+      valueHint: 'TYPE',
+      description: 'GPT: float32, or int8 for a quarter of the memory and slightly other logits (for CPUs)',
+    },
     greedy: { type: 'boolean', description: 'GPT: the most likely code, no draw' },
   },
   examples: [
