@@ -1,8 +1,9 @@
 import { type AutoregressiveSettingsInput, autoregressiveSettings } from '@tessera/schedule';
 import { manualSeed, memoryStats, noGrad, scope, tensor } from '@tessera/torch';
 import { beforeAll, expect, test } from 'vitest';
-import { Gpt } from '../models/gpt.ts';
+import { Gpt, prepend } from '../models/gpt.ts';
 import { gptConfigSchema } from '../models/gpt-config.ts';
+import { ropeRows } from '../models/gpt-rope.ts';
 import { initialise } from '../nn/module.ts';
 import { AutoregressiveGeneration, philoxTokenNoise } from './autoregressive-generation.ts';
 
@@ -97,4 +98,40 @@ test('weights of a byte draw images of their own, and the float ones come back',
   model.dropQuantized();
   expect(bytes.size).toBe(2);
   expect(draw([0, 1], 2)).toEqual(float);
+});
+
+test('grouped queries: each pick is the most likely code of a pass over all that came before', () => {
+  manualSeed(12);
+  const { numHeads } = model.config;
+  const config = gptConfigSchema.parse({ ...model.config, numKvHeads: numHeads / 2 });
+  const grouped = initialise((p) => new Gpt(config, p));
+  noGrad(() => scope(() => grouped.state.get('output.weight')!.normal_(0, 0.5)));
+  const run = new AutoregressiveGeneration(grouped, {
+    settings: autoregressiveSettings({ guidanceScale: 1, greedy: true }),
+    noise: philoxTokenNoise(7),
+    images: [0, 1, 2],
+    condition: (some) => grouped.conditionOn(tensor([...some], 'int64'), false),
+    slots: 2,
+  });
+  const found = new Map<number, number[]>();
+  while (!run.isDone) {
+    for (const { image, tokens } of run.step()) {
+      found.set(image, tokens.toNumbers());
+      tokens.dispose();
+    }
+  }
+  run.dispose();
+  for (const [image, tokens] of found) {
+    const best = noGrad(() =>
+      scope(() => {
+        const { embedded } = grouped.conditionOn(tensor([image], 'int64'), false);
+        const x = prepend(embedded, grouped.embedTokens(tensor([tokens.slice(0, -1)], 'int64')));
+        const logits = grouped.head(grouped.forward({ x, rope: ropeRows(grouped.rope(), 0, tokens.length) }));
+        return logits.argmax(-1).toNumbers();
+      }),
+    );
+    expect(tokens).toEqual(best);
+  }
+  expect(found.size).toBe(3);
+  grouped.dispose();
 });

@@ -11,7 +11,7 @@ import { chooseSampling, describeSampling, type StrategyChoice } from './choose-
 import { planImages } from './class-choice.ts';
 import type { PipelineEvent } from './events.ts';
 import { generateImages } from './generate-images.ts';
-import { type GeneratorChoice, openGenerator } from './open-generator.ts';
+import { type GeneratorChoice, openGenerator, setWeightsType } from './open-generator.ts';
 
 export interface SampleTokensOptions extends StrategyChoice, GeneratorChoice {
   /** npy file to write. */
@@ -27,12 +27,13 @@ export interface SampleTokensOptions extends StrategyChoice, GeneratorChoice {
 
 export async function* sampleTokens(options: SampleTokensOptions): AsyncGenerator<PipelineEvent> {
   const { seed = 0, tokens: path } = options;
-  const model = openGenerator(options);
+  const model = openGenerator({ ...options, dtype: undefined });
   try {
     const strategy = chooseSampling(options, undefined, model.generation);
     const { config } = model;
     const { labels } = planImages(options.classes ?? [], config.numClasses, undefined, options);
     yield { kind: 'note', message: describe(model) };
+    setWeightsType(model, options.dtype);
     const message = `Sampling tokens of ${labels.length} images, ${describeSampling(strategy)}, seed ${seed}`;
     yield { kind: 'stage', stage: 'sample', message };
     const data = new BigInt64Array(labels.length * model.seqLen);

@@ -1,8 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   atPath,
+  encodeNpy,
   flattenStateDict,
   readSafetensorsHeader,
   readTensorBytes,
@@ -125,3 +126,38 @@ test('precision is a setting of the run; fp16 has no scaler here', () => {
   expect(resolveTraining(base, { training: { precision: 'bf16' } }, undefined).training.precision).toBe('bf16');
   expect(() => resolveTraining({ ...base, precision: 'fp16' }, {}, undefined)).toThrow('Expected float32 or bf16');
 });
+
+/** LlamaGen's layout: ten pictures an image, picture k of all codes first + k. */
+function writeTenCrop(path: string, first: number): void {
+  for (const what of ['codes', 'labels']) mkdirSync(join(path, `imagenet64_${what}`), { recursive: true });
+  const codes = BigInt64Array.from({ length: 160 }, (_, i) => BigInt(first + Math.floor(i / 16)));
+  for (let i = 0; i < 16; i++) {
+    const label = encodeNpy({ dtype: 'int64', shape: [1], data: BigInt64Array.of(BigInt(i % 2)) });
+    writeFileSync(
+      join(path, `imagenet64_codes/${i}.npy`),
+      encodeNpy({ dtype: 'int64', shape: [1, 10, 16], data: codes }),
+    );
+    writeFileSync(join(path, `imagenet64_labels/${i}.npy`), label);
+  }
+}
+
+test('two ten-crop sources are paired by their names, and a GPT sees crops of both', async () => {
+  folder = mkdtempSync(join(tmpdir(), 'tessera-gpt-'));
+  const [tree, sibling] = [join(folder, 'code_flip_ten_crop'), join(folder, 'code_flip_ten_crop_105')];
+  writeTenCrop(tree, 0);
+  writeTenCrop(sibling, 10);
+  const out = join(folder, 'run');
+  await run({ data: [tree], out, size: 64, steps: 10, patchLevel: 2 });
+  // A code that was never fed has no moment; row c of the table is code c.
+  const seen = withFile(join(out, 'checkpoints/step-0000010/optimizer.safetensors'), (reader) => {
+    const tensor = readSafetensorsHeader(reader).tensors.get('tok_embeddings.weight.exp_avg_sq')!;
+    const values = new Float32Array(readTensorBytes(reader, tensor).slice().buffer);
+    const width = tensor.shape[1]!;
+    return Array.from({ length: tensor.shape[0]! }, (_, c) => c).filter((c) =>
+      values.subarray(c * width, (c + 1) * width).some((value) => value !== 0),
+    );
+  });
+  expect(seen.filter((code) => code < 10).length).toBeGreaterThan(6);
+  expect(seen.filter((code) => code >= 10).length).toBeGreaterThan(6);
+  expect(Math.max(...seen)).toBeLessThan(20);
+}, 60_000);
