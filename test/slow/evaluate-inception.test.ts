@@ -12,7 +12,7 @@ import { manualSeed, saveSafetensors, scope } from '@tessera/torch';
 import { type EvaluationResult, evaluate, InceptionV3, initialise, makeStatistics, type PipelineEvent } from 'tessera';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
-const COUNT = 16;
+const COUNT = 5;
 const folder = mkdtempSync(join(tmpdir(), 'inception-'));
 const at = (name: string): string => join(folder, name);
 const inception = at('inception.safetensors');
@@ -56,7 +56,8 @@ it("adm: ADM's file of statistics and pictures gives FID, sFID, Inception Score,
   expect(Math.abs(same.metrics.sFID!.value)).toBeLessThan(1e-3 * other.metrics.sFID!.value);
   expect(same.metrics.precision!.value).toBe(1);
   expect(same.metrics.recall!.value).toBe(1);
-  expect(other.metrics['Inception Score']!.value).toBeGreaterThanOrEqual(1);
-  expect(other.warnings.join()).toMatch(/16 images: the protocol adm takes 50000/);
+  // At least 1, but for rounding.
+  expect(other.metrics['Inception Score']!.value).toBeGreaterThan(1 - 1e-9);
+  expect(other.warnings.join()).toMatch(/5 images: the protocol adm takes 50000/);
   expect(JSON.parse(readFileSync(at('adm/result.json'), 'utf8'))).toMatchObject({ protocol: 'adm' });
 }, 600_000);

@@ -53,7 +53,9 @@ export class FeatureStore {
     const total = mine.reduce((sum, block) => sum + this.sizeOf(block), 0);
     let done = 0;
     for (const block of mine) {
-      if (!existsSync(this.path(block))) {
+      if (existsSync(this.path(block))) {
+        yield { kind: 'progress', stage, done: done + this.sizeOf(block), total, unit: 'images' };
+      } else {
         const parts: { pool: Tensor; spatial?: Tensor }[] = [];
         try {
           for (let at = 0; at < this.sizeOf(block); at += BATCH) {
@@ -74,7 +76,6 @@ export class FeatureStore {
         }
       }
       done += this.sizeOf(block);
-      yield { kind: 'progress', stage, done, total, unit: 'images' };
     }
   }
 

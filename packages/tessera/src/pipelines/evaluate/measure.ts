@@ -31,8 +31,9 @@ export interface Measurement {
 /** Wider features take too long to resample. */
 const MOST_RESAMPLED_DIM = 256;
 const RESAMPLES = 50;
-/** Of generated images within a block. */
 const LOGITS_AT_ONCE = 4096;
+/** torch-fidelity's ten splits need an image each. */
+const FEWEST_SCORED = 10;
 
 export interface MeasureInput {
   protocol: Protocol;
@@ -66,7 +67,8 @@ function measureInScope(input: MeasureInput): Measurement {
     const spatial = samples.statistics('spatial', extractor.spatialDim, protocol.statistics);
     metrics.sFID = { value: frechetDistance(spatial, reference.spatial!) };
   }
-  if (protocol.inceptionScore !== undefined && extractor.inception !== undefined && samples.count >= 10) {
+  const enough = protocol.inceptionScore === 'adm' || samples.count >= FEWEST_SCORED;
+  if (protocol.inceptionScore !== undefined && extractor.inception !== undefined && enough) {
     const { inception } = extractor;
     const score = scope(() => inceptionScore(logitsOf(pool, inception), protocol.inceptionScore!));
     const note = `${protocol.inceptionScore}, ${score.splits} splits, deviation ${score.std.toFixed(3)}`;
