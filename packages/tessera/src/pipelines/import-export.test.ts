@@ -124,7 +124,9 @@ describe('tokenizers', () => {
       'wrong.pt',
       new Map([['tok_embeddings.weight', { dtype: 'uint8', shape: [1], bytes: Uint8Array.of(1) }]]),
     );
-    expect(() => openAnyTokenizer(wrong)).toThrow("expected a tokenizer, but it looks like a part of a GPT of LlamaGen's");
+    expect(() => openAnyTokenizer(wrong)).toThrow(
+      "expected a tokenizer, but it looks like a part of a GPT of LlamaGen's",
+    );
   });
 
   it('keep the type of their weights', async () => {

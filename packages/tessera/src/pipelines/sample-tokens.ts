@@ -16,6 +16,7 @@ import { planImages } from './class-choice.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { generateImages } from './generate-images.ts';
 import { loadWeights } from './load-weights.ts';
+import { type SamplingDtype, useDtype } from './sampling-dtype.ts';
 
 export interface SampleTokensOptions extends StrategyChoice, GivenFields {
   /** safetensors or PyTorch file with a bare state dict. */
@@ -30,6 +31,8 @@ export interface SampleTokensOptions extends StrategyChoice, GivenFields {
   perClass?: number | undefined;
   seed?: number | undefined;
   batch?: number | undefined;
+  /** What the network computes in; default float32. */
+  dtype?: SamplingDtype | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -37,6 +40,7 @@ export async function* sampleTokens(options: SampleTokensOptions): AsyncGenerato
   const { seed = 0, tokens: path } = options;
   const model = loadModel(options);
   try {
+    useDtype(model, options.dtype);
     const strategy = chooseSampling(options, undefined, model.generation);
     const { config } = model;
     const { labels } = planImages(options.classes ?? [], config.numClasses, undefined, options);

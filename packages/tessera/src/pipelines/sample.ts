@@ -20,6 +20,7 @@ import { gridOrder } from './grid-order.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
 
 import { type RevealStep, revealFrames, revealGrid } from './reveal.ts';
+import { type SamplingDtype, useDtype } from './sampling-dtype.ts';
 import { writeImagesNpz } from './write-npz.ts';
 
 export interface SampleOptions extends StrategyChoice {
@@ -43,12 +44,15 @@ export interface SampleOptions extends StrategyChoice {
   revealGif?: boolean | undefined;
   /** Also write all pixels as `arr_0`, uint8 [N, Y, X, 3]. */
   npz?: string | undefined;
+  /** What the network computes in; default float32. */
+  dtype?: SamplingDtype | undefined;
   signal?: AbortSignal | undefined;
 }
 
 export async function* sample(options: SampleOptions): AsyncGenerator<PipelineEvent> {
   const model = openModelFolder(options.model);
   try {
+    useDtype(model.model, options.dtype);
     yield* sampleModel(model, options);
   } finally {
     model.dispose();

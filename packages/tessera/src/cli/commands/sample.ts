@@ -7,6 +7,7 @@ import { strategyNames } from '../../pipelines/choose-strategy.ts';
 import { sample } from '../../pipelines/sample.ts';
 import { sampleEvaluation } from '../../pipelines/sample-evaluation.ts';
 import { sampleTokens } from '../../pipelines/sample-tokens.ts';
+import { samplingDtypes } from '../../pipelines/sampling-dtype.ts';
 import { oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
 import { CliError } from '../cli-error.ts';
 import { defineCommand } from '../command.ts';
@@ -24,6 +25,7 @@ const schema = strictConfig({
   sampleTemperature: realNumber(0, 1e6).optional(),
   skipGuidanceBelow: realNumber(0, 1e6).optional(),
   batch: wholeNumber(1, 65536).optional(),
+  dtype: oneOf(samplingDtypes).optional(),
   tile: wholeNumber(1, 65536).optional(),
   out: text('a folder').optional(),
   reveal: z.boolean().optional(),
@@ -94,6 +96,11 @@ export const sampleCommand = defineCommand({
       description: 'run steps with |s - 1| below E without guidance, at half the cost',
     },
     batch: { type: 'string', valueHint: 'N', description: 'images at a time (default: by their size)' },
+    dtype: {
+      type: 'string',
+      valueHint: 'float32|int8',
+      description: 'what the blocks of autonat and enat multiply in (default float32); int8 is faster and less exact',
+    },
     out: { type: 'string', valueHint: 'FOLDER', description: 'where to write (default: a new folder in samples/)' },
     tile: {
       type: 'string',
@@ -154,6 +161,7 @@ export const sampleCommand = defineCommand({
       if (model === undefined || numImages === undefined) {
         throw new CliError('ARGUMENT', '--tokenizer-weights: expected --model and --num-images as well.');
       }
+      refuse(options, ['dtype'], 'a model folder, or --tokens of a NAT model,');
       return sampleEvaluation({ ...rest, numImages, tokenizerWeights, weights: weights!, model, signal });
     }
     refuse(options, FOLDER_ONLY, 'a model folder');
