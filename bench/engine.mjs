@@ -20,6 +20,7 @@ import {
 } from '@tessera/torch';
 import { initialise, LlamaGenVq, vqPreset } from 'tessera';
 import { enatTraining } from './enat-step.mjs';
+import { networkCases } from './engine-networks.mjs';
 import { machine } from './machine.mjs';
 import { measure, summary } from './measure.mjs';
 import { print } from './print.mjs';
@@ -46,7 +47,7 @@ export async function bench(options) {
     });
     progress('engine load');
     const load = loadRow(Math.min(5, options.rounds), peer);
-    const rows = await measure([...operations(file), ...networks()], options.rounds, peer, progress);
+    const rows = await measure([...operations(file), ...networkCases(), ...networks()], options.rounds, peer, progress);
     progress('');
     print(options, {
       name: 'engine',

@@ -37,12 +37,60 @@ def load():
         tensor.sum().item()
 
 
+BATCH, TOKENS, WIDTH, HEADS, CHANNELS, SIDE = 4, 256, 512, 8, 128, 64
+F = torch.nn.functional
+shapes = [(3 * WIDTH, WIDTH), (WIDTH, WIDTH), (4 * WIDTH, WIDTH), (WIDTH, 4 * WIDTH)]
+weights = [(torch.randn(*shape) * 0.02).requires_grad_() for shape in shapes]
+tokens = torch.randn(BATCH, TOKENS, WIDTH)
+
+
+def block():
+    qkv, out, up, down = weights
+    heads = F.linear(F.layer_norm(tokens, [WIDTH]), qkv).view(BATCH, TOKENS, 3, HEADS, WIDTH // HEADS)
+    q, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)
+    merged = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(BATCH, TOKENS, WIDTH)
+    h = tokens + F.linear(merged, out)
+    return h + F.linear(F.gelu(F.linear(F.layer_norm(h, [WIDTH]), up)), down)
+
+
+def forward():
+    with torch.no_grad():
+        block()
+
+
+def forward_backward():
+    block().sum().backward()
+    for weight in weights:
+        weight.grad = None
+
+
+kernels = [torch.randn(CHANNELS, CHANNELS, 3, 3) * 0.02 for _ in range(2)]
+maps = torch.randn(BATCH, CHANNELS, SIDE, SIDE)
+
+
+def residual():
+    with torch.no_grad():
+        h = maps
+        for kernel in kernels:
+            h = F.conv2d(F.silu(F.group_norm(h, 32)), kernel, padding=1)
+        maps + h
+
+
+matrices = [torch.nn.Parameter(torch.randn(1024, 1024)) for _ in range(32)]
+for matrix in matrices:
+    matrix.grad = torch.randn(1024, 1024)
+optimizer = torch.optim.AdamW(matrices, lr=1e-4, weight_decay=0.01, fused=True)
+
 CASES = {
     "add": plain,
     "add, recorded": lambda: chain(weight),
     "add, recorded and backward": lambda: chain(weight).backward(),
     f"matmul {MATRIX}³": lambda: a.matmul(b),
     "safetensors 64 MiB, mapped and read": load,
+    "ViT block, forward": forward,
+    "ViT block, forward and backward": forward_backward,
+    "VQ encoder block, forward": residual,
+    "AdamW step, 33.5 M parameters": optimizer.step,
 }
 calls = {}
 

@@ -63,7 +63,7 @@ async function load(path) {
   const loading = loadFitImages(path, { size: SIZE, seed: SEED, signal: undefined });
   for (;;) {
     const { done, value } = await loading.next();
-    if (done) return value;
+    if (done) return { train: await value.train.block(value.train.numImages), heldOut: value.measured };
   }
 }
 

@@ -3,10 +3,18 @@
  * the same name, and the five-file folder comes back whole. Reads the reference set; see test/parity/golden-set.ts.
  */
 
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { atPath, flattenStateDict, readTorchCheckpoint, type TorchValue } from '@tessera/formats';
+import {
+  atPath,
+  encodeTorchCheckpoint,
+  flattenStateDict,
+  OrderedDict,
+  readTorchCheckpoint,
+  type TensorToWrite,
+  type TorchValue,
+} from '@tessera/formats';
 import { openFile } from '@tessera/formats/node';
 import {
   exportCheckpoint,
@@ -16,7 +24,7 @@ import {
   maskgitConfigSchema,
   writeTokenizerFolder,
 } from 'tessera';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type GoldenCase, type GoldenFolder, openGoldenSet } from './parity/golden-set.ts';
 
 const folders = openGoldenSet() ?? [];
@@ -67,6 +75,55 @@ for (const folder of folders) {
   if (resume !== undefined && folder.config.network === 'enat') {
     describe(folder.name, () => checkpointFolder(folder, resume));
   }
+  for (const trained of folder.cases.filter(({ kind }) => kind === 'gpt-train-steps' || kind === 'npp-train-steps')) {
+    describe(`${folder.name}, ${trained.id}`, () => trainerFile(folder, trained));
+  }
+}
+
+/** A GPT trainer's file: {model, optimizer, steps, args, ema}. */
+function trainerFile(folder: GoldenFolder, { config = folder.config, outputs }: GoldenCase): void {
+  const source = join(folder.path, outputs.model!.file!);
+  const place = join(work, `${folder.family}-trained`);
+  const given = { numHeads: Number(config.numHeads), gridSize: Number(config.gridSize) };
+  const bring = (from: string, out: string, entry?: string) =>
+    drain(importCheckpoint({ source: from, out, entry, tokenizer: join(place, 'vq'), ...given }));
+
+  beforeAll(() => {
+    mkdirSync(place, { recursive: true });
+    const sizes = { channels: 4, channelMultipliers: [1], resBlocks: 1, codeDim: 2, groupNormGroups: 2 };
+    const vqConfig = maskgitConfigSchema.parse({ ...sizes, codebookSize: Number(config.vocabSize) });
+    const vq = initialise((p) => new MaskgitVqgan(vqConfig, p));
+    writeTokenizerFolder(join(place, 'vq'), vq);
+    vq.dispose();
+  });
+
+  it.each(['model', 'ema'])('comes back whole, its %s being the model of the folder', async (entry) => {
+    const [inside, out] = [join(place, entry), join(place, `${entry}.pt`)];
+    await bring(source, inside, entry);
+    await drain(exportCheckpoint({ source: inside, out }));
+    const [ours, theirs] = [read(out), read(source)];
+    expectSameTensors(ours, theirs, source);
+    expect(withoutTensors(ours)).toEqual(withoutTensors(theirs));
+  });
+
+  it("takes a sharded run's folder, what the original computes left out", async () => {
+    const sharded = join(place, '0000007');
+    mkdirSync(sharded);
+    const state = [...flattenStateDict(read(source), ['model'])].map(([name, t]) => [
+      name,
+      { dtype: t.dtype, shape: t.shape, bytes: t.contiguousBytes() },
+    ]) as [string, TensorToWrite][];
+    const cache: TensorToWrite = { dtype: 'float32', shape: [1], bytes: new Uint8Array(4) };
+    const left = ['freqs_cis', 'layers.0.attention.kv_cache.k_cache'].map((name) => [name, cache] as const);
+    writeFileSync(
+      join(sharded, 'consolidated.pth'),
+      encodeTorchCheckpoint(new OrderedDict<TensorToWrite>([...left, ...state])),
+    );
+    writeFileSync(join(sharded, 'resume_step.txt'), '7');
+    await bring(sharded, join(place, 'from-shards'));
+    await drain(exportCheckpoint({ source: join(place, 'from-shards'), out: join(place, 'again.pt') }));
+    expectSameTensors(atPath(read(join(place, 'again.pt')), ['model']), atPath(read(source), ['model']), 'model');
+  });
 }
 
 function checkpointFolder(folder: GoldenFolder, resume: GoldenCase): void {
@@ -96,8 +153,11 @@ function checkpointFolder(folder: GoldenFolder, resume: GoldenCase): void {
   });
 }
 
-/** All that is not a tensor. */
+/** All that is not a tensor; a Namespace as the dict that it is written as. */
 function withoutTensors(value: TorchValue): unknown {
+  if (typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'namespace') {
+    return withoutTensors(value.fields);
+  }
   if (value instanceof Map) return new Map([...value].map(([key, item]) => [key, withoutTensors(item)]));
   if (Array.isArray(value)) return value.map(withoutTensors);
   return typeof value === 'object' && value !== null ? 'tensor' : value;

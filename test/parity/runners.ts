@@ -36,18 +36,29 @@ import {
 } from './runners/images.ts';
 import { hashImages, tokenizerStateShapes, vqCodec, vqQuantizer } from './runners/llamagen-vq.ts';
 import { maskgitVqCodec, weightRule } from './runners/maskgit-vq.ts';
+import {
+  admFid,
+  admInceptionScore,
+  admManifoldRadii,
+  admPairwiseDistances,
+  admPrecisionRecall,
+  admStatistics,
+  fid,
+  inceptionFeatures,
+  inceptionScoreRunner,
+  inceptionStateShapes,
+} from './runners/metrics.ts';
 import { natCheckpointResume } from './runners/nat-checkpoint.ts';
 import { natGenerate, natScheduleTable } from './runners/nat-generate.ts';
 import { natInitStatistics } from './runners/nat-init.ts';
 import { isAutonat } from './runners/nat-model.ts';
+import { searchTrajectory } from './runners/search-trajectory.ts';
 import { lpips, patchgan, styleganBlock, vqLoss, vqTrainSteps } from './runners/vq-train.ts';
 
 interface Entry {
   run: Runner;
   /** Networks that are covered, where the kind is shared. */
   networks?: readonly string[];
-  /** Values of `params.model` that are not covered. */
-  except?: readonly string[];
 }
 
 const RUNNERS: Record<string, Entry> = {
@@ -61,6 +72,7 @@ const RUNNERS: Record<string, Entry> = {
   'nat-mask-count': { run: natMaskCount },
   'nat-generate': { run: natGenerate },
   'nat-schedule-table': { run: natScheduleTable },
+  'nat-search-trajectory': { run: searchTrajectory },
   'nat-init-statistics': { run: natInitStatistics },
   'vq-codec': { run: vqCodec },
   'vq-quantizer': { run: vqQuantizer },
@@ -70,10 +82,21 @@ const RUNNERS: Record<string, Entry> = {
   'vq-loss': { run: vqLoss },
   'vq-train-steps': { run: vqTrainSteps },
   'state-dict-shapes': {
-    run: tokenizerStateShapes,
+    run: (context) =>
+      context.golden.params.model === 'fid-inception-v3'
+        ? inceptionStateShapes(context)
+        : tokenizerStateShapes(context),
     networks: ['llamagen-vq', 'maskgit-vqgan'],
-    except: ['fid-inception-v3'],
   },
+  'inception-features': { run: inceptionFeatures },
+  fid: { run: fid },
+  'inception-score': { run: inceptionScoreRunner },
+  'adm-statistics': { run: admStatistics },
+  'adm-fid': { run: admFid },
+  'adm-inception-score': { run: admInceptionScore },
+  'adm-precision-recall': { run: admPrecisionRecall },
+  'adm-manifold-radii': { run: admManifoldRadii },
+  'adm-pairwise-distances': { run: admPairwiseDistances },
   'hash-image': { run: hashImages },
   'maskgit-vq-codec': { run: maskgitVqCodec },
   'weight-rule': { run: weightRule },
@@ -118,7 +141,6 @@ export function runnerOf(kind: string): Runner | undefined {
 export function isCovered(golden: GoldenCase, folder: GoldenFolder): boolean {
   const entry = RUNNERS[golden.kind];
   if (entry === undefined) return false;
-  if (entry.except?.includes(String(golden.params.model)) === true) return false;
   const network = String((golden.config ?? folder.config).network);
   return entry.networks === undefined || entry.networks.includes(network);
 }

@@ -5,6 +5,7 @@ export { FormatError, type FormatPlace } from './format-error.ts';
 export { type NpyHeader, readNpyHeader } from './npy/header.ts';
 export { encodeNpy, encodeNpyHeader, type NpyArray, readNpy } from './npy/npy.ts';
 export { encodeNpz, type NpzArchive, type NpzWriteOptions, npzChunks, readNpz } from './npy/npz.ts';
+export { NpzArrayStream } from './npy/npz-stream.ts';
 export {
   ONNX_DTYPES,
   type OnnxAttribute,

@@ -4,7 +4,7 @@
  */
 
 import { z } from 'zod';
-import { parseStrategy, type Strategy } from './strategy.ts';
+import { parseStrategy, provenanceSchema, type Strategy } from './strategy.ts';
 import { parseConfig, strictConfig } from './strict-config.ts';
 
 export const autoregressiveSettingsSchema = strictConfig({
@@ -21,6 +21,7 @@ export const autoregressiveSettingsSchema = strictConfig({
   topP: z.number().min(0).max(1).default(1),
   /** The most likely code instead of a draw. */
   greedy: z.boolean().default(false),
+  provenance: provenanceSchema.optional(),
 });
 
 export type AutoregressiveSettings = z.output<typeof autoregressiveSettingsSchema>;

@@ -34,6 +34,8 @@ export const DrawPurpose = {
   CODEBOOK: 6,
   /** Which hidden visible tokens make the previous step of temporal reuse. */
   REUSE_POSITIONS: 7,
+  /** Candidates of a search of strategies; the step is the search's own generation or round. */
+  SEARCH: 16,
   /** Which tokens a variation of a picture makes anew. */
   VARIATION: 64,
 } as const;

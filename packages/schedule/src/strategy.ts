@@ -32,6 +32,11 @@ export const strategyStepSchema = strictConfig({
   message: 'expected exactly one of maskRatio and maskCount',
 });
 
+/** Where settings come from, such as a search: model, objective, budget, seed. For people and for the record; samplers do not read it. */
+export const provenanceSchema = z.record(z.string().max(100), z.union([z.string().max(10_000), z.number(), z.boolean()]));
+
+export type Provenance = z.output<typeof provenanceSchema>;
+
 export const strategySchema = strictConfig({
   formatVersion: z.literal(1).default(1),
   /** Number of network evaluations per image, T. */
@@ -47,6 +52,7 @@ export const strategySchema = strictConfig({
   /** Lower bound of the sampling temperature in use: 1e-3 in ENAT, 1e-4 in AutoNAT. */
   sampleTemperatureFloor: z.number().min(1e-6).max(1).default(1e-3),
   steps: z.array(strategyStepSchema).min(1).max(MAX_STEPS),
+  provenance: provenanceSchema.optional(),
 }).superRefine((strategy, context) => {
   if (strategy.steps.length !== strategy.numSteps) {
     context.addIssue({

@@ -33,8 +33,14 @@ export {
 } from './data/image-folder.ts';
 export { ImagePool, type PoolOptions, type PreparedImage, type PrepareOptions } from './data/image-pool.ts';
 export { openImageSource, type SourceOptions } from './data/image-source.ts';
-export { type LoadedImages, type LoadOptions, loadImages } from './data/load-images.ts';
 export { resizeBicubic, toLevels } from './data/output-pixels.ts';
+export {
+  type LabelledPixels,
+  PictureSet,
+  type PictureSetOptions,
+  type PictureSource,
+  type Visit,
+} from './data/picture-set.ts';
 export { type ResizeFilter, resizeImage } from './data/resize.ts';
 export {
   TokenDataset,
@@ -55,6 +61,45 @@ export {
 } from './data/tokens/open-tokens.ts';
 export { StoredTokens, type TokensToWrite, type TokenWriter } from './data/tokens/token-rows.ts';
 export { type ImageRecipe, imageVariants, recipeSchema, variantsPerImage } from './data/variants.ts';
+// Metrics.
+export { bootstrapInterval, type Interval } from './metrics/bootstrap.ts';
+export { CodebookCounter, type CodebookUsage } from './metrics/codebook-usage.ts';
+export type { FeatureExtractor } from './metrics/feature-extractor.ts';
+export {
+  type FeatureStatistics,
+  RunningStatistics,
+  type StatisticsPrecision,
+  statisticsOf,
+} from './metrics/feature-statistics.ts';
+export { frechetDistance } from './metrics/frechet.ts';
+export {
+  type InceptionFeatures,
+  type InceptionInput,
+  InceptionV3,
+  inceptionInput,
+  loadInception,
+} from './metrics/inception.ts';
+export {
+  equalSplits,
+  type InceptionScore,
+  type InceptionScoreConvention,
+  inceptionScore,
+  inceptionScoreOfSplits,
+  type SplitRange,
+  splitsOfSize,
+} from './metrics/inception-score.ts';
+export { type KidResult, kernelDistance } from './metrics/kid.ts';
+export { LocalExtractor, loadLocalExtractor } from './metrics/local-extractor.ts';
+export {
+  type DistancePrecision,
+  type ManifoldMetrics,
+  manifoldMetrics,
+  manifoldRadii,
+  nearestNeighbours,
+  squaredDistances,
+} from './metrics/manifold.ts';
+export { MetricError, type MetricErrorCode } from './metrics/metric-error.ts';
+export { psnr, ssim } from './metrics/picture-quality.ts';
 export {
   AutoNat,
   type AutoNatConfig,
@@ -87,9 +132,11 @@ export type {
   GeneratorConfig,
   GeneratorModel,
   GivenFields,
+  LevelCost,
   MaskedModel,
   MaskedSession,
   MeasuredBatch,
+  PatchCosts,
   SequenceCondition,
   SessionPrediction,
   SessionTokens,
@@ -100,7 +147,7 @@ export type {
 export { dropPath, Gpt, type GptInput, type GptProbe } from './models/gpt.ts';
 export { ConditionError, captionCondition, classCondition, dropConditions } from './models/gpt-condition.ts';
 export { type GptConfig, type GptConfigInput, type GptSizes, gptConfigSchema, gptSizes } from './models/gpt-config.ts';
-export { costShare, type LevelCost, levelCost, levelCosts } from './models/gpt-cost.ts';
+export { costShare, gptPatchCosts, levelCost, levelCosts } from './models/gpt-cost.ts';
 export { cellLoss, type GptLossInput, type GptLossOutput, gptLoss } from './models/gpt-loss.ts';
 export { averageCells, PatchError, tokenCells } from './models/gpt-patches.ts';
 export { type GptRecipe, gptRecipeSchema } from './models/gpt-recipe.ts';
@@ -127,8 +174,10 @@ export {
 export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy.ts';
 export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { type ConvertOptions, convertTokens } from './pipelines/convert-tokens.ts';
-export { decodeTokens, encodePixels, imageBatch } from './pipelines/decode-tokens.ts';
+export { decodeTokens, imageBatch } from './pipelines/decode-tokens.ts';
 export { type EditOptions, edit } from './pipelines/edit.ts';
+export { PROTOCOLS, type Protocol, type ProtocolName, protocolNames } from './pipelines/evaluate/protocols.ts';
+export { type EvaluateOptions, type EvaluationResult, evaluate, type Sweep } from './pipelines/evaluate.ts';
 export { PipelineError, type PipelineEvent } from './pipelines/events.ts';
 export { type ExportOptions, exportCheckpoint } from './pipelines/export-checkpoint.ts';
 export { type FetchOptions, fetchFiles } from './pipelines/fetch.ts';
@@ -155,7 +204,6 @@ export {
   writeTokenizerFolder,
 } from './pipelines/model-folder.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
-export { type AutonatYaml, readAutonatYaml } from './pipelines/official/autonat-yaml.ts';
 export {
   type LlamagenCheckpoint,
   llamagenFileName,
@@ -176,7 +224,11 @@ export { runInWorker, type WorkerPipeline, type WorkerSettings } from './pipelin
 export { type SampleOptions, sample, sampleModel } from './pipelines/sample.ts';
 export { type SampleEvaluationOptions, sampleEvaluation } from './pipelines/sample-evaluation.ts';
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
+export { LocalEvaluators, ProcessEvaluators, RankEvaluators } from './pipelines/search/evaluators.ts';
+export { type ObjectiveDescription, openObjective } from './pipelines/search/open-objective.ts';
+export { type SearchOptions, search } from './pipelines/search.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
+export { makeStatistics, type StatisticsOptions } from './pipelines/statistics.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';
 export { encodePictures } from './pipelines/tokenize/encode-share.ts';
 export { LAYOUTS, type Layout } from './pipelines/tokenize/layouts.ts';
@@ -194,6 +246,56 @@ export {
   type StepNoise,
   type StepSettings,
 } from './sampling/masked-sampler.ts';
+export {
+  AUTOREGRESSIVE_VARIABLES,
+  type AutoregressiveBounds,
+  autoregressiveSpace,
+} from './search/autoregressive-space.ts';
+export { type EvaluationRecord, Ledger } from './search/ledger.ts';
+export { AskTell, type Candidate, checkSpace, type Method, type Space } from './search/method.ts';
+export { type CmaOptions, cmaEs } from './search/methods/cma-es.ts';
+export { coordinateSearch } from './search/methods/coordinate.ts';
+export {
+  basePointIndex,
+  type FiniteDifferenceOptions,
+  finiteDifference,
+} from './search/methods/finite-difference.ts';
+export { successiveHalving } from './search/methods/successive-halving.ts';
+export { trustRegion } from './search/methods/trust-region.ts';
+export { METHOD_NAMES, type MethodName, type MethodOptions, startMethod } from './search/methods.ts';
+export {
+  type EvaluationPlace,
+  type Objective,
+  type ObjectiveValue,
+  type WeightedObjective,
+  weightedSum,
+} from './search/objective.ts';
+export { fullSchedule, type ListBounds, type Parametrisation, resolveBounds } from './search/parametrisation.ts';
+export {
+  bestOf,
+  type EvaluationJob,
+  type EvaluationOutcome,
+  type Evaluators,
+  runSearch,
+  type SearchBudget,
+  type SearchRun,
+} from './search/run-search.ts';
+export { csvColumns, searchCsv } from './search/search-csv.ts';
+export { SearchError, type SearchErrorCode } from './search/search-error.ts';
+export { type SmoothOptions, smoothSchedule } from './search/smooth-schedule.ts';
+export {
+  fromPoint,
+  LIST_NAMES,
+  type ListName,
+  listsOf,
+  officialLists,
+  resample,
+  type ScheduleLists,
+  type StrategyFrame,
+  searchFrame,
+  strategyOf,
+  toPoint,
+} from './search/variables.ts';
 export { type AdversarialLoss, discriminatorLoss, generatorLoss } from './tokenizers/adversarial-loss.ts';
 export { Discriminator, type DiscriminatorConfig } from './tokenizers/discriminator.ts';
 export { LlamaGenVq, toNetworkRange } from './tokenizers/llamagen-vq.ts';
@@ -208,11 +310,10 @@ export { MaskgitVqgan } from './tokenizers/maskgit-vqgan.ts';
 export { PatchDiscriminator } from './tokenizers/patch-discriminator.ts';
 export { type Quantized, VectorQuantizer } from './tokenizers/quantizer.ts';
 export { TOKENIZERS, type TokenizerFamily, type TokenizerFamilyName, tokenizerPresets } from './tokenizers/registry.ts';
+export type { Probe } from './tokenizers/steps.ts';
 export { StyleganBlock, StyleganDiscriminator } from './tokenizers/stylegan-discriminator.ts';
-export { decodeTiled, type TileOptions } from './tokenizers/tiled-decode.ts';
 export { Tokenizer } from './tokenizers/tokenizer.ts';
 export { TokenizerError, type TokenizerErrorCode } from './tokenizers/tokenizer-error.ts';
-export type { Probe } from './tokenizers/vq-blocks.ts';
 export {
   downsampleFactor,
   tokenGrid,
@@ -233,7 +334,8 @@ export {
 export { itemAt, type ShardPlan, shardAt, shardsPerStep } from './training/data-order.ts';
 export { createGeneratorTask, type GeneratorTaskOptions } from './training/generator-task.ts';
 export { type TrainingEvent, type TrainLoopOptions, trainLoop } from './training/loop.ts';
-export { openRun, RunFolder } from './training/run-folder.ts';
+export { Ranks } from './training/ranks.ts';
+export { openRun, openRunTogether, RunFolder } from './training/run-folder.ts';
 export type { OptimizerSettings, Shard, ShardResult, TrainedPart, TrainingTask } from './training/task.ts';
 export { networksOf, TrainedNetwork } from './training/trained-network.ts';
 export { TrainingError, type TrainingErrorCode } from './training/training-error.ts';

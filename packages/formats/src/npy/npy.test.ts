@@ -8,6 +8,7 @@ import { withPython } from '../python.test-support.ts';
 import { readNpyHeader } from './header.ts';
 import { encodeNpy, type NpyArray, readNpy } from './npy.ts';
 import { encodeNpz, readNpz } from './npz.ts';
+import { NpzArrayStream } from './npz-stream.ts';
 
 const stored = DTYPES.filter((dtype) => !dtype.startsWith('float8'));
 const read = (bytes: Uint8Array) => readNpy(bytesReader(bytes, 'x.npy'));
@@ -188,4 +189,48 @@ with open('v2.npy', 'wb') as f: numpy.lib.format.write_array(f, x.astype('u1'), 
       expect(npz.get('y')).toEqual({ dtype: 'float32', shape: [], data: Float32Array.of(1.5) });
     }
   });
+});
+
+describe('a npz file in pieces', () => {
+  const data = Uint8Array.from({ length: 24 }, (_, i) => 7 * i);
+  const written = (zip64: boolean): Uint8Array => {
+    const stream = new NpzArrayStream('arr_0', 'uint8', [2, 3, 4], { zip64 });
+    const start = stream.start();
+    for (const end of [5, 5, 24]) stream.add(data.subarray(24 - stream.remaining, end));
+    const { head, tail } = stream.finish();
+    const file = Buffer.concat([start, data, tail]);
+    file.set(head);
+    return file;
+  };
+
+  test('is that file, and with 64-bit fields one that reads the same', () => {
+    expect(written(false)).toEqual(Buffer.from(encodeNpz([['arr_0', { dtype: 'uint8', shape: [2, 3, 4], data }]])));
+    const wide = readNpz(bytesReader(written(true), 'wide.npz'));
+    expect(wide.get('arr_0')).toMatchObject({ dtype: 'uint8', shape: [2, 3, 4], data });
+    expect(written(true).length).toBeGreaterThan(written(false).length + 56);
+  });
+
+  test('has places for the sizes of 50,000 images of 256 px', () => {
+    const start = new NpzArrayStream('arr_0', 'uint8', [50_000, 256, 256, 3]).start();
+    const view = new DataView(start.buffer, start.byteOffset);
+    // 32-bit sizes say "see the extra field"; there both are 64 bits wide (zip, APPNOTE 4.5.3).
+    expect([view.getUint32(18, true), view.getUint32(22, true)]).toEqual([0xffffffff, 0xffffffff]);
+    expect(view.getBigUint64(30 + 9 + 4, true)).toBe(BigInt(50_000 * 256 * 256 * 3 + 128));
+  });
+
+  test('has neither more nor less data than its shape', () => {
+    const stream = new NpzArrayStream('arr_0', 'uint8', [4]);
+    stream.add(data.subarray(0, 3));
+    expect(() => stream.finish()).toThrow('1 bytes too few');
+    expect(() => stream.add(data.subarray(0, 2))).toThrow('1 bytes too many');
+  });
+
+  test('numpy reads it', () =>
+    withPython(['numpy'], (python) => {
+      writeFileSync(python.path('pieces.npz'), written(false));
+      writeFileSync(python.path('wide.npz'), written(true));
+      const script =
+        "import numpy\nfor f in ('pieces', 'wide'): print(numpy.load(f + '.npz')['arr_0'].tobytes().hex())";
+      expect(python.run(script).trim().split('\n')).toEqual([0, 1].map(() => Buffer.from(data).toString('hex')));
+    }));
 });

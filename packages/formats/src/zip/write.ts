@@ -56,6 +56,23 @@ export function* zipChunks(entries: Iterable<ZipEntryToWrite>, options: ZipWrite
   yield endRecords(directory.length, size, offset, options.zip64 ?? false);
 }
 
+/**
+ * What stands before and after the data in an archive of one stored entry: for data that comes in pieces. Lengths do not
+ * depend on the checksum, so that a first `head` with any checksum keeps the place of the right one.
+ */
+export function storedFrame(
+  name: string,
+  size: number,
+  crc: number,
+  zip64 = false,
+): { head: Uint8Array; tail: Uint8Array } {
+  const nameBytes = new TextEncoder().encode(name);
+  const entry = { nameBytes, method: 'stored', crc, size, packed: size, offset: 0 } as const;
+  const head = localHeader(entry, zip64, 1);
+  const directory = directoryEntry(entry, zip64);
+  return { head, tail: pack([directory, endRecords(1, directory.byteLength, head.byteLength + size, zip64)]) };
+}
+
 interface Written {
   readonly nameBytes: Uint8Array;
   readonly method: 'stored' | 'deflate';

@@ -26,9 +26,14 @@ export function numberList(min: number, max: number) {
   });
 }
 
-/** One of some words. */
-export function oneOf<const Words extends readonly [string, ...string[]]>(words: Words) {
-  return z.enum(words, { error: ({ input }) => `expected ${words.join(', ')}, got "${String(input)}"` });
+/** One of some words; `explain` may say more of a word that is none of them. */
+export function oneOf<const Words extends readonly [string, ...string[]]>(
+  words: Words,
+  explain?: (word: string) => string | undefined,
+) {
+  return z.enum(words, {
+    error: ({ input }) => explain?.(String(input)) ?? `expected ${words.join(', ')}, got "${String(input)}"`,
+  });
 }
 
 /** A text that is not empty, such as a path. */

@@ -33,6 +33,8 @@ export interface Command {
   details?: string;
   args: Arguments;
   examples: readonly Example[];
+  /** What stands after "--", such as `COMMAND …`; it comes to the schema as `rest`, a list of words. */
+  rest?: string;
   /** Whether running the same command again goes on where this one stopped. */
   resumable: boolean;
   /** Checks the parsed texts, then gives the pipeline; nothing has happened before its first event is asked for. */

@@ -4,13 +4,17 @@ import type { Command } from './command.ts';
 import { convertCommand } from './commands/convert.ts';
 import { demoCommand } from './commands/demo.ts';
 import { editCommand } from './commands/edit.ts';
+import { evaluateCommand } from './commands/evaluate.ts';
 import { exportCommand } from './commands/export.ts';
 import { fetchCommand } from './commands/fetch.ts';
 import { fitCommand } from './commands/fit.ts';
 import { importCommand } from './commands/import.ts';
 import { inspectCommand } from './commands/inspect.ts';
+import { launchCommand } from './commands/launch.ts';
 import { sampleCommand } from './commands/sample.ts';
+import { searchCommand } from './commands/search.ts';
 import { setupCommand } from './commands/setup.ts';
+import { statsCommand } from './commands/stats.ts';
 import { tokenizeCommand } from './commands/tokenize.ts';
 import { trainCommand } from './commands/train.ts';
 import { trainTokenizerCommand } from './commands/train-tokenizer.ts';
@@ -19,7 +23,10 @@ export const COMMANDS: readonly Command[] = [
   demoCommand,
   fitCommand,
   sampleCommand,
+  searchCommand,
   editCommand,
+  evaluateCommand,
+  statsCommand,
   inspectCommand,
   tokenizeCommand,
   convertCommand,
@@ -28,5 +35,6 @@ export const COMMANDS: readonly Command[] = [
   importCommand,
   exportCommand,
   fetchCommand,
+  launchCommand,
   setupCommand,
 ];

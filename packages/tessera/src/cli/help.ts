@@ -30,10 +30,11 @@ export function renderCommandHelp(command: Command, width: number): string {
   const words = positionals.map(([word, arg]) =>
     arg.required === false ? `[${word.toUpperCase()}]` : word.toUpperCase(),
   );
+  const after = command.rest === undefined ? [] : ['--', command.rest];
   const needed = Object.entries(flags).filter(([, arg]) => arg.required === true);
   const lines = [...wrap(`tessera ${name}: ${summary}`, width, ''), ''];
   if (details !== undefined) lines.push(...details.split('\n').flatMap((line) => wrap(line, width, '')), '');
-  lines.push(`Usage: ${['tessera', name, ...words, ...needed.map(flagUsage), '[options]'].join(' ')}`, '');
+  lines.push(`Usage: ${['tessera', name, ...words, ...needed.map(flagUsage), '[options]', ...after].join(' ')}`, '');
   const positionalRows = positionals.map(([word, arg]) => [word.toUpperCase(), arg.description ?? ''] as const);
   if (positionalRows.length > 0) lines.push(...twoColumns(positionalRows, width), '');
   if (Object.keys(flags).length > 0) lines.push('Options:', ...twoColumns(flagRows(flags), width), '');

@@ -9,13 +9,15 @@ import { setImmediate } from 'node:timers/promises';
 import { nearest } from '@tessera/schedule';
 import { Profile, setNumThreads } from '@tessera/torch';
 import { PipelineError, type PipelineEvent } from '../pipelines/events.ts';
+import { LAUNCHER_VARIABLE } from '../pipelines/launch/local-ranks.ts';
 import { wholeNumber } from './argument-values.ts';
 import { CliError, describeError } from './cli-error.ts';
 import type { Command } from './command.ts';
 import { COMMANDS } from './commands.ts';
 import { renderCommandHelp, renderOverview } from './help.ts';
 import { printProfile } from './print-profile.ts';
-import { type EventRenderer, jsonRenderer, type OutputStream, textRenderer } from './render-events.ts';
+import { type EventRenderer, jsonRenderer, type OutputStream, quietRenderer, textRenderer } from './render-events.ts';
+import { adoptSlurmEnvironment } from './slurm-environment.ts';
 import { GLOBAL_ARGUMENTS, parseStrictly } from './strict-arguments.ts';
 
 /** Where a command writes; a test gives its own. */
@@ -26,6 +28,8 @@ export interface Terminal {
 
 /** Long synchronous steps starve signals and timers: let them in this often. */
 const BREATH_MS = 25;
+/** Between two looks whether the launcher of this process is still there. */
+const LAUNCHER_LOOK_MS = 1000;
 
 /** Runs a command line on this process's streams and sets its exit code. */
 export async function main(words: readonly string[]): Promise<void> {
@@ -33,6 +37,7 @@ export async function main(words: readonly string[]): Promise<void> {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
   });
+  adoptSlurmEnvironment(process.env);
   process.exitCode = await run(words, process);
 }
 
@@ -52,7 +57,7 @@ export async function run(
     return await runCommand(words, terminal, commands);
   } catch (error) {
     terminal.stderr.write(`${describeError(error, debug)}\n`);
-    return 1;
+    return error instanceof PipelineError ? error.exitCode : 1;
   }
 }
 
@@ -85,27 +90,32 @@ async function runCommand(
   commands: readonly Command[],
 ): Promise<number> {
   const command = findCommand(name!, commands);
+  const end = command.rest === undefined ? -1 : words.indexOf('--');
+  const own = end === -1 ? words : words.slice(0, end);
+  const rest = command.rest === undefined ? {} : { rest: words.slice(own.length + 1) };
   const {
     json,
     threads,
     profile: trace,
     debug: _debug,
     ...texts
-  } = parseStrictly(words, { ...command.args, ...GLOBAL_ARGUMENTS }, command.name);
+  } = parseStrictly(own, { ...command.args, ...GLOBAL_ARGUMENTS }, command.name);
   const interrupt = new Interrupt();
-  const renderer = json === true ? jsonRenderer(terminal.stdout) : textRenderer(terminal.stderr);
+  const speaks = isFirstRank();
+  const all = json === true ? jsonRenderer(terminal.stdout) : textRenderer(terminal.stderr);
+  const renderer = speaks ? all : quietRenderer(all);
   interrupt.onFirst = () => {
     renderer.clear();
-    terminal.stderr.write('Stopping after this step; once more stops at once.\n');
+    if (speaks) terminal.stderr.write('Stopping after this step; once more stops at once.\n');
   };
   let profile: Profile | undefined;
   try {
-    const events = command.start(texts, { signal: interrupt.signal });
+    const events = command.start({ ...texts, ...rest }, { signal: interrupt.signal });
     if (threads !== undefined) setNumThreads(parseThreads(String(threads)));
     if (trace !== undefined) profile = new Profile({ trace: parseTrace(String(trace)) });
     const result = await showAll(events, renderer, profile);
     if (interrupt.signal.aborted && result === undefined) return sayHowToGoOn(command, interrupt, terminal);
-    if (result !== undefined && json !== true && command.print) terminal.stdout.write(command.print(result));
+    if (result !== undefined && json !== true && command.print && speaks) terminal.stdout.write(command.print(result));
     return 0;
   } catch (error) {
     renderer.clear();
@@ -146,7 +156,7 @@ function sayHowToGoOn(command: Command, interrupt: Interrupt, { stderr }: Termin
   const resumed = command.resumable
     ? 'Stopped; what was done is saved. The same command goes on from here.'
     : 'Stopped.';
-  stderr.write(`${error instanceof PipelineError ? error.message : resumed}\n`);
+  if (isFirstRank()) stderr.write(`${error instanceof PipelineError ? error.message : resumed}\n`);
   return interrupt.exitCode;
 }
 
@@ -154,6 +164,11 @@ function sayHowToGoOn(command: Command, interrupt: Interrupt, { stderr }: Termin
 function isStop(error: unknown, signal: AbortSignal): boolean {
   if (error instanceof PipelineError) return error.code === 'STOPPED';
   return error === signal.reason || (error instanceof Error && error.name === 'AbortError');
+}
+
+/** Of the processes of a distributed run one speaks. */
+function isFirstRank(): boolean {
+  return (process.env.RANK ?? '0') === '0';
 }
 
 function parseThreads(text: string): number {
@@ -179,9 +194,17 @@ class Interrupt {
     this.controller.abort();
   };
 
+  /** Looks for the launcher, where one has started this process. */
+  private readonly watch: NodeJS.Timeout | undefined;
+
   constructor() {
     process.on('SIGINT', this.stop);
     process.on('SIGTERM', this.stop);
+    const launcher = process.env[LAUNCHER_VARIABLE];
+    if (launcher === undefined || Number(launcher) !== process.ppid) return;
+    this.watch = setInterval(() => {
+      if (process.ppid !== Number(launcher)) this.stop('SIGTERM');
+    }, LAUNCHER_LOOK_MS).unref();
   }
 
   get signal(): AbortSignal {
@@ -189,6 +212,7 @@ class Interrupt {
   }
 
   release(): void {
+    clearInterval(this.watch);
     process.off('SIGINT', this.stop);
     process.off('SIGTERM', this.stop);
   }

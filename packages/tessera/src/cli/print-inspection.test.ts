@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { inspectPreset } from '../pipelines/inspect/inspect-preset.ts';
 import { printInspection } from './print-inspection.ts';
 
 describe('printInspection', () => {
@@ -31,5 +32,30 @@ values
 
 3 tensors (2 shown), 601 numbers, 2.40 kB
 `);
+  });
+
+  it('shows what a GPT costs by patch side and in stages, as published', () => {
+    const lines = printInspection(inspectPreset('gpt-xl', {})).split('\n');
+    expect(lines[0]).toBe('gpt-xl: gpt, 774,699,520 parameters');
+    const words = lines.map((line) => line.trim().split(/ {2,}/).join(' | '));
+    expect(words).toContain('patches | positions | GMAC');
+    for (const row of ['1x1 tokens | 256 | 198.7', '2x2 tokens | 64 | 48.5', '8x8 tokens | 4 | 3.0']) {
+      expect(words).toContain(row);
+    }
+    expect(words.filter((line) => line.startsWith('--patch-level'))).toEqual([
+      '--patch-level 2 --epoch-rate 0.5 | 0.625 | 0.622',
+      '--patch-level 3 --epoch-rate 0.5 | 0.578 | 0.576',
+      '--patch-level 4 --epoch-rate 0.5 | 0.572 | 0.571',
+      '--patch-level 2 --epoch-rate 0.67 | 0.498 | 0.494',
+      '--patch-level 4 --epoch-rate 0.67 | 0.400 | 0.398',
+    ]);
+  });
+
+  it('counts another grid, and leaves out what does not divide it', () => {
+    expect(printInspection(inspectPreset('gpt-b', { gridSize: 24 }))).toMatch(/1x1 tokens +576 +62\.3/);
+    const { patches } = inspectPreset('gpt-nano', { gridSize: 6 });
+    expect(patches!.levels.map(({ patchSide }) => patchSide)).toEqual([1, 2]);
+    expect(patches!.schedules.map(({ patchLevel }) => patchLevel)).toEqual([2, 2]);
+    expect(inspectPreset('enat-nano', {}).patches).toBeUndefined();
   });
 });

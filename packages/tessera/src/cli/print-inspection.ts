@@ -1,5 +1,6 @@
 /** Inspections as text for people: tables whose columns line up. Names from files are made harmless for a terminal. */
 
+import type { PatchCosts } from '../models/family.ts';
 import type {
   FileInspection,
   Inspection,
@@ -35,13 +36,14 @@ function linesOf(found: Inspection): string[] {
 }
 
 function presetLines(model: PresetInspection): string[] {
-  const { numParameters, byteLength, cost, decoderMacs } = model;
+  const { numParameters, byteLength, cost, decoderMacs, patches } = model;
   const lines = [
     `${model.name}: ${model.family}, ${count(numParameters)} parameters`,
     ...table(Object.entries(model.config).map(([key, value]) => [key, JSON.stringify(value)])),
     '',
     `memory in float32: ${bytes(byteLength.weights)} of weights; training ${bytes(byteLength.training)} and the activations`,
   ];
+  if (patches !== undefined) lines.push('', ...patchLines(patches));
   if (cost === undefined) return lines;
   const steps = cost.steps.map(({ masked, guided, reference, computed }, i) => [
     String(i + 1),
@@ -61,6 +63,31 @@ function presetLines(model: PresetInspection): string[] {
   }
   lines.push('', ...table([['', 'reference', 'here'], ...totals]));
   return lines;
+}
+
+function patchLines({ levels, schedules }: PatchCosts): string[] {
+  const sides = levels.map(({ patchSide, positions, macs }) => [
+    `${patchSide}x${patchSide} tokens`,
+    String(positions),
+    giga(macs, 1),
+  ]);
+  const lines = [
+    'training: forward pass of an image, 1 MAC = 2 FLOPs',
+    ...table([['patches', 'positions', 'GMAC'], ...sides], [false, true, true]),
+  ];
+  if (schedules.length === 0) return lines;
+  const rows = schedules.map(({ patchLevel, epochRate, positions, macs }) => [
+    `--patch-level ${patchLevel} --epoch-rate ${epochRate}`,
+    thousandths(positions),
+    thousandths(macs),
+  ]);
+  const heads = ['300 epochs in stages, of the cost of plain ones', 'positions', 'GMAC'];
+  return [...lines, '', ...table([heads, ...rows], [false, true, true])];
+}
+
+/** Halves upwards, where toFixed decides by the last binary digit. */
+function thousandths(share: number): string {
+  return (Math.round(share * 1000) / 1000).toFixed(3);
 }
 
 function giga(macs: number, digits: number): string {

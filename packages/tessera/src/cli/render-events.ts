@@ -37,6 +37,16 @@ export function textRenderer(out: OutputStream, clock: () => number = Date.now):
   return new TextRenderer(out, clock);
 }
 
+/** Of a rank other than the first: what concerns it alone. */
+export function quietRenderer(renderer: EventRenderer): EventRenderer {
+  return {
+    show: (event) => {
+      if (event.kind === 'warning' || event.kind === 'file') renderer.show(event);
+    },
+    clear: () => renderer.clear(),
+  };
+}
+
 class TextRenderer implements EventRenderer {
   private readonly out: OutputStream;
   private readonly clock: () => number;

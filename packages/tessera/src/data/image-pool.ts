@@ -67,7 +67,7 @@ export class ImagePool {
       while (pending.length < Math.max(1, ahead)) {
         const next = rest.next();
         if (next.done) return;
-        const result = this.submit(next.value);
+        const result = this.prepareOne(next.value);
         // Awaited in its turn; until then a failure is no unhandled one.
         result.catch(() => {});
         pending.push(result);
@@ -79,19 +79,25 @@ export class ImagePool {
     }
   }
 
-  /** Ends the workers; images in flight are dropped. */
-  async close(): Promise<void> {
-    this.closed = true;
-    await Promise.all(this.slots.map(({ worker }) => worker.terminate()));
-  }
-
-  private submit({ path, relativePath, range }: ImagePlace): Promise<PreparedImage> {
-    const place: ImagePlace = { path, relativePath, ...(range === undefined ? {} : { range }) };
+  /** One image; whoever asks bounds how many are in flight. */
+  prepareOne({ path, relativePath, range, crop }: ImagePlace): Promise<PreparedImage> {
+    const place: ImagePlace = {
+      path,
+      relativePath,
+      ...(range === undefined ? {} : { range }),
+      ...(crop === undefined ? {} : { crop }),
+    };
     return new Promise((resolve, reject) => {
       if (this.broken !== undefined) throw this.broken;
       const slot = this.slots.reduce((least, other) => (other.tasks.length < least.tasks.length ? other : least));
       tell(slot, { id: this.nextId++, place, resolve, reject });
     });
+  }
+
+  /** Ends the workers; images in flight are dropped. */
+  async close(): Promise<void> {
+    this.closed = true;
+    await Promise.all(this.slots.map(({ worker }) => worker.terminate()));
   }
 
   private startSlot(index: number): Slot {

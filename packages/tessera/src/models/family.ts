@@ -178,6 +178,22 @@ export interface StepMacs {
   state: number;
 }
 
+/** A training pass of one image whose cells are patchSide × patchSide tokens (next-patch prediction). */
+export interface LevelCost {
+  patchSide: number;
+  /** Positions of an image. */
+  positions: number;
+  /** Multiply-accumulates of a forward pass of one image. */
+  macs: number;
+}
+
+export interface PatchCosts {
+  /** Fine to coarse. */
+  levels: LevelCost[];
+  /** Runs in stages: their positions and multiply-accumulates as shares of a plain run's. */
+  schedules: { patchLevel: number; epochRate: number; positions: number; macs: number }[];
+}
+
 export type Shapes = ReadonlyMap<string, readonly number[]>;
 
 /**
@@ -204,4 +220,6 @@ export interface Family {
   stepMacs?(config: GeneratorConfig, sizes: StepSizes): StepMacs;
   /** What a generation costs once, of one sample and one branch. */
   setupMacs?(config: GeneratorConfig): number;
+  /** What training costs on cells of tokens, for families that can. */
+  patchCosts?(config: GeneratorConfig): PatchCosts;
 }

@@ -4,16 +4,9 @@
  * next-patch paper draws its costs (arXiv 2412.15321, figure 1).
  */
 
-import { type PatchStage, positionsOf } from '@tessera/schedule';
+import { type PatchStage, patchStages, positionsOf, positionsOfRun } from '@tessera/schedule';
+import type { LevelCost, PatchCosts } from './family.ts';
 import { type GptConfig, gptSizes } from './gpt-config.ts';
-
-export interface LevelCost {
-  patchSide: number;
-  /** Positions of an image. */
-  positions: number;
-  /** Multiply-accumulates of a forward pass of one image. */
-  macs: number;
-}
 
 /** Cost of a pass over one image whose cells are patchSide × patchSide tokens. */
 export function levelCost(config: GptConfig, patchSide: number): LevelCost {
@@ -42,4 +35,26 @@ export function costShare(config: GptConfig, stages: readonly PatchStage[]): num
     start = Math.max(start, end);
   }
   return total / (start * levelCost(config, 1).macs);
+}
+
+/** The stages that the released trainers and their commands use. */
+const SCHEDULES = [
+  { patchLevel: 2, epochRate: 0.5 },
+  { patchLevel: 3, epochRate: 0.5 },
+  { patchLevel: 4, epochRate: 0.5 },
+  { patchLevel: 2, epochRate: 0.67 },
+  { patchLevel: 4, epochRate: 0.67 },
+];
+const EPOCHS = 300;
+
+/** Costs by patch side, and of those schedules for 300 epochs that fit the grid. */
+export function gptPatchCosts(config: GptConfig): PatchCosts {
+  const levels = levelCosts(config);
+  const coarsest = levels.at(-1)!.patchSide;
+  const schedules = SCHEDULES.filter(({ patchLevel }) => 2 ** (patchLevel - 1) <= coarsest).map((schedule) => {
+    const stages = patchStages(schedule, EPOCHS);
+    const positions = positionsOfRun(stages, config.gridSize) / (EPOCHS * positionsOf(config.gridSize, 1));
+    return { ...schedule, positions, macs: costShare(config, stages) };
+  });
+  return { levels, schedules };
 }

@@ -11,6 +11,7 @@ import { enatRecipeSchema, enatTrainingLoss, measureEnat } from './enat-recipe.t
 import type { Family, GeneratorModel, Shapes } from './family.ts';
 import { Gpt } from './gpt.ts';
 import { type GptConfig, gptConfigSchema } from './gpt-config.ts';
+import { gptPatchCosts } from './gpt-cost.ts';
 import { inferGptConfig, recognisesGpt } from './gpt-infer.ts';
 import { checkStages, gptRecipeSchema, gptTrainingLoss, measureGpt } from './gpt-recipe.ts';
 import { inferAutonatConfig, inferEnatConfig, recognisesAutonat, recognisesEnat } from './infer-config.ts';
@@ -50,6 +51,7 @@ export const FAMILIES = {
     checkRecipe: checkStages,
     trainingLoss: gptTrainingLoss,
     measure: measureGpt,
+    patchCosts: gptPatchCosts,
   },
 } as const satisfies Record<string, Family>;
 

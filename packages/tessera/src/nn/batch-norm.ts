@@ -22,9 +22,9 @@ export class BatchNorm2d {
   constructor(p: ParameterBuilder, channels: number, weightInit: Initialisation = ONES) {
     this.weight = p.parameter('weight', [channels], weightInit);
     this.bias = p.parameter('bias', [channels], ZEROS);
-    this.mean = p.buffer('running_mean', [channels], ZEROS);
-    this.variance = p.buffer('running_var', [channels], ONES);
-    this.count = p.buffer('num_batches_tracked', [], ZEROS);
+    this.mean = p.statistic('running_mean', [channels], ZEROS);
+    this.variance = p.statistic('running_var', [channels], ONES);
+    this.count = p.statistic('num_batches_tracked', [], ZEROS);
   }
 
   /** x — [N, C, Y, X]. With `training` the running statistics change. */

@@ -84,8 +84,8 @@ export class LayerNorm {
 export class GroupNorm {
   readonly weight: Tensor; // [C]
   readonly bias: Tensor; // [C]
-  private readonly numGroups: number;
-  private readonly eps: number;
+  readonly numGroups: number;
+  readonly eps: number;
 
   constructor(p: ParameterBuilder, channels: number, numGroups = 32, eps = 1e-6) {
     this.weight = p.parameter('weight', [channels], ONES);

@@ -28,6 +28,8 @@ export class ParameterBuilder {
   readonly state: Map<string, Tensor>;
   /** Names in `state` that are not trained. */
   readonly bufferNames: Set<string>;
+  /** Those of them that forward passes in training move. */
+  readonly statisticNames: Set<string>;
   private readonly source: ParameterSource;
   private readonly prefix: string;
 
@@ -37,6 +39,7 @@ export class ParameterBuilder {
     this.state = parent?.state ?? new Map();
     this.bufferNames = parent?.bufferNames ?? new Set();
     this.quantizable = parent?.quantizable ?? new Map();
+    this.statisticNames = parent?.statisticNames ?? new Set();
   }
 
   /** A builder whose names start with `name.`; `child('blocks', 3)` gives `blocks.3.`. */
@@ -61,6 +64,12 @@ export class ParameterBuilder {
     this.bufferNames.add(this.prefix + name);
     return this.parameter(name, shape, initialisation);
   }
+
+  /** A buffer that a forward pass in training moves by its batch, such as a running mean. */
+  statistic(name: string, shape: readonly number[], initialisation: Initialisation): Tensor {
+    this.statisticNames.add(this.prefix + name);
+    return this.buffer(name, shape, initialisation);
+  }
 }
 
 /** The base of every network: its tensors by official name. */
@@ -80,6 +89,11 @@ export abstract class Module {
     // Not in the constructor: subclasses fill the builder after it.
     this.trained ??= new Map([...this.state].filter(([name]) => !this.builder.bufferNames.has(name)));
     return this.trained;
+  }
+
+  /** The buffers that forward passes in training move. */
+  get statistics(): Tensor[] {
+    return [...this.builder.statisticNames].map((name) => this.state.get(name)!);
   }
 
   get numParameters(): number {

@@ -17,6 +17,7 @@ import {
   haltonStrategy,
   isAutoregressive,
   nearest,
+  parseSamplingSettings,
   parseStrategy,
   type SamplingSettings,
   type Strategy,
@@ -25,9 +26,10 @@ import {
 import { parse as parseYaml } from 'yaml';
 import type { GenerationKind } from '../models/family.ts';
 import { PipelineError } from './events.ts';
+import { namedStrategies, strategyFile } from './named-strategy-files.ts';
 
 export interface StrategyChoice {
-  /** One of `strategyNames` or a file; undefined: the model's own. */
+  /** One of `strategyNames`, a name that the model folder knows, a file or a search's folder; undefined: the model's own. */
   strategy?: string | undefined;
   numSteps?: number | undefined;
   /** s in uncond + s · (cond − uncond); 1 = off. */
@@ -57,6 +59,7 @@ export function chooseSampling(
   choice: StrategyChoice,
   own: SamplingSettings | undefined,
   kind: GenerationKind,
+  modelFolder?: string,
 ): SamplingSettings {
   const foreign = kind === 'masked' ? AUTOREGRESSIVE_ONLY : MASKED_ONLY;
   const given = foreign.find((key) => choice[key] !== undefined);
@@ -64,11 +67,15 @@ export function chooseSampling(
     const other = kind === 'masked' ? 'autoregressive' : 'masked';
     throw new PipelineError('OPTIONS', `${given} belongs to ${other} models; this one is ${kind}.`);
   }
-  if (kind === 'masked') return chooseStrategy(choice, own as Strategy | undefined);
+  if (kind === 'masked') return chooseStrategy(choice, own as Strategy | undefined, modelFolder);
   const { guidanceScale, sampleTemperature: temperature, topK, topP, greedy } = choice;
   const changes = Object.entries({ guidanceScale, temperature, topK, topP, greedy });
+  const base = choice.strategy === undefined ? own : readSettings(choice.strategy, modelFolder, []);
+  if (base !== undefined && !isAutoregressive(base)) {
+    throw new PipelineError('OPTIONS', `${choice.strategy} is a list of steps; this model is sampled token by token.`);
+  }
   return autoregressiveSettings({
-    ...(own as AutoregressiveSettings | undefined),
+    ...(base as AutoregressiveSettings | undefined),
     ...Object.fromEntries(changes.filter(([, value]) => value !== undefined)),
   });
 }
@@ -79,11 +86,11 @@ export function describeSampling(settings: SamplingSettings): string {
 }
 
 const AUTOREGRESSIVE_ONLY = ['topK', 'topP', 'greedy'] as const;
-const MASKED_ONLY = ['strategy', 'numSteps', 'choiceTemperature', 'skipGuidanceBelow'] as const;
+const MASKED_ONLY = ['numSteps', 'choiceTemperature', 'skipGuidanceBelow'] as const;
 
 /** @param own the model's strategy; undefined where it brings none: then the default is `enat` */
-export function chooseStrategy(choice: StrategyChoice, own: Strategy | undefined): Strategy {
-  const strategy = chosen(choice, own);
+export function chooseStrategy(choice: StrategyChoice, own: Strategy | undefined, modelFolder?: string): Strategy {
+  const strategy = chosen(choice, own, modelFolder);
   const { skipGuidanceBelow } = choice;
   return skipGuidanceBelow === undefined ? strategy : parseStrategy({ ...strategy, skipGuidanceBelow });
 }
@@ -98,7 +105,7 @@ export function requireNullClass(settings: SamplingSettings, nullClass: boolean 
   );
 }
 
-function chosen(choice: StrategyChoice, own: Strategy | undefined): Strategy {
+function chosen(choice: StrategyChoice, own: Strategy | undefined, modelFolder: string | undefined): Strategy {
   const name = choice.strategy ?? (own === undefined ? 'enat' : undefined);
   if (name !== undefined && isFormula(name)) {
     const given = Object.fromEntries(
@@ -109,7 +116,7 @@ function chosen(choice: StrategyChoice, own: Strategy | undefined): Strategy {
     }
     return FORMULAS[name]({ numSteps: DEFAULT_STEPS, ...given });
   }
-  const base = name === undefined ? own! : isList(name) ? LISTS[name]() : readStrategy(name);
+  const base = name === undefined ? own! : isList(name) ? LISTS[name]() : readStrategy(name, modelFolder);
   if (choice.numSteps !== undefined && choice.numSteps !== base.numSteps) {
     const whose = name === undefined ? "The model's strategy" : name;
     throw new PipelineError(
@@ -128,24 +135,34 @@ function isList(name: string): name is keyof typeof LISTS {
   return Object.hasOwn(LISTS, name);
 }
 
-function readStrategy(path: string): Strategy {
+function readStrategy(name: string, modelFolder: string | undefined): Strategy {
+  const settings = readSettings(name, modelFolder, strategyNames);
+  if (!isAutoregressive(settings)) return settings;
+  throw new PipelineError(
+    'OPTIONS',
+    `${name} holds settings of autoregressive models; this model needs a list of steps.`,
+  );
+}
+
+/** @param others names that would have been understood as well */
+function readSettings(name: string, modelFolder: string | undefined, others: readonly string[]): SamplingSettings {
+  const path = strategyFile(name, modelFolder);
+  if (path === undefined) {
+    const known = [...others, ...namedStrategies(modelFolder)];
+    const near = nearest(name, known);
+    const advice = near === undefined ? '' : `; did you mean "${near}"?`;
+    const names = known.length === 0 ? '' : `${known.join(', ')} or `;
+    throw new PipelineError('OPTIONS', `Expected ${names}a strategy file, got "${name}"${advice}`);
+  }
   let content: unknown;
   try {
     content = parseYaml(readFileSync(path, 'utf8'), { maxAliasCount: 0 });
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
-      const near = nearest(path, strategyNames);
-      const advice = near === undefined ? '' : `; did you mean "${near}"?`;
-      throw new PipelineError(
-        'OPTIONS',
-        `Expected ${strategyNames.join(', ')} or a strategy file, got "${path}"${advice}`,
-      );
-    }
     const reason = (error as Error).message.split('\n')[0];
     throw new PipelineError('OPTIONS', `The strategy ${path} cannot be read: ${reason}`, { cause: error });
   }
   const isAutonat = typeof content === 'object' && content !== null && 'manual_samp_temp' in content;
-  return isAutonat ? fromAutonatYaml(content, path) : parseStrategy(content, path);
+  return isAutonat ? fromAutonatYaml(content, path) : parseSamplingSettings(content, path);
 }
 
 function adjusted(steps: readonly StrategyStep[], choice: StrategyChoice): StrategyStep[] {

@@ -52,7 +52,7 @@ export async function* convertTokens(options: ConvertOptions): AsyncGenerator<Pi
     for (const { label, tokens } of source.images()) {
       writer.add(label, tokens);
       if (++done % EVENTS_EVERY !== 0) continue;
-      yield { kind: 'progress', stage: 'convert', done, total: numImages, unit: 'image' };
+      yield { kind: 'progress', stage: 'convert', done, total: numImages, unit: 'images' };
       await new Promise((resolve) => setImmediate(resolve));
       signal?.throwIfAborted();
     }

@@ -1,6 +1,6 @@
 /** Tokens to pictures and pictures to tokens, in batches that bound the memory. */
 
-import { cat, fromTypedArray, keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
+import { fromTypedArray, noGrad, scope, type Tensor } from '@tessera/torch';
 import type { RgbImage } from '../data/image.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 
@@ -37,20 +37,6 @@ export function imageBatch({ pixels, size }: PixelBlock, start: number, count: n
   const bytes = size * size * 3;
   const slice = pixels.subarray(start * bytes, (start + count) * bytes);
   return fromTypedArray(slice, [count, size, size, 3]).permute([0, 3, 1, 2]).contiguous().to('float32').div(255);
-}
-
-/** Encodes a whole block: tokens [N, L] int64, owned by the caller. Yields the number done after each batch. */
-export function* encodePixels(tokenizer: Tokenizer, block: PixelBlock): Generator<number, Tensor> {
-  const total = block.pixels.length / (block.size * block.size * 3);
-  const parts: Tensor[] = [];
-  for (let start = 0; start < total; start += BATCH) {
-    const count = Math.min(BATCH, total - start);
-    parts.push(noGrad(() => scope(() => keep(tokenizer.encode(imageBatch(block, start, count))))));
-    yield start + count;
-  }
-  const all = scope(() => keep(parts.length === 0 ? tensor([[]], 'int64') : cat(parts)));
-  for (const part of parts) part.dispose();
-  return all;
 }
 
 /** PSNR in dB of the mean squared error over all images of a block. */

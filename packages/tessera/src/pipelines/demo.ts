@@ -85,7 +85,7 @@ async function* emoji(out: string, signal: AbortSignal | undefined): AsyncGenera
   rendering.catch(() => {});
   while (!settled) {
     await Promise.race([rendering.catch(() => {}), new Promise((resolve) => setTimeout(resolve, 250))]);
-    yield { kind: 'progress', stage: 'emoji', done, total, unit: 'image' };
+    yield { kind: 'progress', stage: 'emoji', done, total, unit: 'images' };
   }
   await rendering;
 }

@@ -6,7 +6,7 @@
 export type PipelineEvent =
   /** A stage begins; `message` says what it does, for people. */
   | { kind: 'stage'; stage: string; message: string }
-  /** Work done so far in a stage; `done` of `total` in `unit`s, rate in units a second. */
+  /** Work done so far in a stage; `done` of `total` in `unit` (a plural, such as `images`), rate in units a second. */
   | {
       kind: 'progress';
       stage: string;
@@ -30,10 +30,13 @@ export type PipelineEvent =
 /** Errors that are the user's to mend: shown in one line. */
 export class PipelineError extends Error {
   readonly code: string;
+  /** Of the process, where another than 1 tells more. */
+  readonly exitCode: number;
 
-  constructor(code: string, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+  constructor(code: string, message: string, options: { cause?: unknown; exitCode?: number } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'PipelineError';
     this.code = code;
+    this.exitCode = options.exitCode ?? 1;
   }
 }

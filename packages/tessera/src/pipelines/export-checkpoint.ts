@@ -1,20 +1,24 @@
 /**
- * `tessera export`: a model folder or a tokenizer folder as the checkpoint that the official code loads strictly. Names,
- * order, values and types are those of the folder, which are the official ones; nothing is converted.
+ * `tessera export`: a model folder, a tokenizer folder or a generator's run as the checkpoint that the official code loads
+ * strictly. Names, order, values and types are those of the folder, which are the official ones; nothing is converted.
+ * A GPT's file holds what there is of its training too, as its trainer's does; of other runs, the averaged network.
  */
 
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { readSafetensorsHeader } from '@tessera/formats';
 import { withFile } from '@tessera/formats/node';
+import type { GptConfig } from '../models/gpt-config.ts';
 import { checkShapes, shapesOf } from '../nn/state-dict.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { readModelFolder, readTokenizerConfig } from './model-folder.ts';
 import { architectureOf } from './official/architectures.ts';
 import { exportTraining, writeStateDict } from './official/checkpoint-folder.ts';
+import { exportLlamagen, exportLlamagenRun } from './official/llamagen-training.ts';
+import { openRunCheckpoint } from './official/run-checkpoint.ts';
 
 export interface ExportOptions {
-  /** A model folder or a tokenizer folder. */
+  /** A model folder, a tokenizer folder, a generator's run folder or one of its checkpoints. */
   source: string;
   /** File to write, or with `checkpointFolder` the folder. */
   out: string;
@@ -26,10 +30,12 @@ export interface ExportOptions {
 
 export async function* exportCheckpoint(options: ExportOptions): AsyncGenerator<PipelineEvent> {
   const { source, out, checkpointFolder = false } = options;
-  const { path, family, config } = locate(source, options.part);
+  const run = openRunCheckpoint(source);
+  const { path, family, config } = run ?? locate(source, options.part);
   const architecture = architectureOf(family);
   const expected = architecture.shapes(config);
-  const weights = join(path, 'model.safetensors');
+  // Of a run of other families, the averaged network, as their published files are.
+  const weights = join(path, run !== undefined && family !== 'gpt' ? run.averaged : 'model.safetensors');
   withFile(weights, (reader) => checkShapes(expected, shapesOf(readSafetensorsHeader(reader).tensors), weights));
   const names = [...expected.keys()];
   yield { kind: 'stage', stage: 'export', message: `${architecture.title}: ${names.length} tensors` };
@@ -44,8 +50,15 @@ export async function* exportCheckpoint(options: ExportOptions): AsyncGenerator<
           `${architecture.title} has no checkpoint folder: only AutoNAT and ENAT do.`,
         );
       }
+      if (run !== undefined) {
+        throw new PipelineError('CHECKPOINT_FOLDER', `${source} is a run: only its averaged network can be exported.`);
+      }
       exportTraining(path, temporary, names);
       rmSync(out, { recursive: true, force: true });
+    } else if (run !== undefined && family === 'gpt') {
+      exportLlamagenRun(path, temporary, names, { ...run, config: run.config as unknown as GptConfig, finalPath: out });
+    } else if (family === 'gpt') {
+      exportLlamagen(path, temporary, names, out);
     } else {
       writeStateDict(weights, temporary, names, architecture.entry, out);
     }
@@ -70,7 +83,7 @@ function locate(
     if (!existsSync(join(source, 'config.json'))) {
       throw new PipelineError(
         'MODEL_FOLDER',
-        `${source}: expected a model folder or a tokenizer folder (config.json).`,
+        `${source}: expected a model folder or a tokenizer folder (config.json), or a run of a generator (checkpoints/).`,
       );
     }
     if (part === 'generator')

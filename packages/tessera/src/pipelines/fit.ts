@@ -30,6 +30,8 @@ export interface FitOptions {
   /** Replays this plan instead of making one. */
   plan?: string;
   seed: number;
+  /** Bytes of decoded pictures that may be kept; default 2 GiB. Beyond it they are decoded as they are needed. */
+  memory?: number | undefined;
   tokenizer: TokenizerChoice;
   /** A folder with `grid.png` and `reveal.webp` of the shipped model, shown in the report. */
   shippedSamples?: string;
@@ -46,14 +48,16 @@ export async function* fit(options: FitOptions): AsyncGenerator<PipelineEvent> {
   const size = before?.imageSize ?? options.size ?? (options.minutes >= 30 ? 64 : 32);
   const seed = before?.seed ?? options.seed;
 
-  const images = yield* loadFitImages(options.images, { size, seed, signal: options.signal });
+  const { memory, signal } = options;
+  const images = yield* loadFitImages(options.images, { size, seed, memory, signal });
   const shipped = openShipped(size);
   try {
     let plan = before;
     if (plan === undefined) {
       yield { kind: 'stage', stage: 'plan', message: 'measuring this machine' };
       const seconds = options.minutes * 60 - (performance.now() - began) / 1000;
-      plan = makePlan(images, { seconds, seed, tokenizer: options.tokenizer, shipped });
+      const sample = images.measured.labels.length > 0 ? images.measured : await images.train.block(SAMPLE);
+      plan = makePlan(images, sample, { seconds, seed, tokenizer: options.tokenizer, shipped });
     }
     requireSameImages(plan, images, options.images);
     if (!hasPlan(planFile)) writePlan(planFile, plan);
@@ -75,8 +79,12 @@ export async function* fit(options: FitOptions): AsyncGenerator<PipelineEvent> {
     yield { kind: 'result', result: { ...result, minutes } };
   } finally {
     shipped?.dispose();
+    await images.close();
   }
 }
+
+/** Pictures that a plan looks at where none are held out. */
+const SAMPLE = 512;
 
 function openShipped(size: number): LlamaGenVq | undefined {
   const path = shippedModel(`emoji-${size}`);
@@ -93,7 +101,7 @@ function requireSameImages(plan: FitPlan, images: FitImages, root: string): void
   throw new PipelineError(
     'IMAGES_CHANGED',
     `The images in ${root} are not those of the plan (${plan.numTrain} + ${plan.numHeldOut} images then, ` +
-      `${images.train.labels.length} + ${images.heldOut.labels.length} now): restore them, or choose another --out.`,
+      `${images.train.numImages} + ${images.heldOut.numImages} now): restore them, or choose another --out.`,
   );
 }
 

@@ -7,13 +7,15 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { type FileByteReader, openFile } from '@tessera/formats/node';
-import { ENAT_PRESETS, enatStrategy, parseConfig, type Strategy } from '@tessera/schedule';
+import { ENAT_PRESETS, enatStrategy, parseConfig, type SamplingSettings } from '@tessera/schedule';
 import { z } from 'zod';
 import type { GeneratorConfig, GivenFields } from '../models/family.ts';
-import type { FamilyName } from '../models/registry.ts';
+import type { ModelPreset } from '../models/presets.ts';
+import { type FamilyName, familyOf } from '../models/registry.ts';
 import { checkShapes, shapesOf } from '../nn/state-dict.ts';
 import { tokenizerFamily } from '../tokenizers/registry.ts';
-import { chooseStrategy } from './choose-strategy.ts';
+import { chooseSampling } from './choose-strategy.ts';
+import { smallModelSampling } from './class-grid.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import {
   readModelFolder,
@@ -23,11 +25,14 @@ import {
 } from './model-folder.ts';
 import { type Architecture, describeCheckpoint, recogniseArchitecture } from './official/architectures.ts';
 import { EMA_FILE, importTraining, isCheckpointFolder } from './official/checkpoint-folder.ts';
+import { CONSOLIDATED, importLlamagenTraining } from './official/llamagen-training.ts';
 import { readWeights, type WeightsInFile } from './official/read-weights.ts';
 import { writeSafetensors } from './official/tensor-file.ts';
+import { givenFields } from './open-generator.ts';
+import { presetStrategy } from './train-recipes.ts';
 
 export interface ImportOptions extends GivenFields {
-  /** A weights file, or a five-file checkpoint folder of AutoNAT or ENAT. */
+  /** A weights file, a five-file checkpoint folder of AutoNAT or ENAT, or the folder of a sharded LlamaGen run. */
   source: string;
   /** Folder to write; replaced if it is there. */
   out: string;
@@ -41,23 +46,20 @@ export interface ImportOptions extends GivenFields {
   classes?: string | undefined;
   /** Of a generator: how to sample it; default: the published settings. */
   strategy?: string | undefined;
+  /** Of a generator: gives what shapes do not tell, where the fields above do not. */
+  model?: ModelPreset | undefined;
 }
 
 export async function* importCheckpoint(options: ImportOptions): AsyncGenerator<PipelineEvent> {
   const { source, out } = options;
   if (!existsSync(source)) throw new PipelineError('NOT_FOUND', `${source}: no such file or folder.`);
-  const folder = statSync(source).isDirectory();
-  if (folder && !isCheckpointFolder(source)) {
-    throw new PipelineError(
-      'CHECKPOINT_FOLDER',
-      `${source}: expected a weights file, or a folder with ${EMA_FILE} in it.`,
-    );
-  }
+  const file = weightsFile(source);
+  const folder = file !== source && basename(file) === EMA_FILE;
   const temporary = `${out}.writing`;
   rmSync(temporary, { recursive: true, force: true });
   mkdirSync(temporary, { recursive: true });
   try {
-    const checkpoint = openCheckpoint(folder ? join(source, EMA_FILE) : source, options);
+    const checkpoint = openCheckpoint(file, { ...options, ...givenFields(options, options.model) });
     const { architecture, config, weights, names } = checkpoint;
     yield {
       kind: 'stage',
@@ -88,6 +90,17 @@ export async function* importCheckpoint(options: ImportOptions): AsyncGenerator<
   } finally {
     rmSync(temporary, { recursive: true, force: true });
   }
+}
+
+/** The file itself, or the one of a folder that holds the network. */
+function weightsFile(source: string): string {
+  if (!statSync(source).isDirectory()) return source;
+  if (isCheckpointFolder(source)) return join(source, EMA_FILE);
+  if (existsSync(join(source, CONSOLIDATED))) return join(source, CONSOLIDATED);
+  throw new PipelineError(
+    'CHECKPOINT_FOLDER',
+    `${source}: expected a weights file, or a folder with ${EMA_FILE} in it, or with ${CONSOLIDATED}.`,
+  );
 }
 
 interface Checkpoint {
@@ -142,13 +155,16 @@ function writeGenerator(folder: string, checkpoint: Checkpoint, options: ImportO
     imageSize,
     config: config as unknown as GeneratorConfig,
     classes: readClasses(options.classes, numClasses),
-    strategy: strategyFor(options.strategy, imageSize),
+    strategy: strategyFor(options, architecture.family as FamilyName, imageSize),
     card: `# ${architecture.title}, ${imageSize} px\n\nImported from \`${basename(options.source)}\`.\n`,
   });
   // Sizes of model, tokenizer and class names are compared before the weights are copied.
   readModelFolder(folder);
   writeSafetensors(join(folder, 'model.safetensors'), names, weights.tensors, reader.name);
   if (withTraining) importTraining(options.source, folder, architecture.shapes(config));
+  else if (architecture.family === 'gpt' && weights.format !== 'safetensors') {
+    importLlamagenTraining(reader, weights.entry, folder, architecture.shapes(config));
+  }
 }
 
 /** Copies or imports the tokenizer; returns pixels of a token's side. */
@@ -190,8 +206,11 @@ function readClasses(path: string | undefined, count: number): string[] {
   return parseConfig(z.array(z.string()), JSON.parse(readFileSync(path, 'utf8')), path);
 }
 
-/** The published settings of ENAT-L at this size, unless a strategy is named. */
-function strategyFor(strategy: string | undefined, imageSize: number): Strategy {
-  if (strategy !== undefined) return chooseStrategy({ strategy }, undefined);
+/** The preset's, or the published settings at this size, unless a strategy is named. */
+function strategyFor({ strategy, model }: ImportOptions, family: FamilyName, imageSize: number): SamplingSettings {
+  const { generation } = familyOf(family);
+  if (strategy !== undefined) return chooseSampling({ strategy }, undefined, generation);
+  if (model !== undefined) return presetStrategy(model);
+  if (generation === 'autoregressive') return smallModelSampling(generation);
   return enatStrategy(ENAT_PRESETS[imageSize as keyof typeof ENAT_PRESETS] ?? ENAT_PRESETS[256]);
 }

@@ -1,6 +1,6 @@
 /**
- * First weights of a tokenizer's training from any checkpoint: a model or tokenizer folder of ours, or a weights file, the
- * state dict bare or under `ema`, `model` or `state_dict`, whichever comes first. What the file must hold is what the
+ * First weights of a tokenizer's training from any checkpoint: a model or tokenizer folder of ours, or a weights file as
+ * `import` reads it (official/read-weights.ts). What the file must hold is what the
  * network has; names that begin with an ignored prefix start fresh instead, whatever the file says of them.
  */
 
@@ -39,13 +39,12 @@ export interface FirstTokenizerOptions {
   codebookSize: number | undefined;
   /** Folder or file. */
   initFrom: string | undefined;
+  /** Which state dict of a file that has several, such as `ema`. */
+  entry?: string | undefined;
   /** Beginnings of names. */
   ignoreKeys: readonly string[];
   seed: number;
 }
-
-/** Where the state dicts of official checkpoints lie; '' is a bare one. */
-const ENTRIES = ['ema.', 'model.', 'state_dict.', ''];
 
 export function firstTokenizer(options: FirstTokenizerOptions): FirstTokenizer {
   const { model, codebookSize, initFrom } = options;
@@ -56,7 +55,7 @@ export function firstTokenizer(options: FirstTokenizerOptions): FirstTokenizer {
     return { family: asked.family, config: withCodes(asked, codebookSize).config, fresh: [] };
   }
   return scope(() => {
-    const { tensors, ...found } = readCheckpoint(initFrom, asked?.config);
+    const { tensors, ...found } = readCheckpoint(initFrom, options.entry, asked?.config);
     if (asked !== undefined && asked.family !== found.family) {
       const [want, got] = [asked, found].map(({ family }) => tokenizerFamily(family).title);
       throw new PipelineError('INIT_FROM', `${initFrom} is a ${got}, --model ${model} a ${want}: leave --model out.`);
@@ -93,6 +92,7 @@ function withCodes({ family, config }: Sizes, codebookSize: number | undefined):
 /** `config` — what the caller says of a file that tells nothing but shapes, which do not tell everything. */
 function readCheckpoint(
   path: string,
+  entry: string | undefined,
   config?: Readonly<Record<string, unknown>>,
 ): Sizes & { tensors: ReadonlyMap<string, Tensor> } {
   const stat = statSync(path, { throwIfNoEntry: false });
@@ -103,18 +103,12 @@ function readCheckpoint(
     tokenizer.dispose();
     return { family: tokenizer.family as TokenizerFamilyName, config: tokenizer.config, tensors };
   }
-  const all = loadWeights(path);
-  for (const entry of ENTRIES) {
-    const tensors = new Map(
-      [...all].flatMap(([name, t]) => (name.startsWith(entry) ? [[name.slice(entry.length), t]] : [])),
-    );
-    const family = tokenizerFamilyNames.find((name) => tensors.has(tokenizerFamily(name).marker));
-    if (family !== undefined) {
-      const known = config ?? configOfRun(path) ?? inferred(family, tensors, path);
-      return { family, config: known, tensors };
-    }
+  const tensors = loadWeights(path, entry);
+  const family = tokenizerFamilyNames.find((name) => tensors.has(tokenizerFamily(name).marker));
+  if (family !== undefined) {
+    return { family, config: config ?? configOfRun(path) ?? inferred(family, tensors, path), tensors };
   }
-  const names = [...all.keys()].slice(0, 4).join(', ');
+  const names = [...tensors.keys()].slice(0, 4).join(', ');
   const known = tokenizerFamilyNames.map((name) => tokenizerFamily(name).title).join(' or ');
   throw new PipelineError('INIT_FROM', `${path}: expected the weights of a ${known}, got tensors such as ${names}.`);
 }

@@ -18,8 +18,14 @@ export interface CopiedWeights {
 
 /**
  * @param ignored names, or beginnings of names, of tensors that keep their values
+ * @param entry which state dict of a file that has several, such as `ema`
  */
-export function copyInitialWeights(model: Module, path: string, ignored: readonly string[]): CopiedWeights {
+export function copyInitialWeights(
+  model: Module,
+  path: string,
+  ignored: readonly string[],
+  entry?: string,
+): CopiedWeights {
   const file = weightsIn(path);
   const isIgnored = (name: string) => ignored.some((key) => name === key || name.startsWith(key));
   const unused = ignored.filter((key) => ![...model.state.keys()].some((name) => name === key || name.startsWith(key)));
@@ -28,7 +34,7 @@ export function copyInitialWeights(model: Module, path: string, ignored: readonl
   }
   return noGrad(() =>
     scope(() => {
-      const given = loadWeights(file);
+      const given = loadWeights(file, entry);
       const kept = [...model.state.keys()].filter(isIgnored);
       const problems = [...model.state].flatMap(([name, own]) =>
         isIgnored(name) ? [] : (problemOf(name, own, given.get(name)) ?? []),

@@ -22,6 +22,8 @@ export interface InspectOptions extends StrategyChoice {
   path?: string | undefined;
   /** A model size instead, with the strategy whose cost is counted. */
   model?: ModelPreset | undefined;
+  /** With `model`: the side of its token grid; default: the preset's. */
+  gridSize?: number | undefined;
   /** Only tensors and values whose name holds this. */
   filter?: string | undefined;
   /** Of a token data set: decode this many rows, spread evenly. */

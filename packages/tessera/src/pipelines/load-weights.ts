@@ -9,10 +9,14 @@ import { PipelineError } from './events.ts';
 import { describeCheckpoint, recogniseArchitecture } from './official/architectures.ts';
 import { readWeights } from './official/read-weights.ts';
 
-/** The tensors belong to the caller's scope. */
-export function loadWeights(path: string): Map<string, Tensor> {
+/**
+ * The tensors belong to the caller's scope.
+ *
+ * @param entry which of several state dicts in the file, such as `ema`; default: the one that `import` takes
+ */
+export function loadWeights(path: string, entry?: string): Map<string, Tensor> {
   return withFile(path, (reader) => {
-    const { tensors } = readWeights(reader);
+    const { tensors } = readWeights(reader, entry);
     return new Map(
       [...tensors].map(([name, { dtype, shape, bytes }]) => {
         if (isDType(dtype)) return [name, fromBytes(bytes().slice(), shape, dtype)];

@@ -1,45 +1,74 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { readNpz } from '@tessera/formats';
+import { basename, join } from 'node:path';
+import { encodeTorchCheckpoint, OrderedDict, readNpz, type TorchWritable } from '@tessera/formats';
 import { withFile } from '@tessera/formats/node';
 import { manualSeed, noGrad, saveSafetensors, scope, setNumThreads, tensor } from '@tessera/torch';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import sharp from 'sharp';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { Enat, type EnatConfig } from '../models/enat.ts';
 import { Gpt } from '../models/gpt.ts';
 import type { GptConfig } from '../models/gpt-config.ts';
 import { modelPreset } from '../models/presets.ts';
 import { initialise, type Module } from '../nn/module.ts';
 import { LlamaGenVq } from '../tokenizers/llamagen-vq.ts';
+import { maskgitPreset } from '../tokenizers/maskgit-config.ts';
+import { MaskgitVqgan } from '../tokenizers/maskgit-vqgan.ts';
 import { vqPreset } from '../tokenizers/vq-config.ts';
-import { labelOf, type SampleEvaluationOptions, sampleEvaluation, toOriginalPixels } from './sample-evaluation.ts';
+import { labelOf } from './evaluation-images.ts';
+import { type SampleEvaluationOptions, sampleEvaluation, toOriginalPixels } from './sample-evaluation.ts';
+import { ImagesNpzWriter } from './write-npz.ts';
 
 let folder: string;
+const at = (name: string): string => join(folder, name);
+
+/** A trainer's file, as data-parallel and compiled runs name its tensors. */
+function saveWrapped(path: string, { state }: Module): void {
+  const named = [...state].map(
+    ([name, t]) => [`module._orig_mod.${name}`, { dtype: t.dtype, shape: t.shape, bytes: t.toBytes() }] as const,
+  );
+  writeFileSync(path, encodeTorchCheckpoint(new Map<string, TorchWritable>([['model', new OrderedDict(named)], ['steps', 5]]))); // biome-ignore format: one row
+}
 
 beforeAll(() => {
   setNumThreads(1);
   folder = mkdtempSync(join(tmpdir(), 'tessera-evaluation-'));
   manualSeed(2);
-  const { config } = modelPreset('gpt-nano', { codebookSize: 32, numClasses: 4 });
-  const model = initialise((p) => new Gpt(config as GptConfig, p));
-  noGrad(() => scope(() => model.state.get('output.weight')!.normal_(0, 0.3)));
-  const sizes = { channels: 32, channelMultipliers: [1, 1], latentChannels: 32, codebookSize: 32, codeDim: 4 };
-  const tokenizer = initialise((p) => new LlamaGenVq(vqPreset('llamagen-vq8', sizes), p));
-  for (const [name, module] of [
-    ['tiny', model],
-    ['vq', tokenizer],
-  ] as [string, Module][]) {
-    saveSafetensors(join(folder, `${name}.safetensors`), module.state);
+  const gpt = modelPreset('gpt-nano', { codebookSize: 32, numClasses: 4, gridSize: 4 }).config as GptConfig;
+  const enat = modelPreset('enat-nano', { codebookSize: 32, numClasses: 4, gridSize: 4 }).config as EnatConfig;
+  const vq = { channels: 32, channelMultipliers: [1, 1], latentChannels: 32, codebookSize: 32, codeDim: 4 };
+  const maskgit = { channels: 32, channelMultipliers: [1, 1], resBlocks: 1, codebookSize: 32, codeDim: 4 };
+  const modules: Record<string, Module> = {
+    gpt: initialise((p) => new Gpt(gpt, p)),
+    enat: initialise((p) => new Enat(enat, p)),
+    vq: initialise((p) => new LlamaGenVq(vqPreset('llamagen-vq8', vq), p)),
+    maskgit: initialise((p) => new MaskgitVqgan(maskgitPreset('maskgit-vqgan', maskgit), p)),
+  };
+  noGrad(() => scope(() => modules.gpt!.state.get('output.weight')!.normal_(0, 0.3)));
+  for (const [name, module] of Object.entries(modules)) {
+    saveSafetensors(at(`${name}.safetensors`), module.state);
+    saveWrapped(at(`${name}.pt`), module);
     module.dispose();
   }
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterEach(() => vi.unstubAllEnvs());
 
-async function draw(options: Partial<SampleEvaluationOptions>): Promise<Record<string, unknown>> {
-  const paths = { weights: join(folder, 'tiny.safetensors'), tokenizerWeights: join(folder, 'vq.safetensors') };
+async function draw(options: Partial<SampleEvaluationOptions>, stopAt?: number): Promise<Record<string, unknown>> {
+  const paths = { weights: at('gpt.safetensors'), tokenizerWeights: at('vq.safetensors') };
   let result: Record<string, unknown> = {};
-  const whole = { model: 'gpt-nano', ...paths, size: 8, numImages: 5, out: folder, ...options } as const;
-  for await (const event of sampleEvaluation(whole)) if (event.kind === 'result') result = event.result;
+  const stop = new AbortController();
+  const whole = { model: 'gpt-nano', ...paths, size: 8, numImages: 5, out: folder, signal: stop.signal, ...options } as const; // biome-ignore format: one row
+  for await (const event of sampleEvaluation(whole)) {
+    if (event.kind === 'result') result = event.result;
+    if (event.kind === 'progress' && event.done === stopAt) stop.abort();
+  }
   return result;
+}
+
+function archiveOf(path: string): { shape: readonly number[]; data: Uint8Array } {
+  const { shape, data } = withFile(path, (reader) => new Map(readNpz(reader)).get('arr_0')!);
+  return { shape, data: data as Uint8Array };
 }
 
 test('pixels are cut off, not rounded', () => {
@@ -58,7 +87,7 @@ test('labels belong to the seed and the image', () => {
 
 test('the tree, its names and its archive; drawn images are kept, and any batch gives the same', async () => {
   const first = await draw({ guidanceScale: 2, topK: 20, outputSize: 6, batch: 5 });
-  const name = 'GPT-NANO-tiny-size-8-size-6-VQ-2-topk-20-topp-1.0-temperature-1.0-cfg-2.0-seed-0';
+  const name = 'GPT-NANO-gpt-size-8-size-6-VQ-2-topk-20-topp-1.0-temperature-1.0-cfg-2.0-seed-0';
   expect(first.out).toBe(join(folder, name));
   const pictures = readdirSync(join(folder, name)).sort();
   expect(pictures).toEqual(['000000.png', '000001.png', '000002.png', '000003.png', '000004.png']);
@@ -73,10 +102,78 @@ test('the tree, its names and its archive; drawn images are kept, and any batch 
   expect(readFileSync(join(folder, name, '000003.png'))).toEqual(bytes[3]);
 });
 
+test("a trainer's wrapped file draws the same pictures as the bare one", async () => {
+  const [bare, wrapped] = [await draw({ out: at('a') }), await draw({ out: at('b'), weights: at('gpt.pt'), tokenizerWeights: at('vq.pt') })]; // biome-ignore format: one row
+  expect(archiveOf(wrapped.npz as string)).toEqual(archiveOf(bare.npz as string));
+  expect(new Set(archiveOf(bare.npz as string).data).size).toBeGreaterThan(10);
+});
+
+test('a masked model draws through a MaskGIT tokenizer, the same in any batch', async () => {
+  const nat = { model: 'enat-nano', weights: at('enat.pt'), numHeads: 4, encoderDepth: 6, tokenizerWeights: at('maskgit.pt') } as const; // biome-ignore format: one row
+  const five = await draw({ ...nat, numSteps: 3, batch: 5, out: at('c') });
+  expect(basename(five.out as string)).toMatch(/^enat-enat-size-8-size-8-maskgit-vqgan-steps-3-strategy-\w{8}-seed-0$/);
+  expect(readdirSync(five.out as string)).toHaveLength(5);
+  const two = await draw({ ...nat, numSteps: 3, batch: 2, out: at('d') });
+  expect(archiveOf(two.npz as string)).toEqual(archiveOf(five.npz as string));
+  expect(archiveOf(two.npz as string).shape).toEqual([5, 8, 8, 3]);
+  const sizes = { ...nat, size: 16, out: at('e') };
+  await expect(draw(sizes)).rejects.toThrow('a 4x4 grid, got 16 px');
+});
+
+test('a run that was stopped goes on, and processes share one', async () => {
+  const whole = archiveOf((await draw({ out: at('once'), numImages: 7, batch: 2 })).npz as string);
+  await expect(draw({ out: at('twice'), numImages: 7, batch: 2 }, 2)).rejects.toThrow(/abort/i);
+  const [tree] = readdirSync(at('twice')).filter((name) => !name.endsWith('.json'));
+  expect(readdirSync(at(`twice/${tree}`)).length).toBeLessThan(7);
+  expect(archiveOf((await draw({ out: at('twice'), numImages: 7, batch: 2 })).npz as string)).toEqual(whole);
+
+  vi.stubEnv('WORLD_SIZE', '2');
+  vi.stubEnv('RANK', '1');
+  expect(await draw({ out: at('shared'), numImages: 7 })).toMatchObject({ numImages: 3 });
+  vi.stubEnv('RANK', '0');
+  const last = await draw({ out: at('shared'), numImages: 7 });
+  expect(archiveOf(last.npz as string)).toEqual(whole);
+  await expect(draw({ out: at('shared'), numImages: 7, greedy: true })).rejects.toThrow('other weights or settings');
+});
+
+test('chosen classes, and the demo grid', async () => {
+  const chosen = await draw({ out: at('chosen'), classes: ['2'], numImages: undefined, perClass: 3 });
+  expect(chosen).toMatchObject({ numImages: 3 });
+  const demo = await draw({ out: at('demo'), demoGrid: true, numImages: undefined });
+  expect(demo).toMatchObject({ classes: [0, 0, 1, 1, 2, 2, 3, 3], settings: { guidanceScale: 4, topK: 2000 } });
+  const { width, height } = await sharp(demo.file as string).metadata();
+  expect(width! / height!).toBeGreaterThan(1.5);
+  await expect(draw({ out: at('x'), numImages: undefined })).rejects.toThrow('--num-images');
+});
+
+test('an archive with 64-bit fields reads the same, and one that fails leaves nothing', () => {
+  const picture = (seed: number) => ({
+    width: 2,
+    height: 2,
+    data: Uint8Array.from({ length: 12 }, (_, i) => i + seed),
+  });
+  for (const zip64 of [false, true]) {
+    const writer = new ImagesNpzWriter(at('some.npz'), 3, 2, { zip64 });
+    for (const seed of [0, 20, 40]) writer.add(picture(seed));
+    writer.finish();
+    writer.dispose();
+    const { shape, data } = archiveOf(at('some.npz'));
+    expect([shape, [...data.subarray(0, 3)], data[35]]).toEqual([[3, 2, 2, 3], [0, 1, 2], 51]);
+  }
+  const cut = new ImagesNpzWriter(at('cut.npz'), 3, 2);
+  cut.add(picture(0));
+  expect(() => cut.finish()).toThrow('24 bytes too few');
+  cut.dispose();
+  expect(readdirSync(folder).filter((name) => name.startsWith('cut'))).toEqual([]);
+});
+
 test('what does not belong together is refused', async () => {
-  await expect(draw({ model: 'gpt-b' })).rejects.toThrow(/expected gpt-b, of width 768, got 128/);
-  await expect(draw({ model: 'enat-nano' })).rejects.toThrow(/Expected a GPT/);
+  await expect(draw({ model: 'gpt-b' })).rejects.toThrow(
+    'expected gpt-b, with cls_embedding.embedding_table.weight [1001, 768]; it is [5, 128].',
+  );
+  await expect(draw({ model: 'gpt-micro' })).rejects.toThrow('expected gpt-micro, with');
+  await expect(draw({ model: 'enat-nano' })).rejects.toThrow('expected enat-nano, got weights of gpt');
   await expect(draw({ size: 9 })).rejects.toThrow(/whole tokens of 2 px/);
-  await expect(draw({ tokenizerWeights: join(folder, 'tiny.safetensors') })).rejects.toThrow(/weights of a tokenizer/);
-  await expect(draw({ weights: join(folder, 'none.pt') })).rejects.toThrow(/no such file/);
+  await expect(draw({ tokenizerWeights: at('gpt.safetensors') })).rejects.toThrow(/expected a tokenizer, but/);
+  await expect(draw({ weights: at('none.pt') })).rejects.toThrow(/no such file/);
 });

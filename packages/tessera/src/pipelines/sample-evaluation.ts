@@ -1,160 +1,208 @@
 /**
- * `tessera sample` for evaluation, from official weights (LlamaGen and NPP; reference §4.3): the PNG tree and the `arr_0`
- * archive of the original script, with its names, its rounding and its resizing after decoding.
+ * `tessera sample` from a checkpoint and a tokenizer: the PNG tree and the `arr_0` archive of LlamaGen's script (reference
+ * §4.3), with its names, its rounding and its resizing after decoding; the same for the other families.
  *
  *   OUT/{model}-{weights}-size-{size}-size-{output}-{tokenizer}-topk-…-seed-{seed}/{000000}.png
  *   OUT/{the same}.npz
+ *   OUT/{the same}.json    what the pictures follow from, so that no others are mixed with them
  *
- * Labels are drawn uniformly, one an image, and like the noise belong to (seed, image index): any number of processes,
- * batches and restarts give the same files. Pictures that are there are not drawn again. Each process of a group takes
- * the images of its rank (RANK and WORLD_SIZE); the archive is written by the one that finds all of them.
+ * Labels and noise belong to (seed, image index): any number of processes, batches and restarts give the same files.
+ * Pictures that are there are not drawn again. Each process of a group takes the images of its rank (RANK and
+ * WORLD_SIZE); the archive is written by the one that finds all of them.
  */
 
-import { existsSync, mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { openFile } from '@tessera/formats/node';
-import { type AutoregressiveSettings, NoisePurpose, noiseBits, uniformFromBits } from '@tessera/schedule';
-import { fromBytes, noGrad, scope, type Tensor, tensor, upsampleBicubic2d } from '@tessera/torch';
-import { encodePng } from '../data/contact-sheet.ts';
+import { isAutoregressive, type SamplingSettings } from '@tessera/schedule';
+import { noGrad, scope, type Tensor, tensor, upsampleBicubic2d } from '@tessera/torch';
+import { encodePng, gridPng } from '../data/contact-sheet.ts';
 import { decodeImage, type RgbImage } from '../data/image.ts';
-import type { AutoregressiveModel, GeneratorConfig } from '../models/family.ts';
+import type { GeneratorModel, GivenFields } from '../models/family.ts';
 import { type ModelPreset, modelPreset } from '../models/presets.ts';
-import { familyOf } from '../models/registry.ts';
-import { loadModule, shapesOf } from '../nn/state-dict.ts';
-import { tokenizerFamily, tokenizerFamilyNames } from '../tokenizers/registry.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
-import { AutoregressiveGeneration, philoxTokenNoise } from './autoregressive-generation.ts';
-import { chooseSampling, type StrategyChoice } from './choose-strategy.ts';
+import { chooseSampling, describeSampling, type StrategyChoice } from './choose-strategy.ts';
+import { planImages } from './class-choice.ts';
+import { toRgbImages } from './decode-tokens.ts';
+import { type DrawnImage, drawImages, labelOf } from './evaluation-images.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
-import { readWeights } from './official/read-weights.ts';
-import { writeImagesNpz } from './write-npz.ts';
+import { loadOfficialTokenizer } from './load-weights.ts';
+import { openGenerator } from './open-generator.ts';
+import { type SamplingDtype, useDtype } from './sampling-dtype.ts';
+import { chooseTokenizer } from './tokenize/choose-tokenizer.ts';
+import { presetStrategy } from './train-recipes.ts';
+import { ImagesNpzWriter } from './write-npz.ts';
 
-export interface SampleEvaluationOptions extends StrategyChoice {
+export interface SampleEvaluationOptions extends StrategyChoice, Omit<GivenFields, 'gridSize'> {
   model: ModelPreset;
   /** Of the generator: a file, or a folder with consolidated.pth. */
   weights: string;
+  /** A tokenizer or model folder, or the name of an architecture; default: what `tokenizerWeights` is. */
+  tokenizer?: string | undefined;
   /** Of the tokenizer: a file. */
-  tokenizerWeights: string;
+  tokenizerWeights?: string | undefined;
   /** Pixels that the model draws. Default: its preset's. */
   size?: number | undefined;
   /** Pixels of the pictures; another size is reached by bicubic interpolation. Default: `size`. */
   outputSize?: number | undefined;
-  numImages: number;
+  /** Instead of a tree: one picture of the eight classes of LlamaGen's demo. */
+  demoGrid?: boolean | undefined;
+  /** Default with classes: about 64; without them it must be given. */
+  numImages?: number | undefined;
+  /** Default: labels are drawn. */
+  classes?: readonly string[] | undefined;
+  perClass?: number | undefined;
   batch?: number | undefined;
   seed?: number | undefined;
   /** Where the tree goes. Default: `samples`. */
   out?: string | undefined;
   /** Another name for the archive; default: beside the tree. */
   npz?: string | undefined;
+  /** What the network computes in; default float32. */
+  dtype?: SamplingDtype | undefined;
   signal?: AbortSignal | undefined;
 }
 
 /** The original script's number of images a process. */
 const DEFAULT_BATCH = 32;
-/** The archive is made in memory. */
-const MOST_BYTES = 2 ** 32 - 2 ** 16;
+/** What LlamaGen's demo draws: macaw, balloon, volcano, valley, sulphur-crested cockatoo, geyser, golden retriever, arctic fox. */
+const DEMO_CLASSES = [207, 360, 387, 974, 88, 979, 417, 279];
+const DEMO_SETTINGS = { guidanceScale: 4, topK: 2000 };
 
 export async function* sampleEvaluation(options: SampleEvaluationOptions): AsyncGenerator<PipelineEvent> {
-  const { numImages, seed = 0, batch = DEFAULT_BATCH, signal } = options;
-  const tokenizer = openWeights(options.tokenizerWeights, openTokenizer);
-  let model: AutoregressiveModel | undefined;
+  const { demoGrid = false } = options;
+  const tokenizer = openTokenizer(options);
+  let model: GeneratorModel | undefined;
   try {
-    const { config: preset } = modelPreset(options.model);
-    const size = options.size ?? preset.gridSize * tokenizer.downsampleFactor;
-    const outputSize = options.outputSize ?? size;
+    const size = options.size ?? modelPreset(options.model).config.gridSize * tokenizer.downsampleFactor;
     model = openModel(options, size, tokenizer);
-    const settings = chooseSampling(options, undefined, 'autoregressive') as AutoregressiveSettings;
-    const name = treeName(options, settings, tokenizer, size, outputSize, seed);
-    const folder = join(options.out ?? 'samples', name);
-    mkdirSync(folder, { recursive: true });
-    const path = (image: number): string => join(folder, `${String(image).padStart(6, '0')}.png`);
-    const { rank, world } = processOf(process.env);
-    const mine = range(numImages).filter((image) => image % world === rank);
-    const images = mine.filter((image) => !existsSync(path(image)));
-    const message = `${images.length} of ${mine.length} images to draw, ${size} px, seed ${seed}: ${name}`;
-    yield { kind: 'stage', stage: 'sample', message };
-    let done = mine.length - images.length;
-    for await (const finished of drawn(model, settings, images, { seed, batch, signal })) {
-      const pictures = noGrad(() => scope(() => toPixels(tokenizer, finished, outputSize)));
-      for (const [i, { image }] of finished.entries()) await writeWhole(path(image), await encodePng(pictures[i]!));
-      done += finished.length;
-      yield { kind: 'progress', stage: 'sample', done, total: mine.length, unit: 'images' };
-    }
-    const result: Record<string, unknown> = { out: folder, numImages: mine.length, seed, settings };
-    const missing = range(numImages).filter((image) => !existsSync(path(image))).length;
-    if (missing > 0) {
-      yield { kind: 'note', message: `${missing} images are other processes' and not there yet: no archive written` };
-    } else {
-      const npz = options.npz ?? `${folder}.npz`;
-      await writeArchive(npz, range(numImages).map(path), outputSize);
-      yield { kind: 'file', path: npz, what: 'all pixels as arr_0' };
-      result.npz = npz;
-    }
-    yield { kind: 'result', result };
+    useDtype(model, options.dtype);
+    const run: Run = { model, tokenizer, size, outputSize: options.outputSize ?? size, options };
+    yield* demoGrid ? drawGrid(run) : drawTree(run);
   } finally {
     model?.dispose();
     tokenizer.dispose();
   }
 }
 
-/** The label of an image: uniform, a function of the seed and the image. */
-export function labelOf(seed: number, imageIndex: number, numClasses: number): number {
-  const address = { seed, imageIndex, step: 0, position: 0, code: 0, purpose: NoisePurpose.LABEL };
-  return Math.floor(uniformFromBits(noiseBits(address)) * numClasses);
+interface Run {
+  model: GeneratorModel;
+  tokenizer: Tokenizer;
+  size: number;
+  outputSize: number;
+  options: SampleEvaluationOptions;
 }
 
-interface Finished {
-  image: number;
-  tokens: number[];
-}
-
-/** Images as they are finished, some at a time. */
-async function* drawn(
-  model: AutoregressiveModel,
-  settings: AutoregressiveSettings,
-  images: readonly number[],
-  { seed, batch, signal }: { seed: number; batch: number; signal: AbortSignal | undefined },
-): AsyncGenerator<Finished[]> {
-  if (images.length === 0) return;
-  const generation = new AutoregressiveGeneration(model, {
-    settings,
-    noise: philoxTokenNoise(seed),
-    images,
-    condition: (some, guided) => {
-      const labels = some.map((image) => labelOf(seed, image, model.config.numClasses));
-      return model.conditionOn(tensor(labels, 'int64').to(model.device as 'cpu'), guided);
-    },
-    slots: batch,
-  });
-  try {
-    while (!generation.isDone) {
-      signal?.throwIfAborted();
-      const finished = generation.step().map(({ image, tokens }) => {
-        const numbers = tokens.toNumbers();
-        tokens.dispose();
-        return { image, tokens: numbers };
-      });
-      if (finished.length > 0) yield finished;
-      await new Promise((resolve) => setImmediate(resolve));
+async function* drawTree(run: Run): AsyncGenerator<PipelineEvent> {
+  const { model, outputSize, options } = run;
+  const { seed = 0, batch = DEFAULT_BATCH, signal } = options;
+  const settings = settingsOf(run, {});
+  const labels = labelsOf(run, seed);
+  const { count } = labels;
+  const name = treeName(run, settings, seed);
+  const folder = join(options.out ?? 'samples', name);
+  mkdirSync(folder, { recursive: true });
+  const dtype = options.dtype === 'int8' ? { dtype: 'int8' } : {};
+  const made = { weights: fingerprint(options), settings, labels: labels.from, outputSize, seed, ...dtype };
+  requireSame(`${folder}.json`, made);
+  const fileOf = (image: number): string => `${String(image).padStart(6, '0')}.png`;
+  const there = new Set(readdirSync(folder));
+  const { rank, world } = processOf(process.env);
+  const mine = range(count).filter((image) => image % world === rank);
+  const images = mine.filter((image) => !there.has(fileOf(image)));
+  const message = `${images.length} of ${mine.length} images to draw, ${run.size} px, ${describeSampling(settings)}, seed ${seed}: ${name}`;
+  yield { kind: 'stage', stage: 'sample', message };
+  let done = mine.length - images.length;
+  for await (const drawn of drawImages(model, { settings, seed, images, labelOf: labels.of, batch, signal })) {
+    const pictures = toPictures(run, drawn);
+    for (const [i, { image }] of drawn.entries()) {
+      writeWhole(join(folder, fileOf(image)), await encodePng(pictures[i]!));
     }
-  } finally {
-    generation.dispose();
+    done += drawn.length;
+    yield { kind: 'progress', stage: 'sample', done, total: mine.length, unit: 'images' };
   }
+  const result: Record<string, unknown> = { out: folder, numImages: mine.length, seed, settings };
+  const all = new Set(readdirSync(folder));
+  const missing = range(count).filter((image) => !all.has(fileOf(image))).length;
+  if (missing > 0) {
+    yield { kind: 'note', message: `${missing} images are other processes' and not there yet: no archive written` };
+  } else {
+    const npz = options.npz ?? `${folder}.npz`;
+    yield* writeArchive(npz, range(count).map((image) => join(folder, fileOf(image))), outputSize, signal); // biome-ignore format: one row
+    yield { kind: 'file', path: npz, what: 'all pixels as arr_0' };
+    result.npz = npz;
+  }
+  yield { kind: 'result', result };
 }
 
-/** Decoded, resized without antialiasing where asked for, 127.5 x + 128 cut off to bytes: the original's pixels. */
-function toPixels(tokenizer: Tokenizer, finished: readonly Finished[], outputSize: number): RgbImage[] {
-  const tokens = tensor(
-    finished.map((one) => one.tokens),
-    'int64',
+/** Four columns, as the original's demo. */
+async function* drawGrid(run: Run): AsyncGenerator<PipelineEvent> {
+  const { model, options } = run;
+  const { seed = 0, batch = DEFAULT_BATCH, signal } = options;
+  const { numClasses } = model.config;
+  // Other data sets have other classes: eight of them, evenly.
+  const spread = DEMO_CLASSES.map((_, i) => Math.floor((i * numClasses) / DEMO_CLASSES.length));
+  const classes = numClasses === 1000 ? DEMO_CLASSES : spread;
+  const settings = settingsOf(run, DEMO_SETTINGS);
+  yield { kind: 'stage', stage: 'sample', message: `Classes ${classes.join(', ')}, ${run.size} px, seed ${seed}` };
+  const pictures = new Map<number, RgbImage>();
+  const images = range(classes.length);
+  for await (const drawn of drawImages(model, { settings, seed, images, labelOf: (i) => classes[i]!, batch, signal })) {
+    for (const [i, picture] of toPictures(run, drawn).entries()) pictures.set(drawn[i]!.image, picture);
+  }
+  const folder = options.out ?? 'samples';
+  const path = join(folder, `demo-${treeName(run, settings, seed)}.png`);
+  mkdirSync(folder, { recursive: true });
+  const grid = images.map((image) => pictures.get(image)!);
+  writeFileSync(path, await gridPng(grid, { columns: 4, scale: 1 }));
+  yield { kind: 'file', path, what: 'eight classes' };
+  yield { kind: 'result', result: { out: folder, file: path, classes, seed, settings } };
+}
+
+function settingsOf({ model, options }: Run, defaults: StrategyChoice): SamplingSettings {
+  if (model.generation === 'masked') {
+    // The published settings; with another number of steps, the formula that they come from.
+    const own = options.numSteps === undefined ? presetStrategy(options.model) : undefined;
+    return chooseSampling(options, own, 'masked');
+  }
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  return chooseSampling({ ...defaults, ...Object.fromEntries(given) }, undefined, 'autoregressive');
+}
+
+interface Labels {
+  count: number;
+  of(image: number): number;
+  /** What they follow from. */
+  from: unknown;
+}
+
+function labelsOf({ model, options }: Run, seed: number): Labels {
+  const { classes, perClass, numImages } = options;
+  const { numClasses } = model.config;
+  if (classes === undefined && perClass === undefined) {
+    if (numImages === undefined) throw new PipelineError('OPTIONS', 'Expected the number of images (--num-images).');
+    return { count: numImages, of: (image) => labelOf(seed, image, numClasses), from: 'drawn' };
+  }
+  const { labels, chosen } = planImages(classes ?? [], numClasses, undefined, options);
+  return { count: labels.length, of: (image) => labels[image]!, from: chosen };
+}
+
+/** Decoded; resized without antialiasing where asked for. */
+function toPictures({ tokenizer, outputSize }: Run, drawn: readonly DrawnImage[]): RgbImage[] {
+  const rows = drawn.map(({ tokens }) => tokens);
+  return noGrad(() =>
+    scope(() => {
+      const tokens = tensor(rows, 'int64');
+      // LlamaGen cuts off, the others round.
+      if (tokenizer.family === 'llamagen-vq') return toOriginalPixels(tokenizer.decodeUnclamped(tokens), outputSize);
+      return toRgbImages(resized(tokenizer.decode(tokens), outputSize));
+    }),
   );
-  const decoded = tokenizer.decodeUnclamped(tokens);
-  return toOriginalPixels(decoded, outputSize);
 }
 
-/** images — [N, 3, Y, X] float32, nominally in [-1, 1]. */
+/** images — [N, 3, Y, X] float32, nominally in [-1, 1]; 127.5 x + 128 cut off to bytes, as LlamaGen's script does. */
 export function toOriginalPixels(images: Tensor, outputSize: number): RgbImage[] {
-  const sized = images.size(2) === outputSize ? images : upsampleBicubic2d(images, [outputSize, outputSize], false);
+  const sized = resized(images, outputSize);
   const bytes = sized.mul(127.5).add(128).clamp(0, 255).permute([0, 2, 3, 1]).to('uint8').toBytes();
   const count = outputSize * outputSize * 3;
   return Array.from({ length: images.size(0) }, (_, i) => ({
@@ -164,113 +212,112 @@ export function toOriginalPixels(images: Tensor, outputSize: number): RgbImage[]
   }));
 }
 
-function openModel(options: SampleEvaluationOptions, size: number, tokenizer: Tokenizer): AutoregressiveModel {
-  const { model: preset, weights } = options;
+function resized(images: Tensor, size: number): Tensor {
+  return images.size(2) === size ? images : upsampleBicubic2d(images, [size, size], false);
+}
+
+function openTokenizer({ tokenizer, tokenizerWeights: weights }: SampleEvaluationOptions): Tokenizer {
+  if (tokenizer !== undefined) return chooseTokenizer({ tokenizer, weights }).tokenizer;
+  if (weights === undefined) throw new PipelineError('OPTIONS', 'Expected a tokenizer (--tokenizer-weights FILE).');
+  if (!existsSync(weights)) throw new PipelineError('NOT_FOUND', `${weights}: no such file or folder.`);
+  return scope(() => loadOfficialTokenizer(weights));
+}
+
+function openModel(options: SampleEvaluationOptions, size: number, tokenizer: Tokenizer): GeneratorModel {
+  const { model: preset, weights, encoderDepth, decoderDepth, numHeads } = options;
   const factor = tokenizer.downsampleFactor;
   if (size % factor !== 0) {
     throw new PipelineError('OPTIONS', `Expected a size of whole tokens of ${factor} px, got ${size} px.`);
   }
-  const { family, config } = modelPreset(preset);
-  const row = familyOf(family);
-  if (row.generation !== 'autoregressive') {
-    throw new PipelineError(
-      'OPTIONS',
-      `Expected a GPT, got ${preset}: sample it from a model folder (tessera import).`,
-    );
-  }
-  const model = openWeights(weights, (tensors, where) => {
-    const own = new Map([...tensors].filter(([name]) => !/kv_cache|freqs_cis|causal_mask/.test(name)));
-    const { numHeads, embedDim } = config as GeneratorConfig & { numHeads: number; embedDim: number };
-    const width = own.get('tok_embeddings.weight')?.size(-1);
-    if (width !== embedDim) {
-      throw new PipelineError(
-        'WEIGHTS',
-        `${where}: expected ${preset}, of width ${embedDim}, got ${width ?? 'no GPT'}.`,
-      );
-    }
-    const found = row.inferConfig(shapesOf(own), { numHeads, gridSize: size / factor }, where);
-    const [wanted, got] = [config, found].map((sizes) => (sizes as unknown as { depth: number }).depth);
-    if (wanted !== got) {
-      throw new PipelineError('WEIGHTS', `${where}: expected ${preset}, of ${wanted} blocks, got ${got}.`);
-    }
-    return loadModule((p) => row.construct(found, p), own, where);
-  });
-  if (model.generation !== 'autoregressive' || model.config.codebookSize === tokenizer.codebookSize) {
-    return model as AutoregressiveModel;
-  }
-  const [had, got] = [model.config.codebookSize, tokenizer.codebookSize];
-  model.dispose();
-  throw new PipelineError('CODEBOOK', `The model has ${had} codes, the tokenizer ${got}: they do not belong together.`);
-}
-
-function openTokenizer(tensors: ReadonlyMap<string, Tensor>, where: string): Tokenizer {
-  const name = tokenizerFamilyNames.find((family) => tensors.has(tokenizerFamily(family).marker));
-  if (name === undefined) throw new PipelineError('WEIGHTS', `${where}: expected the weights of a tokenizer.`);
-  const family = tokenizerFamily(name);
-  const config = family.infer(shapesOf(tensors), where);
-  return loadModule((p) => family.construct(config, p), tensors, where);
-}
-
-/** Reads a weights file, or a sharded checkpoint's consolidated.pth, and makes something of its tensors. */
-function openWeights<T>(path: string, make: (tensors: Map<string, Tensor>, where: string) => T): T {
-  if (!existsSync(path)) throw new PipelineError('NOT_FOUND', `${path}: no such file or folder.`);
-  const file = statSync(path).isDirectory() ? join(path, 'consolidated.pth') : path;
-  const reader = openFile(file);
+  const gridSize = size / factor;
+  const model = openGenerator({ weights, preset, gridSize, encoderDepth, decoderDepth, numHeads, exactly: true });
   try {
-    const { tensors } = readWeights(reader);
-    return scope(() => {
-      const loaded = [...tensors].map(
-        ([name, { bytes, shape, dtype }]) => [name, fromBytes(bytes().slice(), shape, dtype as 'float32')] as const,
+    const { codebookSize, gridSize: side } = model.config;
+    if (side !== gridSize) {
+      throw new PipelineError('OPTIONS', `Expected a size of ${side * factor} px, a ${side}x${side} grid, got ${size} px.`); // biome-ignore format: one row
+    }
+    if (codebookSize !== tokenizer.codebookSize) {
+      throw new PipelineError(
+        'CODEBOOK',
+        `The model has ${codebookSize} codes, the tokenizer ${tokenizer.codebookSize}: they do not belong together.`,
       );
-      return make(new Map(loaded), file);
-    });
-  } finally {
-    reader.close();
+    }
+    return model;
+  } catch (error) {
+    model.dispose();
+    throw error;
   }
 }
 
-/** The original script's folder name; a sharded checkpoint is named by its folder. */
+/** LlamaGen's script's folder name; a sharded checkpoint is named by its folder. Other families by their strategy. */
 function treeName(
-  { model, weights }: SampleEvaluationOptions,
-  { topK, topP, temperature, guidanceScale }: AutoregressiveSettings,
-  tokenizer: Tokenizer,
-  size: number,
-  outputSize: number,
+  { model, tokenizer, size, outputSize, options }: Run,
+  settings: SamplingSettings,
   seed: number,
 ): string {
+  const { model: preset, weights } = options;
   const file = basename(weights) === 'consolidated.pth' ? basename(dirname(weights)) : basename(weights);
   const checkpoint = file.replace(/\.(pt|pth|safetensors)$/, '');
-  return [
-    `${model.replace('gpt-', 'GPT-').replace(/-(\w+)$/, (_, sizeName: string) => `-${sizeName.toUpperCase()}`)}`,
-    checkpoint,
-    `size-${size}-size-${outputSize}`,
-    `VQ-${tokenizer.downsampleFactor}`,
-    `topk-${topK}-topp-${pythonFloat(topP)}-temperature-${pythonFloat(temperature)}`,
-    `cfg-${pythonFloat(guidanceScale)}-seed-${seed}`,
-  ].join('-');
+  const sizes = `${checkpoint}-size-${size}-size-${outputSize}`;
+  if (isAutoregressive(settings)) {
+    const { topK, topP, temperature, guidanceScale } = settings;
+    const gpt = preset.replace('gpt-', 'GPT-').replace(/-(\w+)$/, (_, name: string) => `-${name.toUpperCase()}`);
+    const filters = `topk-${topK}-topp-${pythonFloat(topP)}-temperature-${pythonFloat(temperature)}`;
+    return `${gpt}-${sizes}-VQ-${tokenizer.downsampleFactor}-${filters}-cfg-${pythonFloat(guidanceScale)}-seed-${seed}`;
+  }
+  const digest = createHash('sha256').update(JSON.stringify(settings)).digest('hex').slice(0, 8);
+  return `${model.family}-${sizes}-${tokenizer.family}-steps-${settings.numSteps}-strategy-${digest}-seed-${seed}`;
 }
 
 function pythonFloat(value: number): string {
   return Number.isInteger(value) ? `${value}.0` : String(value);
 }
 
-async function writeArchive(path: string, pictures: readonly string[], size: number): Promise<void> {
-  const bytes = pictures.length * size * size * 3;
-  if (bytes > MOST_BYTES) {
-    throw new PipelineError(
-      'OPTIONS',
-      `The archive of ${pictures.length} images of ${size} px would be ${bytes} bytes, more than fits at once (${MOST_BYTES}); the pictures are all there.`,
-    );
+/** Pictures of a tree that is gone on with must follow from the same weights and settings. */
+function requireSame(path: string, identity: Record<string, unknown>): void {
+  const text = `${JSON.stringify(identity, undefined, 2)}\n`;
+  if (!existsSync(path)) {
+    writeWhole(path, Buffer.from(text));
+    return;
   }
-  const images: RgbImage[] = [];
-  for (const picture of pictures) images.push(await decodeImage(picture));
-  writeImagesNpz(path, images, size);
+  if (readFileSync(path, 'utf8') === text) return;
+  throw new PipelineError(
+    'OPTIONS',
+    `The pictures beside ${path} were drawn with other weights or settings: take another --out, or remove both.`,
+  );
 }
 
-/** Under another name first: a picture is whole or absent. */
-async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
-  writeFileSync(`${path}.writing`, bytes);
-  renameSync(`${path}.writing`, path);
+function fingerprint({ weights, tokenizer, tokenizerWeights }: SampleEvaluationOptions): unknown {
+  const sizeOf = (path: string | undefined): number | null =>
+    path !== undefined && existsSync(path) ? statSync(path).size : null;
+  return { weights: sizeOf(weights), tokenizer: tokenizer ?? null, tokenizerWeights: sizeOf(tokenizerWeights) };
+}
+
+async function* writeArchive(
+  path: string,
+  pictures: readonly string[],
+  size: number,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<PipelineEvent> {
+  const archive = new ImagesNpzWriter(path, pictures.length, size);
+  try {
+    for (const [i, picture] of pictures.entries()) {
+      signal?.throwIfAborted();
+      archive.add(await decodeImage(picture));
+      const done = i + 1;
+      if (done % 256 === 0) yield { kind: 'progress', stage: 'archive', done, total: pictures.length, unit: 'images' };
+    }
+    archive.finish();
+  } finally {
+    archive.dispose();
+  }
+}
+
+/** Under another name first: a file is whole or absent, and its name belongs to this process alone. */
+function writeWhole(path: string, bytes: Uint8Array): void {
+  const temporary = `${path}.writing-${process.pid}`;
+  writeFileSync(temporary, bytes);
+  renameSync(temporary, path);
 }
 
 /** Which of several processes this is, by torchrun's environment. */

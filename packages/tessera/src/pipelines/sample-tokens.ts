@@ -6,25 +6,17 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { encodeNpy } from '@tessera/formats';
-import { scope } from '@tessera/torch';
-import type { GeneratorConfig, GeneratorModel, GivenFields } from '../models/family.ts';
-import { type ModelPreset, modelPreset } from '../models/presets.ts';
-import { familyNames, familyOf, recogniseFamily } from '../models/registry.ts';
-import { loadModule } from '../nn/state-dict.ts';
+import type { GeneratorConfig, GeneratorModel } from '../models/family.ts';
 import { chooseSampling, describeSampling, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
-import { PipelineError, type PipelineEvent } from './events.ts';
+import type { PipelineEvent } from './events.ts';
 import { generateImages } from './generate-images.ts';
-import { loadWeights } from './load-weights.ts';
+import { type GeneratorChoice, openGenerator } from './open-generator.ts';
 import { type SamplingDtype, useDtype } from './sampling-dtype.ts';
 
-export interface SampleTokensOptions extends StrategyChoice, GivenFields {
-  /** safetensors or PyTorch file with a bare state dict. */
-  weights: string;
+export interface SampleTokensOptions extends StrategyChoice, GeneratorChoice {
   /** npy file to write. */
   tokens: string;
-  /** Gives what shapes do not tell, where the fields above do not. */
-  preset?: ModelPreset | undefined;
   /** Labels; default: all. */
   classes?: readonly string[] | undefined;
   numImages?: number | undefined;
@@ -38,7 +30,7 @@ export interface SampleTokensOptions extends StrategyChoice, GivenFields {
 
 export async function* sampleTokens(options: SampleTokensOptions): AsyncGenerator<PipelineEvent> {
   const { seed = 0, tokens: path } = options;
-  const model = loadModel(options);
+  const model = openGenerator(options);
   try {
     useDtype(model, options.dtype);
     const strategy = chooseSampling(options, undefined, model.generation);
@@ -60,32 +52,6 @@ export async function* sampleTokens(options: SampleTokensOptions): AsyncGenerato
   } finally {
     model.dispose();
   }
-}
-
-function loadModel(options: SampleTokensOptions): GeneratorModel {
-  const { weights, preset, encoderDepth, decoderDepth, numHeads, gridSize } = options;
-  const known: GivenFields = preset === undefined ? {} : (modelPreset(preset).config as GivenFields);
-  const split = encoderDepth !== undefined || decoderDepth !== undefined ? { encoderDepth, decoderDepth } : known;
-  return scope(() => {
-    const tensors = loadWeights(weights);
-    const shapes = new Map([...tensors].map(([name, tensor]) => [name, tensor.shape]));
-    const name = recogniseFamily(shapes) ?? (preset === undefined ? undefined : modelPreset(preset).family);
-    if (name === undefined) {
-      throw new PipelineError(
-        'WEIGHTS',
-        `${weights}: expected the weights of ${familyNames.join(', ')}, got other tensors.`,
-      );
-    }
-    const family = familyOf(name);
-    const given = {
-      encoderDepth: split.encoderDepth,
-      decoderDepth: split.decoderDepth,
-      numHeads: numHeads ?? known.numHeads,
-      gridSize: gridSize ?? known.gridSize,
-    };
-    const config = family.inferConfig(shapes, given, weights);
-    return loadModule((p) => family.construct(config, p), tensors, weights);
-  });
 }
 
 function describe({ family, config, numParameters }: GeneratorModel): string {

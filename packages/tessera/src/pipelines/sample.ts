@@ -10,7 +10,6 @@ import type { SamplingSettings } from '@tessera/schedule';
 import { noGrad, scope } from '@tessera/torch';
 import { animatedGif, animatedWebp, encodePng, gridPng } from '../data/contact-sheet.ts';
 import type { RgbImage } from '../data/image.ts';
-import { decodeTiled } from '../tokenizers/tiled-decode.ts';
 import { chooseSampling, describeSampling, requireNullClass, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
 import { toRgbImages } from './decode-tokens.ts';
@@ -21,7 +20,7 @@ import { type ModelFolder, openModelFolder } from './model-folder.ts';
 
 import { type RevealStep, revealFrames, revealGrid } from './reveal.ts';
 import { type SamplingDtype, useDtype } from './sampling-dtype.ts';
-import { writeImagesNpz } from './write-npz.ts';
+import { ImagesNpzWriter } from './write-npz.ts';
 
 export interface SampleOptions extends StrategyChoice {
   /** Model folder. */
@@ -34,7 +33,7 @@ export interface SampleOptions extends StrategyChoice {
   /** Default 0. */
   seed?: number | undefined;
   batch?: number | undefined;
-  /** Tokens of a tile's side when large pictures are decoded in parts (default 32); smaller needs less memory. */
+  /** Rows of tokens decoded at a time (default 32): fewer need less memory, the pictures are the same. */
   tile?: number | undefined;
   /** Default: a new folder under `samples/`. */
   out?: string | undefined;
@@ -64,7 +63,7 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
   const { seed = 0, signal, npz, reveal = false, revealGif = false } = options;
   const { model, imageSize, classes } = folder;
   const { labels, chosen } = planImages(options.classes ?? [], model.config.numClasses, classes, options);
-  const strategy = chooseSampling(options, folder.strategy, model.generation);
+  const strategy = chooseSampling(options, folder.strategy, model.generation, folder.path);
   requireNullClass(strategy, folder.nullClass, options.model);
   const name = basename(resolve(options.model));
   const out = options.out ?? freshFolder('samples', name);
@@ -75,7 +74,7 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
   const numRevealed = reveal || revealGif ? Math.min(labels.length, revealLimit(imageSize)) : 0;
   const scale = Math.max(1, Math.round(96 / imageSize));
   const shown = gridOrder(labels.length, chosen.length, imageSize * scale);
-  const kept = npz === undefined ? new Set(shown.indices) : undefined;
+  const archive = npz === undefined ? undefined : new ImagesNpzWriter(npz, labels.length, imageSize);
   const writer = new PictureWriter({
     out,
     folder,
@@ -84,15 +83,21 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
     strategy,
     labels,
     numRevealed,
-    kept,
+    kept: new Set(shown.indices),
+    archive,
     tile: options.tile,
   });
-  yield* generateImages(
-    model,
-    { strategy, labels, seed, batch: options.batch, signal },
-    (batch) => writer.add(batch),
-    numRevealed,
-  );
+  try {
+    yield* generateImages(
+      model,
+      { strategy, labels, seed, batch: options.batch, signal },
+      (batch) => writer.add(batch),
+      numRevealed,
+    );
+    archive?.finish();
+  } finally {
+    archive?.dispose();
+  }
 
   const grid = join(out, 'grid.png');
   const pictures = shown.indices.map((index) => writer.pictures.get(index)!);
@@ -113,7 +118,6 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
     }
   }
   if (npz !== undefined) {
-    writeImagesNpz(npz, [...writer.pictures.values()], imageSize);
     files.npz = npz;
     yield { kind: 'file', path: npz, what: 'all pixels as arr_0' };
   }
@@ -131,10 +135,14 @@ interface WriterSettings {
   strategy: SamplingSettings;
   labels: readonly number[];
   numRevealed: number;
-  /** Indices of the pictures to remember; undefined: all. */
-  kept: ReadonlySet<number> | undefined;
+  /** Indices of the pictures to remember. */
+  kept: ReadonlySet<number>;
+  archive: ImagesNpzWriter | undefined;
   tile: number | undefined;
 }
+
+/** Rows of tokens: grids up to 32×32 (512 px at 16 px a token) are decoded whole. */
+const BAND = 32;
 
 /** Decodes batches and writes each picture as it comes. */
 class PictureWriter {
@@ -149,11 +157,10 @@ class PictureWriter {
   }
 
   async add(batch: GeneratedBatch): Promise<void> {
-    const { out, numRevealed, folder, kept, tile } = this.settings;
+    const { out, numRevealed, folder, kept, archive, tile = BAND } = this.settings;
     const { gridSize } = folder.model.config;
-    const options = tile === undefined ? {} : { tile };
     const decode = (tokens: GeneratedBatch['tokens']): RgbImage[] =>
-      noGrad(() => scope(() => toRgbImages(decodeTiled(folder.tokenizer, tokens, [gridSize, gridSize], options))));
+      noGrad(() => scope(() => toRgbImages(folder.tokenizer.decodeInBands(tokens, [gridSize, gridSize], tile))));
     // Before anything is awaited: the tensors live during this call only.
     const pictures = decode(batch.tokens);
     const decodedSteps = batch.steps.map(({ sampled }) => decode(sampled));
@@ -161,7 +168,8 @@ class PictureWriter {
       const index = batch.first + i;
       const png = withPngText(await encodePng(picture), this.texts(index));
       writeFileSync(join(out, this.fileName(index)), png);
-      if (kept === undefined || kept.has(index)) this.pictures.set(index, picture);
+      archive?.add(picture);
+      if (kept.has(index)) this.pictures.set(index, picture);
       if (index >= numRevealed) continue;
       const steps = batch.steps.map(
         ({ maskedBefore }, step): RevealStep => ({

@@ -36,6 +36,7 @@ export const RECIPES: Record<RecipeName, NamedRecipe> = {
   llamagen: {
     recipe: {
       l1Weight: 0,
+      randomCrop: true,
       horizontalFlip: true,
       reviveEvery: 0,
       discriminator: { kind: 'patchgan' },

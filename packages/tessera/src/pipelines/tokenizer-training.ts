@@ -1,15 +1,18 @@
-/** One training of a tokenizer on pictures in memory, for `fit` and `train-tokenizer`: run folder, loop, reconstructions. */
+/** One training of a tokenizer on a set of pictures, for `fit` and `train-tokenizer`: run folder, loop, reconstructions. */
 
 import { join } from 'node:path';
 import { manualSeed, type Tensor } from '@tessera/torch';
+import type { PictureSet } from '../data/picture-set.ts';
 import type { Lpips } from '../tokenizers/lpips.ts';
 import type { TokenizerFamilyName } from '../tokenizers/registry.ts';
 import type { TrainingConfig } from '../training/config.ts';
 import { trainLoop } from '../training/loop.ts';
-import { openRun } from '../training/run-folder.ts';
+import { Ranks } from '../training/ranks.ts';
+import { openRunTogether } from '../training/run-folder.ts';
 import { createVqTask, type VqRecipe } from '../training/vq-task.ts';
 import { type PixelBlock, reconstructionPairs } from './decode-tokens.ts';
 import type { PipelineEvent } from './events.ts';
+import { tellSkipped } from './fit/images.ts';
 import { writeTokenizerFolder } from './model-folder.ts';
 import { savePicture } from './pictures.ts';
 import { stopped, TrainingNarrator } from './training-events.ts';
@@ -25,13 +28,15 @@ export interface TokenizerTraining {
   recipe: VqRecipe;
   training: TrainingConfig;
   seed: number;
-  train: PixelBlock;
+  train: PictureSet;
   /** May be empty: then nothing is measured, and training images are shown. */
   heldOut: PixelBlock;
   /** What tells data and first weights from others, for the check of a resumed run. */
   identity: Readonly<Record<string, unknown>>;
   init?: { tensors: ReadonlyMap<string, Tensor>; where: string } | undefined;
   lpips?: Lpips | undefined;
+  /** The processes that train together; default: this one alone. */
+  ranks?: Ranks | undefined;
   signal: AbortSignal | undefined;
 }
 
@@ -53,10 +58,13 @@ export async function* trainTokenizer(
     init,
     lpips,
     stage,
+    ranks = new Ranks(),
     signal,
   } = options;
-  const run = openRun(options.run, { family, config, recipe, training, ...options.identity });
+  const run = await openRunTogether(options.run, { family, config, recipe, training, ...options.identity }, ranks);
   const hasHeldOut = heldOut.pixels.length > 0;
+  const shown = hasHeldOut ? heldOut : await train.block(PAIRS);
+  let told = train.skipped.length;
   const narrator = new TrainingNarrator(stage, training.globalBatch);
   let measured: Record<string, number> | undefined;
   let task: ReturnType<typeof createVqTask> | undefined;
@@ -67,22 +75,24 @@ export async function* trainTokenizer(
       config,
       recipe,
       lpips,
-      images: squares(train),
+      images: train,
       ...(hasHeldOut ? { heldOut: squares(heldOut) } : {}),
       ...(init === undefined ? {} : { init }),
     });
-    for await (const event of trainLoop(task, training, run, signal === undefined ? {} : { signal })) {
+    for await (const event of trainLoop(task, training, run, { ranks, ...(signal === undefined ? {} : { signal }) })) {
       yield* narrator.tell(event);
+      yield* tellSkipped(train, told);
+      told = train.skipped.length;
       if (event.kind === 'evaluation') measured = event.metrics;
       if (event.kind === 'sample') {
         const path = join(event.folder, `step-${String(event.step).padStart(7, '0')}.png`);
-        const pairs = reconstructionPairs(task.ema, hasHeldOut ? heldOut : train, PAIRS);
+        const pairs = reconstructionPairs(task.ema, shown, PAIRS);
         await savePicture(path, pairs, { columns: 16, scale: 2 });
         yield { kind: 'file', path, what: `${hasHeldOut ? 'held-out ' : ''}images above their reconstructions` };
       }
       if (event.kind === 'end') {
         if (!event.finished) throw stopped();
-        writeTokenizerFolder(options.out, task.ema);
+        if (ranks.isFirst) writeTokenizerFolder(options.out, task.ema);
       }
     }
     return measured;

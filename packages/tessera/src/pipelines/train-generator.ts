@@ -12,7 +12,8 @@ import type { TrainingConfig } from '../training/config.ts';
 import { copyCheckpoint } from '../training/copy-checkpoint.ts';
 import { createGeneratorTask } from '../training/generator-task.ts';
 import { trainLoop } from '../training/loop.ts';
-import { openRun } from '../training/run-folder.ts';
+import { Ranks } from '../training/ranks.ts';
+import { openRunTogether } from '../training/run-folder.ts';
 import { classGrid } from './class-grid.ts';
 import type { PipelineEvent } from './events.ts';
 import { savePicture } from './pictures.ts';
@@ -39,6 +40,8 @@ export interface GeneratorTraining {
   prepare?: ((model: GeneratorModel) => void) | undefined;
   /** A folder that gets a copy of every checkpoint. */
   alsoSaveTo?: string | undefined;
+  /** The processes that train together; default: this one alone. */
+  ranks?: Ranks | undefined;
   signal: AbortSignal | undefined;
 }
 
@@ -47,8 +50,8 @@ const GRID_IMAGES = 64;
 
 /** Trains to the end and returns the averaged network, owned by the caller. */
 export async function* trainGenerator(options: GeneratorTraining): AsyncGenerator<PipelineEvent, GeneratorModel> {
-  const { config, task: recipe, training, data, heldOut, tokenizer, stage, signal } = options;
-  const run = openRun(options.run, { config, task: recipe, training, data: options.dataIdentity });
+  const { config, task: recipe, training, data, heldOut, tokenizer, stage, ranks = new Ranks(), signal } = options;
+  const run = await openRunTogether(options.run, { config, task: recipe, training, data: options.dataIdentity }, ranks);
   const construct = (p: ParameterBuilder) => familyOf(options.family).construct(config, p);
   let model: GeneratorModel | undefined;
   let ema: GeneratorModel | undefined;
@@ -63,7 +66,7 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
     const task = createGeneratorTask({ model, ema, data, heldOut, recipe, recompute: options.recompute });
     const narrator = new TrainingNarrator(stage, training.globalBatch);
     const perClass = Math.max(1, Math.min(8, Math.floor(GRID_IMAGES / config.numClasses)));
-    for await (const event of trainLoop(task, training, run, signal === undefined ? {} : { signal })) {
+    for await (const event of trainLoop(task, training, run, { ranks, ...(signal === undefined ? {} : { signal }) })) {
       yield* narrator.tell(event);
       if (event.kind === 'sample' && tokenizer !== undefined) {
         const path = join(event.folder, `step-${String(event.step).padStart(7, '0')}.png`);

@@ -1,10 +1,19 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import {
+  atPath,
+  flattenStateDict,
+  readSafetensorsHeader,
+  readTensorBytes,
+  readTorchCheckpoint,
+} from '@tessera/formats';
+import { withFile } from '@tessera/formats/node';
 import { setNumThreads } from '@tessera/torch';
 import { afterEach, beforeAll, expect, test } from 'vitest';
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
 import type { GptRecipe } from '../models/gpt-recipe.ts';
+import { exportCheckpoint } from './export-checkpoint.ts';
 import { type TrainOptions, train } from './train.ts';
 import { resolveTraining } from './train-settings.ts';
 
@@ -59,6 +68,35 @@ test('stages show in the logs, and a run stopped in the middle of one ends in th
   expect(weights(twice)).toEqual(weights(once));
   expect(weights(once)).toBeDefined();
   expect(readFileSync(join(copies, 'step-0000012/manifest.json'), 'utf8')).toBe(checkpoint(once));
+}, 60_000);
+
+test("a run goes out as its trainer's file", async () => {
+  const data = [writeTokens()];
+  const [out, file] = [join(folder, 'run'), join(folder, '0000012.pt')];
+  await run({ ...OPTIONS, data, out });
+  for await (const _ of exportCheckpoint({ source: out, out: file }));
+  const checkpointFolder = join(out, 'checkpoints/step-0000012');
+  withFile(file, (reader) => {
+    const value = readTorchCheckpoint(reader);
+    const [settings, undecayed] = atPath(value, ['optimizer', 'param_groups']) as Map<string, unknown>[];
+    expect(atPath(value, ['steps'])).toBe(12);
+    expect(settings!.get('betas')).toEqual([0.9, 0.95]);
+    expect([settings!.get('weight_decay'), undecayed!.get('weight_decay')]).toEqual([0.05, 0]);
+    expect(atPath(value, ['args', 'vocab_size'])).toBe(16);
+    const equal = (entry: string[], ours: string, name: string, own = name) => {
+      const theirs = flattenStateDict(value, entry).get(name)!.contiguousBytes();
+      const stored = withFile(join(checkpointFolder, ours), (from) =>
+        readTensorBytes(from, readSafetensorsHeader(from).tensors.get(own)!).slice(),
+      );
+      expect(Buffer.compare(theirs, stored), `${ours} ${own}`).toBe(0);
+    };
+    equal(['model'], 'model.safetensors', 'output.weight');
+    equal(['ema'], 'ema.safetensors', 'layers.1.feed_forward.w2.weight');
+    // The first parameter that does not decay follows all that do.
+    const numbers = undecayed!.get('params') as number[];
+    equal(['optimizer', 'state'], 'optimizer.safetensors', `${numbers[0]}.exp_avg_sq`, 'layers.0.attention_norm.weight.exp_avg_sq'); // biome-ignore format: one row
+    equal(['optimizer', 'state'], 'optimizer.safetensors', '0.step', 'cls_embedding.embedding_table.weight.step');
+  });
 }, 60_000);
 
 test('patches that do not fit the grid, and data of another size, are refused before the first step', async () => {

@@ -12,7 +12,7 @@ import { type ModelPreset, modelPreset, modelPresetNames } from '../models/prese
 import { type FamilyName, familyOf } from '../models/registry.ts';
 import { resolveTrainingConfig, type TrainingConfig } from '../training/config.ts';
 import { PipelineError } from './events.ts';
-import { fromOfficialAutonat, isOfficialAutonat } from './official-autonat-config.ts';
+import { fromOfficialAutonat, isOfficialAutonat } from './official/autonat-config.ts';
 import { exactOriginal, GPT_OPTIMIZER, NAT_OPTIMIZER, trainRecipe } from './train-recipes.ts';
 import { type LrSchedule, type ResolvedSchedule, resolveSchedule } from './train-schedule.ts';
 

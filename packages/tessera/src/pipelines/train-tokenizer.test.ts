@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { memoryStats, saveSafetensors, scope, setNumThreads, type Tensor, zeros } from '@tessera/torch';
+import { encodeTorchCheckpoint, type TensorToWrite, type TorchWritable } from '@tessera/formats';
+import { memoryStats, saveSafetensors, scope, setNumThreads, zeros } from '@tessera/torch';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { encodePng } from '../data/contact-sheet.ts';
 import type { PipelineEvent } from './events.ts';
@@ -67,24 +68,55 @@ describe('train-tokenizer', () => {
     expect(existsSync(join(checkpoint, 'discriminator.safetensors'))).toBe(true);
   });
 
-  it('starts from a folder, from a checkpoint of a run, and from a wrapped state dict alike', () => {
-    const first = (initFrom: string, model?: string) => {
-      const codebookSize = model === undefined ? undefined : tiny.codebookSize;
-      const { network } = firstTokenizer({ model, codebookSize, initFrom, ignoreKeys: [], seed: 1 });
+  it('starts from a folder, from a checkpoint of a run, and from a wrapped PyTorch file alike', () => {
+    const first = (initFrom: string, given: { model?: string; entry?: string } = {}) => {
+      const codebookSize = given.model === undefined ? undefined : tiny.codebookSize;
+      const options = { model: undefined, ...given, codebookSize, initFrom, ignoreKeys: [], seed: 1 };
+      const { network } = firstTokenizer(options);
       const bits = Buffer.from(network!.state.get('decoder.conv_out.weight')!.toBytes()).toString('hex');
       network!.dispose();
       return bits;
     };
-    const wrapped = join(folder, 'wrapped.safetensors');
+    const wrapped = join(folder, 'wrapped.pth');
     const tokenizer = openTokenizer(base);
-    scope(() => {
-      const rows = [...tokenizer.state].map(([name, tensor]): [string, Tensor] => [`model.${name}`, tensor]);
-      saveSafetensors(wrapped, [['optimizer.step', zeros([1])], ...rows]);
-    });
+    const entry = (factor: number): TorchWritable =>
+      new Map(
+        [...tokenizer.state].map(([name, tensor]): [string, TensorToWrite] => {
+          const bytes = scope(() => tensor.mul(factor).toBytes());
+          return [`module.${name}`, { dtype: 'float32', shape: tensor.shape, bytes: () => bytes }];
+        }),
+      );
+    writeFileSync(wrapped, encodeTorchCheckpoint(new Map<string, TorchWritable>([['ema', entry(2)], ['model', entry(1)], ['steps', 7]]))); // biome-ignore format: one row
     tokenizer.dispose();
     const ema = join(folder, 'run', 'checkpoints', 'step-0000002', 'ema.safetensors');
-    expect(first(wrapped, 'vq-small')).toBe(first(base));
+    expect(first(wrapped, { model: 'vq-small' })).toBe(first(base));
     expect(first(ema)).toBe(first(base));
+    expect(first(wrapped, { model: 'vq-small', entry: 'ema' })).not.toBe(first(base));
+  });
+
+  it('ends in the same bits whether pictures are kept or decoded at each visit', async () => {
+    const weights = async (out: string, memory: number): Promise<string> => {
+      await train({ out: join(folder, out), model: 'vq-small', codebookSize: 8, steps: 3, memory });
+      return readFileSync(join(folder, out, 'tokenizer', 'model.safetensors'), 'base64');
+    };
+    expect(await weights('visited', 0)).toBe(await weights('kept', 1e6));
+  });
+
+  it('draws random crops by step, so a stopped run ends as an undisturbed one', async () => {
+    const recipe = join(folder, 'crops.yaml');
+    writeFileSync(recipe, 'randomCrop: true\nreviveEvery: 2\n');
+    const options = { model: 'vq-small', codebookSize: 8, recipe, steps: 3, size: 8 };
+    const weights = (out: string): string => readFileSync(join(out, 'tokenizer', 'model.safetensors'), 'base64');
+    const [whole, halves] = [join(folder, 'whole'), join(folder, 'halves')];
+    await train({ ...options, out: whole });
+    const stop = new AbortController();
+    const until = async (): Promise<void> => {
+      for await (const event of trainTokenizerOnImages({ ...options, images: join(folder, 'images'), out: halves, globalBatch: 2, seed: 0, signal: stop.signal })) // biome-ignore format: one row
+        if (event.kind === 'progress' && event.stage === 'tokenizer' && event.done === 1) stop.abort();
+    };
+    await expect(until()).rejects.toThrow();
+    await train({ ...options, out: halves });
+    expect(weights(halves)).toBe(weights(whole));
   });
 
   it('another codebook size is an error that says what to do, and an ignored one starts fresh', async () => {

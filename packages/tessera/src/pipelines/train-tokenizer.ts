@@ -7,10 +7,12 @@ import { scope } from '@tessera/torch';
 import { type Lpips, loadLpips } from '../tokenizers/lpips.ts';
 import { tokenizerFamily } from '../tokenizers/registry.ts';
 import { resolveTrainingConfig } from '../training/config.ts';
+import type { Ranks } from '../training/ranks.ts';
 import { vqRecipeSchema } from '../training/vq-task.ts';
 import type { PipelineEvent } from './events.ts';
-import { loadFitImages } from './fit/images.ts';
+import { type FitImages, loadFitImages } from './fit/images.ts';
 import { firstTokenizer } from './init-weights.ts';
+import { amongRanks } from './join-ranks.ts';
 import { loadWeights } from './load-weights.ts';
 import { openRecipe } from './tokenizer-recipes.ts';
 import { trainTokenizer } from './tokenizer-training.ts';
@@ -27,6 +29,8 @@ export interface TrainTokenizerOptions {
   codebookSize?: number | undefined;
   /** Checkpoint, model folder or tokenizer folder to start from. */
   initFrom?: string | undefined;
+  /** Which state dict of a file that has several, such as `ema`. */
+  entry?: string | undefined;
   /** Beginnings of names that start fresh. */
   ignoreKeys?: readonly string[] | undefined;
   /** The official files of LPIPS: VGG16 and the maps. */
@@ -34,7 +38,10 @@ export interface TrainTokenizerOptions {
   /** `plain`, `llamagen`, or a file. */
   recipe: string;
   steps: number;
+  /** Bytes of decoded pictures that may be kept; default 2 GiB. Beyond it they are decoded at each visit. */
+  memory?: number | undefined;
   globalBatch?: number | undefined;
+  shardSize?: number | undefined;
   learningRate?: number | undefined;
   warmupSteps?: number | undefined;
   seed: number;
@@ -47,7 +54,11 @@ const REVIVE_SHARE = 0.8;
 /** Factor on a recipe's rate where training starts from a checkpoint. */
 const FINE_TUNING = 0.3;
 
-export async function* trainTokenizerOnImages(options: TrainTokenizerOptions): AsyncGenerator<PipelineEvent> {
+export function trainTokenizerOnImages(options: TrainTokenizerOptions): AsyncGenerator<PipelineEvent> {
+  return amongRanks((ranks) => trainOn(options, ranks));
+}
+
+async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGenerator<PipelineEvent> {
   const { steps, seed, initFrom, signal } = options;
   const named = openRecipe(options.recipe);
   const given = named.recipe;
@@ -69,6 +80,7 @@ export async function* trainTokenizerOnImages(options: TrainTokenizerOptions): A
   const training = resolveTrainingConfig({
     seed,
     globalBatch,
+    shardSize: options.shardSize,
     totalSteps: steps,
     learningRate: named.decays
       ? { kind: 'cosine', base, warmupSteps, totalSteps: steps, floorFraction: 0.02 }
@@ -82,9 +94,10 @@ export async function* trainTokenizerOnImages(options: TrainTokenizerOptions): A
   });
   const lpips = openLpips(options.lpipsWeights);
   let first: ReturnType<typeof firstTokenizer> | undefined;
+  let pictures: FitImages | undefined;
   try {
-    const { model, codebookSize, ignoreKeys = [] } = options;
-    first = firstTokenizer({ model, codebookSize, initFrom, ignoreKeys, seed });
+    const { model, codebookSize, entry, ignoreKeys = [] } = options;
+    first = firstTokenizer({ model, codebookSize, initFrom, entry, ignoreKeys, seed });
     const { family, config, network, fresh } = first;
     const factor = tokenizerFamily(family).downsampleFactor(config);
     const size = options.size ?? usualSize(factor, config.channels);
@@ -95,7 +108,10 @@ export async function* trainTokenizerOnImages(options: TrainTokenizerOptions): A
       };
     }
     if (fresh.length > 0) yield { kind: 'note', message: `${fresh.length} tensors start fresh, such as ${fresh[0]}` };
-    const { train, heldOut, fingerprint } = yield* loadFitImages(options.images, { size, seed, signal });
+    const { memory } = options;
+    const { randomCrop } = recipe;
+    pictures = yield* loadFitImages(options.images, { size, seed, memory, randomCrop, signal });
+    const { train, measured: heldOut, fingerprint } = pictures;
     const { title } = tokenizerFamily(family);
     yield {
       kind: 'stage',
@@ -117,19 +133,23 @@ export async function* trainTokenizerOnImages(options: TrainTokenizerOptions): A
       heldOut,
       identity: {
         data: fingerprint,
+        images: train.numImages,
         initFrom: initFrom ?? null,
+        entry: entry ?? null,
         ignoreKeys,
         lpips: (options.lpipsWeights ?? []).map((file) => `${basename(file)} ${statSync(file).size}`),
       },
       init: network === undefined ? undefined : { tensors: network.state, where: initFrom! },
       lpips,
+      ranks,
       signal,
     });
-    yield { kind: 'file', path: out, what: 'the tokenizer' };
+    if (ranks.isFirst) yield { kind: 'file', path: out, what: 'the tokenizer' };
     yield { kind: 'result', result: { run, tokenizer: out, steps, ...(measured === undefined ? {} : { measured }) } };
   } finally {
     first?.network?.dispose();
     lpips?.dispose();
+    await pictures?.close();
   }
 }
 

@@ -8,19 +8,23 @@ import { type OpenedTokens, openTokens, requireTokens } from '../data/tokens/ope
 import { gridSideOf } from '../data/tokens/token-rows.ts';
 import type { GeneratorModel } from '../models/family.ts';
 import type { GptRecipe } from '../models/gpt-recipe.ts';
+import type { Ranks } from '../training/ranks.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { copyInitialWeights } from './initial-weights.ts';
+import { amongRanks } from './join-ranks.ts';
 import { openAnyTokenizer, writeModelFolder } from './model-folder.ts';
 import { trainGenerator } from './train-generator.ts';
 import { presetStrategy } from './train-recipes.ts';
 import { describeStages } from './train-schedule.ts';
-import { readTrainFile, resolveTraining, type TrainFlags } from './train-settings.ts';
+import { readTrainFile, resolveTraining, type TrainFile, type TrainFlags } from './train-settings.ts';
 
 export interface TrainOptions extends TrainFlags {
   /** A file of settings, ours or AutoNAT's; flags stand above it. */
   config?: string | undefined;
   /** Weights to start from: a model folder, a checkpoint, a file. */
   initFrom?: string | undefined;
+  /** Which state dict of a file that has several, such as `ema`. */
+  entry?: string | undefined;
   /** Names, or beginnings of names, of tensors that start at random all the same. */
   ignoreKeys?: readonly string[] | undefined;
   /** Weights of several sources, one each. */
@@ -43,6 +47,10 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
     yield { kind: 'result', result: { settings: { model: preset, family, network: config, recipe, training } } };
     return;
   }
+  yield* amongRanks((ranks) => trainOn(options, file, ranks));
+}
+
+async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): AsyncGenerator<PipelineEvent> {
   const out = options.out ?? file.out;
   const paths = options.data ?? file.data ?? [];
   const [path] = paths;
@@ -108,14 +116,17 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
       recompute,
       alsoSaveTo: options.alsoSaveTo,
       prepare: (model) => {
-        if (options.initFrom !== undefined) copyInitialWeights(model, options.initFrom, options.ignoreKeys ?? []);
+        if (options.initFrom !== undefined) {
+          copyInitialWeights(model, options.initFrom, options.ignoreKeys ?? [], options.entry);
+        }
       },
+      ranks,
       signal: options.signal,
     });
     const steps = training.totalSteps;
     const nullClass = (recipe as { labelDrop?: number }).labelDrop !== 0;
     const result: Record<string, unknown> = { run, steps };
-    if (opened !== undefined) {
+    if (opened !== undefined && ranks.isFirst) {
       const { tokenizer } = opened;
       const folder = join(run, 'model');
       writeModelFolder(folder, {
@@ -143,7 +154,7 @@ async function* verify(data: OpenedTokens, path: string): AsyncGenerator<Pipelin
     data instanceof MixedTokens ? data.sources.reduce((sum, { numRows }) => sum + numRows, 0) : data.numRows;
   for (const done of data.verify()) {
     if (done % VERIFY_EVENTS !== 0 && done !== total) continue;
-    yield { kind: 'progress', stage: 'verify', done, total, unit: 'image' };
+    yield { kind: 'progress', stage: 'verify', done, total, unit: 'images' };
     await new Promise((resolve) => setImmediate(resolve));
   }
 }

@@ -31,7 +31,7 @@ export class TrainingNarrator {
           stage: this.stage,
           done: event.step,
           total: event.totalSteps,
-          unit: 'step',
+          unit: 'steps',
           rate: event.itemsPerSecond / this.globalBatch,
           secondsLeft: event.secondsLeft,
           ...(this.detail === undefined ? {} : { detail: this.detail }),

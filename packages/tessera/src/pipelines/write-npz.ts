@@ -1,25 +1,57 @@
-/** Sample archives as the reference evaluators read them: `arr_0`, uint8 [N, Y, X, 3]. */
+/**
+ * Sample archives as the reference evaluators read them: `arr_0`, uint8 [N, Y, X, 3]. Pictures go to the disk one by one,
+ * so any number of them fits in memory (50,000 of 256 px are 9.8 GB). An archive is whole or absent.
+ */
 
-import { closeSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { npzChunks } from '@tessera/formats';
+import { NpzArrayStream } from '@tessera/formats';
 import type { RgbImage } from '../data/image.ts';
 
-/** Writes beside the path first, so that an archive is whole or absent. */
-export function writeImagesNpz(path: string, images: readonly RgbImage[], imageSize: number): void {
-  const bytes = imageSize * imageSize * 3;
-  const data = new Uint8Array(images.length * bytes);
-  for (const [i, image] of images.entries()) data.set(image.data, i * bytes);
-  const shape = [images.length, imageSize, imageSize, 3];
-  mkdirSync(dirname(path), { recursive: true });
-  const temporary = `${path}.writing`;
-  const file = openSync(temporary, 'w');
-  try {
-    for (const chunk of npzChunks([['arr_0', { dtype: 'uint8', shape, data }]])) {
-      for (let at = 0; at < chunk.length; ) at += writeSync(file, chunk, at);
-    }
-  } finally {
-    closeSync(file);
+export class ImagesNpzWriter {
+  private readonly path: string;
+  private readonly temporary: string;
+  private readonly stream: NpzArrayStream;
+  private file: number | undefined;
+
+  /** @param path replaced when all `count` pictures of `imageSize` pixels a side are there */
+  constructor(path: string, count: number, imageSize: number, options: { zip64?: boolean } = {}) {
+    this.path = path;
+    // Another process may be writing the same archive.
+    this.temporary = `${path}.writing-${process.pid}`;
+    this.stream = new NpzArrayStream('arr_0', 'uint8', [count, imageSize, imageSize, 3], options);
+    mkdirSync(dirname(path), { recursive: true });
+    this.file = openSync(this.temporary, 'w');
+    this.write(this.stream.start());
   }
-  renameSync(temporary, path);
+
+  /** The next picture. */
+  add({ data }: RgbImage): void {
+    this.stream.add(data);
+    this.write(data);
+  }
+
+  finish(): void {
+    const { head, tail } = this.stream.finish();
+    this.write(tail);
+    writeSync(this.file!, head, 0, head.length, 0);
+    this.close();
+    renameSync(this.temporary, this.path);
+  }
+
+  /** Removes what has not been finished. */
+  dispose(): void {
+    if (this.file === undefined) return;
+    this.close();
+    rmSync(this.temporary, { force: true });
+  }
+
+  private write(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length; ) at += writeSync(this.file!, bytes, at);
+  }
+
+  private close(): void {
+    closeSync(this.file!);
+    this.file = undefined;
+  }
 }

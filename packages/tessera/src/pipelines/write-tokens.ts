@@ -1,26 +1,30 @@
-/** Encodes labelled pictures in memory into a token data set, telling how far it is. */
+/** Encodes the pictures of a set into a token data set, telling how far it is. */
 
+import { noGrad, scope } from '@tessera/torch';
+import type { PictureSet } from '../data/picture-set.ts';
 import type { TokenDatasetWriter } from '../data/token-dataset.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
-import { encodePixels } from './decode-tokens.ts';
+import { imageBatch } from './decode-tokens.ts';
 import type { PipelineEvent } from './events.ts';
-import type { LabelledPixels } from './fit/images.ts';
+
+/** Pictures at a time. */
+const BATCH = 128;
 
 export async function* writeTokens(
   writer: TokenDatasetWriter,
   tokenizer: Tokenizer,
-  images: LabelledPixels,
+  images: PictureSet,
   signal?: AbortSignal,
 ): AsyncGenerator<PipelineEvent> {
-  const encoding = encodePixels(tokenizer, images);
-  let next = encoding.next();
-  for (; !next.done; next = encoding.next()) {
-    yield { kind: 'progress', stage: 'tokens', done: next.value, total: images.labels.length, unit: 'image' };
-    await new Promise((resolve) => setImmediate(resolve));
+  let done = 0;
+  for await (const block of images.blocks(BATCH)) {
     signal?.throwIfAborted();
+    const { labels } = block;
+    const tokens = noGrad(() => scope(() => tokenizer.encode(imageBatch(block, 0, labels.length)).toNumbers()));
+    const length = tokens.length / labels.length;
+    for (const [i, label] of labels.entries()) writer.add(label, tokens.slice(i * length, (i + 1) * length));
+    done += labels.length;
+    yield { kind: 'progress', stage: 'tokens', done, total: images.numImages, unit: 'images' };
+    await new Promise((resolve) => setImmediate(resolve));
   }
-  const tokens = next.value.toNumbers();
-  const length = tokens.length / Math.max(1, images.labels.length);
-  for (const [i, label] of images.labels.entries()) writer.add(label, tokens.slice(i * length, (i + 1) * length));
-  next.value.dispose();
 }

@@ -4,7 +4,7 @@
  * either way.
  */
 
-import { isGradEnabled, scope, silu, silu_, type Tensor } from '@tessera/torch';
+import { isGradEnabled, silu, silu_, type Tensor } from '@tessera/torch';
 
 /** x · sigmoid(x). Without gradients x is written over: pass only what nothing else reads afterwards. */
 export function swish(x: Tensor): Tensor {
@@ -14,18 +14,4 @@ export function swish(x: Tensor): Tensor {
 /** x + y. Without gradients x is written over: pass only what nothing else reads afterwards. */
 export function addTo(x: Tensor, y: Tensor): Tensor {
   return isGradEnabled() ? x.add(y) : x.add_(y);
-}
-
-/**
- * Applies the steps in turn. What lies between two steps is freed as soon as the next one has read it (autograd keeps
- * what it needs by itself), so the memory is that of the widest step, not of all.
- */
-export function through(input: Tensor, steps: Iterable<(x: Tensor) => Tensor>): Tensor {
-  let x = input;
-  for (const step of steps) {
-    const next = scope(() => step(x));
-    if (x !== input && x !== next) x.dispose();
-    x = next;
-  }
-  return x;
 }

@@ -12,8 +12,8 @@ import type { Tensor } from '@tessera/torch';
 import { Conv2d } from '../nn/layers.ts';
 import type { ParameterBuilder } from '../nn/module.ts';
 import { VectorQuantizer } from './quantizer.ts';
+import type { Probe } from './steps.ts';
 import { Tokenizer } from './tokenizer.ts';
-import type { Probe } from './vq-blocks.ts';
 import { downsampleFactor, type VqConfig } from './vq-config.ts';
 import { VqDecoder } from './vq-decoder.ts';
 import { VqEncoder } from './vq-encoder.ts';
@@ -49,6 +49,10 @@ export class LlamaGenVq extends Tokenizer {
   /** quantized — [N, codeDim, y, x]; returns images [N, 3, Y, X] float32, nominally in [-1, 1], not clamped. */
   decodeLatent(quantized: Tensor, probe?: Probe): Tensor {
     return this.decoder.forward(this.postQuantConv.forward(quantized), probe);
+  }
+
+  decodeLatentInBands(quantized: Tensor, tokenRows: number): Tensor {
+    return this.decoder.forwardBands(this.postQuantConv.forward(quantized), tokenRows);
   }
 
   toNetwork(images: Tensor): Tensor {

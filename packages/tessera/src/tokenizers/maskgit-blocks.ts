@@ -11,7 +11,9 @@
 import type { Tensor } from '@tessera/torch';
 import { Conv2d, GroupNorm } from '../nn/layers.ts';
 import type { ParameterBuilder } from '../nn/module.ts';
+import { convolvedNormed, convolveNormed, emptyMap, place } from './bands.ts';
 import { addTo, swish } from './in-place.ts';
+import type { Step } from './steps.ts';
 
 const UNBIASED = { padding: 1, bias: false };
 
@@ -39,6 +41,23 @@ export class MaskgitResBlock {
     const h = this.conv2.forward(swish(this.norm2.forward(inner)));
     return addTo(h, this.shortcut === undefined ? x : this.shortcut.forward(h));
   }
+
+  /** The same in bands (steps.ts); x is written over. */
+  forwardBands(x: Tensor, rows: number): Tensor {
+    const { shortcut } = this;
+    const inner = convolvedNormed(x, this.norm1, this.conv1, rows);
+    const out = shortcut === undefined ? x : emptyMap(inner.size(1), x.size(2), x.size(3));
+    convolveNormed(inner, this.norm2, this.conv2, rows, (band, top) => {
+      if (shortcut === undefined) place(x, top, band).add_(band);
+      else place(out, top, band).copy_(shortcut.forward(band).add_(band));
+    });
+    return out;
+  }
+}
+
+/** A block as a step. */
+export function maskgitStep(block: MaskgitResBlock): Step {
+  return { run: (x) => block.forward(x), runBands: (x, rows) => block.forwardBands(x, rows) };
 }
 
 /** Two residual blocks of one width, named block_1 and block_2. */

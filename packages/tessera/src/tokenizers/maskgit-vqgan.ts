@@ -7,16 +7,18 @@
  * is [0, 1], so pixels need no conversion. Difference: sizes are configurable.
  */
 
-import { avgPool2d, type Tensor, upsampleNearest2d } from '@tessera/torch';
+import { avgPool2d, type Tensor } from '@tessera/torch';
 import { Conv2d, GroupNorm } from '../nn/layers.ts';
 import type { ParameterBuilder } from '../nn/module.ts';
-import { swish, through } from './in-place.ts';
-import { MaskgitResBlock, maskgitMiddle } from './maskgit-blocks.ts';
+import { upsampledInBands } from './bands.ts';
+import { swish } from './in-place.ts';
+import { MaskgitResBlock, maskgitMiddle, maskgitStep } from './maskgit-blocks.ts';
 import { type MaskgitConfig, maskgitFactor } from './maskgit-config.ts';
+import { outputStep } from './output-step.ts';
 import { VectorQuantizer } from './quantizer.ts';
+import { runSteps, runStepsInBands, type Step } from './steps.ts';
 import { Tokenizer } from './tokenizer.ts';
-
-type Step = (x: Tensor) => Tensor;
+import { upsampleAndConvolve } from './upsample.ts';
 
 export class MaskgitVqgan extends Tokenizer {
   readonly family = 'maskgit-vqgan';
@@ -45,12 +47,16 @@ export class MaskgitVqgan extends Tokenizer {
 
   /** images — [N, 3, Y, X] float32 in [0, 1]; returns the latent before quantization, [N, codeDim, y, x]. */
   encodeToLatent(images: Tensor): Tensor {
-    return through(images, this.encoder);
+    return runSteps(images, this.encoder);
   }
 
   /** quantized — [N, codeDim, y, x]; returns images [N, 3, Y, X] float32, nominally in [0, 1], not clamped. */
   decodeLatent(quantized: Tensor): Tensor {
-    return through(quantized, this.decoder);
+    return runSteps(quantized, this.decoder);
+  }
+
+  decodeLatentInBands(quantized: Tensor, tokenRows: number): Tensor {
+    return runStepsInBands(quantized, this.decoder, tokenRows);
   }
 
   toNetwork(images: Tensor): Tensor {
@@ -70,20 +76,20 @@ export class MaskgitVqgan extends Tokenizer {
 function encoderSteps(p: ParameterBuilder, config: MaskgitConfig): Step[] {
   const { channels, channelMultipliers, groupNormGroups: groups } = config;
   const convIn = new Conv2d(p.child('conv_in'), 3, channels, 3, { padding: 1, bias: false });
-  const steps: Step[] = [(x) => convIn.forward(x)];
+  const steps: Step[] = [{ run: (x) => convIn.forward(x) }];
   let width = channels;
   for (const [level, multiplier] of channelMultipliers.entries()) {
     for (let j = 0; j < config.resBlocks; j++) {
       const block = new MaskgitResBlock(p.child('down', level, 'block', j), width, channels * multiplier, groups);
-      steps.push((x) => block.forward(x));
+      steps.push(maskgitStep(block));
       width = channels * multiplier;
     }
-    if (level < channelMultipliers.length - 1) steps.push((x) => avgPool2d(x, [2, 2], [2, 2]));
+    if (level < channelMultipliers.length - 1) steps.push({ run: (x) => avgPool2d(x, [2, 2], [2, 2]) });
   }
-  for (const block of maskgitMiddle(p.child('mid'), width, groups)) steps.push((x) => block.forward(x));
+  steps.push(...maskgitMiddle(p.child('mid'), width, groups).map(maskgitStep));
   const normOut = new GroupNorm(p.child('norm_out'), width, groups);
   const convOut = new Conv2d(p.child('conv_out'), width, config.codeDim, 1);
-  steps.push((x) => convOut.forward(swish(normOut.forward(x))));
+  steps.push({ run: (x) => convOut.forward(swish(normOut.forward(x))) });
   return steps;
 }
 
@@ -99,22 +105,22 @@ function decoderSteps(p: ParameterBuilder, config: MaskgitConfig): Step[] {
     for (let j = 0; j < config.resBlocks; j++) {
       const before = j > 0 || level === deepest ? width : widths[level + 1]!;
       const block = new MaskgitResBlock(p.child('up', level, 'block', j), before, width, groups);
-      blocks.push((x) => block.forward(x));
+      blocks.push(maskgitStep(block));
     }
     if (level === 0) return blocks;
     const conv = new Conv2d(p.child('up', level, 'upsample', 'conv'), width, width, 3, { padding: 1 });
-    return [...blocks, (x: Tensor) => conv.forward(upsampleNearest2d(x, [2 * x.size(2), 2 * x.size(3)]))];
+    const double: Step = {
+      run: (x) => upsampleAndConvolve(x, conv),
+      runBands: (x, rows) => upsampledInBands(x, conv, rows),
+    };
+    return [...blocks, double];
   });
   const normOut = new GroupNorm(p.child('norm_out'), widths[0]!, groups);
   const convOut = new Conv2d(p.child('conv_out'), widths[0]!, 3, 3, { padding: 1 });
   return [
-    (x) => convIn.forward(x),
-    ...middle.map(
-      (block): Step =>
-        (x) =>
-          block.forward(x),
-    ),
+    { run: (x) => convIn.forward(x) },
+    ...middle.map(maskgitStep),
     ...levels.toReversed().flat(),
-    (x) => convOut.forward(swish(normOut.forward(x))),
+    outputStep(normOut, convOut),
   ];
 }

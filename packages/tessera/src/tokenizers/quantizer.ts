@@ -51,9 +51,10 @@ export class VectorQuantizer {
   /** latent — [B, d, y, x]; the nearest code of each position, the lowest of equals: [B, y·x] int64. */
   tokens(latent: Tensor): Tensor {
     const [rows] = this.rows(latent);
-    return this.distances(rows, this.codes())
-      .argmin(1)
-      .view([latent.size(0), -1]);
+    const codes = this.codes();
+    // |e|² - 2 z·e: the latent's own length is the same for every code.
+    const scores = codes.square().sum([1]).addmm(rows, codes.t(), { alpha: -2 }); // [n, V]
+    return scores.argmin(1).view([latent.size(0), -1]);
   }
 
   /** latent — [B, d, y, x]. */

@@ -8,7 +8,7 @@ export type TokenizerErrorCode =
   | 'TRAINING_IMAGES'
   | 'DISCRIMINATOR'
   | 'LPIPS'
-  | 'TILE';
+  | 'BANDS';
 
 export class TokenizerError extends Error {
   readonly code: TokenizerErrorCode;

@@ -6,11 +6,11 @@
  * checks of shapes are the same for all and written here once.
  */
 
-import { type Tensor, zeros } from '@tessera/torch';
+import { cat, scope, type Tensor, zeros } from '@tessera/torch';
 import { Module } from '../nn/module.ts';
 import type { Quantized, VectorQuantizer } from './quantizer.ts';
+import type { Probe } from './steps.ts';
 import { TokenizerError } from './tokenizer-error.ts';
-import type { Probe } from './vq-blocks.ts';
 
 export abstract class Tokenizer extends Module {
   /** Its row of the registry. */
@@ -25,6 +25,8 @@ export abstract class Tokenizer extends Module {
   abstract encodeToLatent(images: Tensor, probe?: Probe): Tensor;
   /** quantized — [N, d, y, x]; returns images [N, 3, Y, X] float32, nominally in the network's range, not clamped. */
   abstract decodeLatent(quantized: Tensor, probe?: Probe): Tensor;
+  /** The same for one image, in bands of `tokenRows` rows of the grid; equal but for rounding. */
+  abstract decodeLatentInBands(quantized: Tensor, tokenRows: number): Tensor;
   /** [0, 1] to the network's range. */
   abstract toNetwork(images: Tensor): Tensor;
   /** The network's range to [0, 1], clamped. */
@@ -63,6 +65,25 @@ export abstract class Tokenizer extends Module {
   decode(tokens: Tensor, grid?: readonly [rows: number, columns: number]): Tensor {
     const [rows, columns] = gridOf(tokens, grid);
     return this.fromNetwork(this.decodeLatent(this.quantizer.lookUp(tokens, rows, columns)));
+  }
+
+  /**
+   * The same image by image, in bands of `tokenRows` rows of the grid where there are more: for large pictures. Memory is
+   * that of two maps of the widest layer and a band, where `decode` holds five such maps and more. Call it under noGrad.
+   */
+  decodeInBands(tokens: Tensor, grid: readonly [rows: number, columns: number], tokenRows: number): Tensor {
+    const [rows, columns] = gridOf(tokens, grid);
+    if (!(Number.isInteger(tokenRows) && tokenRows >= 1)) {
+      throw new TokenizerError('BANDS', `Expected bands of 1 row of tokens or more, got ${tokenRows}.`);
+    }
+    if (rows <= tokenRows || tokens.size(0) === 0) return this.decode(tokens, grid);
+    const images = Array.from({ length: tokens.size(0) }, (_, n) =>
+      scope(() => {
+        const codes = this.quantizer.lookUp(tokens.narrow(0, n, 1), rows, columns);
+        return this.fromNetwork(this.decodeLatentInBands(codes, tokenRows)).contiguous();
+      }),
+    );
+    return images.length === 1 ? images[0]! : cat(images);
   }
 
   /** The same in the network's own range, not clamped: what the original scripts round to pixels. */

@@ -5,10 +5,13 @@
  * Shapes: x — [N, C, Y, X] float32. Any memory order works; channels-last stays channels-last.
  */
 
-import { constantPadNd, scaledDotProductAttention, type Tensor, upsampleNearest2d } from '@tessera/torch';
+import { constantPadNd, scaledDotProductAttention, type Tensor } from '@tessera/torch';
 import { Conv2d, GroupNorm } from '../nn/layers.ts';
 import type { ParameterBuilder } from '../nn/module.ts';
-import { addTo, swish, through } from './in-place.ts';
+import { convolvedNormed, convolveNormed, emptyMap, place, upsampledInBands } from './bands.ts';
+import { addTo, swish } from './in-place.ts';
+import type { Step } from './steps.ts';
+import { upsampleAndConvolve } from './upsample.ts';
 
 const PADDED = { padding: 1 };
 
@@ -33,6 +36,18 @@ export class ResBlock {
     const inner = this.conv1.forward(swish(this.norm1.forward(x)));
     const h = this.conv2.forward(swish(this.norm2.forward(inner)));
     return addTo(h, this.shortcut === undefined ? x : this.shortcut.forward(x));
+  }
+
+  /** The same in bands (steps.ts); x is written over. */
+  forwardBands(x: Tensor, rows: number): Tensor {
+    const { shortcut } = this;
+    const inner = convolvedNormed(x, this.norm1, this.conv1, rows);
+    const out = shortcut === undefined ? x : emptyMap(inner.size(1), x.size(2), x.size(3));
+    convolveNormed(inner, this.norm2, this.conv2, rows, (band, top) => {
+      if (shortcut === undefined) place(x, top, band).add_(band);
+      else place(out, top, band).copy_(band.add_(shortcut.forward(place(x, top, band))));
+    });
+    return out;
   }
 }
 
@@ -87,7 +102,12 @@ export class Upsample {
   }
 
   forward(x: Tensor): Tensor {
-    return this.conv.forward(upsampleNearest2d(x, [2 * x.size(2), 2 * x.size(3)]));
+    return upsampleAndConvolve(x, this.conv);
+  }
+
+  /** The same in bands (steps.ts). */
+  forwardBands(x: Tensor, rows: number): Tensor {
+    return upsampledInBands(x, this.conv, rows);
   }
 }
 
@@ -107,32 +127,18 @@ export class Middle {
   get steps(): Step[] {
     const { attention } = this;
     return [
-      { run: (x) => this.first.forward(x) },
+      blockStep(this.first),
       ...(attention === undefined ? [] : [{ run: (x: Tensor) => attention.forward(x), place: 'midAttention' }]),
-      { run: (x) => this.last.forward(x) },
+      blockStep(this.last),
     ];
   }
 }
 
-/** One of the steps of an encoder or decoder; `place` names its result for probes. */
-export interface Step {
-  run: (x: Tensor) => Tensor;
-  place?: string;
-}
-
-/** Sees intermediate values by the name of their place, such as `encoder.level0.downsample`. */
-export type Probe = (place: string, value: Tensor) => void;
-
-/** The steps in turn, each result freed once the next is there unless a probe looks on. */
-export function runSteps(input: Tensor, steps: readonly Step[], probe?: Probe): Tensor {
-  if (probe === undefined)
-    return through(
-      input,
-      steps.map(({ run }) => run),
-    );
-  return steps.reduce((x, { run, place }) => {
-    const result = run(x);
-    if (place !== undefined) probe(place, result);
-    return result;
-  }, input);
+/** A block that can run in bands as a step. */
+export function blockStep(block: ResBlock | Upsample, place?: string): Step {
+  return {
+    run: (x) => block.forward(x),
+    runBands: (x, rows) => block.forwardBands(x, rows),
+    ...(place === undefined ? {} : { place }),
+  };
 }

@@ -6,8 +6,9 @@
 import type { Tensor } from '@tessera/torch';
 import { Conv2d, GroupNorm } from '../nn/layers.ts';
 import type { ParameterBuilder } from '../nn/module.ts';
-import { swish } from './in-place.ts';
-import { AttentionBlock, Middle, type Probe, ResBlock, runSteps, type Step, Upsample } from './vq-blocks.ts';
+import { outputStep } from './output-step.ts';
+import { type Probe, runSteps, runStepsInBands, type Step } from './steps.ts';
+import { AttentionBlock, blockStep, Middle, ResBlock, Upsample } from './vq-blocks.ts';
 import type { VqConfig } from './vq-config.ts';
 
 interface DecoderLevel {
@@ -49,20 +50,32 @@ export class VqDecoder {
 
   /** latent — [N, latentChannels, Y, X]; returns images [N, 3, Y · 2^doublings, X · 2^doublings], nominally [-1, 1]. */
   forward(latent: Tensor, probe?: Probe): Tensor {
+    return runSteps(latent, this.steps(), probe);
+  }
+
+  /** The same in bands of `tokenRows` rows of the latent; N = 1. */
+  forwardBands(latent: Tensor, tokenRows: number): Tensor {
+    return runStepsInBands(latent, this.steps(), tokenRows);
+  }
+
+  private steps(): Step[] {
     const middle = this.middle.steps;
     const steps: Step[] = [
       { run: (x) => this.convIn.forward(x) },
-      ...middle.map(({ run }, i) => ({ run, ...(i === middle.length - 1 && { place: 'decoder.mid' }) })),
+      ...middle.map((step, i) => {
+        const { place: _, ...rest } = step;
+        return i === middle.length - 1 ? { ...rest, place: 'decoder.mid' } : rest;
+      }),
     ];
     for (const [i, { blocks, attention, upsample }] of this.levels.entries()) {
       for (const [j, block] of blocks.entries()) {
         const attend = attention[j];
-        steps.push({ run: (x) => block.forward(x) });
+        steps.push(blockStep(block));
         if (attend !== undefined) steps.push({ run: (x) => attend.forward(x) });
       }
-      if (upsample !== undefined) steps.push({ run: (x) => upsample.forward(x), place: `decoder.block${i}.upsample` });
+      if (upsample !== undefined) steps.push(blockStep(upsample, `decoder.block${i}.upsample`));
     }
-    steps.push({ run: (x) => this.convOut.forward(swish(this.normOut.forward(x))) });
-    return runSteps(latent, steps, probe);
+    steps.push(outputStep(this.normOut, this.convOut));
+    return steps;
   }
 }

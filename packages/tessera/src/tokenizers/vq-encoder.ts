@@ -7,7 +7,8 @@ import type { Tensor } from '@tessera/torch';
 import { Conv2d, GroupNorm } from '../nn/layers.ts';
 import type { ParameterBuilder } from '../nn/module.ts';
 import { swish } from './in-place.ts';
-import { AttentionBlock, Downsample, Middle, type Probe, ResBlock, runSteps, type Step } from './vq-blocks.ts';
+import { type Probe, runSteps, type Step } from './steps.ts';
+import { AttentionBlock, Downsample, Middle, ResBlock } from './vq-blocks.ts';
 import type { VqConfig } from './vq-config.ts';
 
 interface EncoderLevel {

@@ -55,9 +55,7 @@ export class IntervalMetrics {
 
   /** The means since the last call, in order of first appearance; starts a new interval. */
   take(): Record<string, number> {
-    const means = Object.fromEntries(
-      [...this.sums].map(([name, sum]) => [name, (sum.numbers + (sum.tensors?.item() ?? sum.carried)) / sum.count]),
-    );
+    const means = meansOf(this.state());
     this.dispose();
     return means;
   }
@@ -66,4 +64,24 @@ export class IntervalMetrics {
     for (const sum of this.sums.values()) sum.tensors?.dispose();
     this.sums.clear();
   }
+}
+
+/** The means of an interval. */
+export function meansOf(state: IntervalState): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(state).map(([name, [count, numbers, tensors]]) => [name, (numbers + tensors) / count]),
+  );
+}
+
+/** The interval of all ranks; JSON between them has turned NaN into null. */
+export function mergeIntervals(states: readonly IntervalState[]): IntervalState {
+  const merged: IntervalState = {};
+  for (const state of states) {
+    for (const [name, values] of Object.entries(state)) {
+      const [count, numbers, tensors] = merged[name] ?? [0, 0, 0];
+      const [more, ...sums] = values.map((value) => value ?? Number.NaN) as [number, number, number];
+      merged[name] = [count + more, numbers + sums[0], tensors + sums[1]];
+    }
+  }
+  return merged;
 }

@@ -28,15 +28,21 @@ export interface RevivalOptions {
   draws: Draws;
 }
 
+/** The images that a revival encodes: the first draws of its stream. */
+export function revivalImages(draws: Draws, numImages: number, count: number): number[] {
+  // With replacement where there are many images: a repetition is rare then, and a permutation of all would be slow.
+  return Array.from({ length: Math.min(count, numImages) }, (_, i) =>
+    count >= numImages ? i : draws.integer(numImages),
+  );
+}
+
 /** Call it under noGrad, in a scope. */
 export function reviveDeadCodes(options: RevivalOptions): void {
   const { tokenizer, averages, numImages, pick, deadBelow, draws } = options;
   const { codebookSize } = tokenizer;
-  const count = Math.min(options.count, numImages);
-  // With replacement where there are many images: a repetition is rare then, and a permutation of all would be slow.
-  const order = Array.from({ length: count }, (_, i) => (count === numImages ? i : draws.integer(numImages)));
+  const order = revivalImages(draws, numImages, options.count);
   const latents: Tensor[] = [];
-  for (let i = 0; i < count; i += BATCH) {
+  for (let i = 0; i < order.length; i += BATCH) {
     latents.push(scope(() => tokenizer.encodeToLatent(tokenizer.toNetwork(pick(order.slice(i, i + BATCH))))));
   }
   const { rows, tokens, squaredDistances } = tokenizer.quantizer.assign(latents);

@@ -13,6 +13,7 @@ import { type Checkpoint, findCheckpoints } from './checkpoint.ts';
 import { configDifferences, hashConfig } from './config-difference.ts';
 import { AppendFile, replaceFile } from './durable-file.ts';
 import { describeEnvironment, type Environment } from './environment.ts';
+import type { Ranks } from './ranks.ts';
 import { lockRun } from './run-lock.ts';
 import { TrainingError } from './training-error.ts';
 
@@ -131,6 +132,18 @@ export function openRun(path: string, config: unknown): RunFolder {
     unlock();
     throw error;
   }
+}
+
+/** openRun for a run of several ranks: the first one writes it, the others know where it is. */
+export async function openRunTogether(path: string, config: unknown, ranks: Ranks): Promise<RunFolder> {
+  const hash = hashConfig(config);
+  await ranks.requireSame('settings', hash);
+  let own: RunFolder | undefined;
+  await ranks.decide(() => {
+    own = openRun(path, config);
+    return null;
+  });
+  return own ?? new RunFolder(path, hash, () => {});
 }
 
 function requireSameConfig(file: string, config: unknown, hash: string): void {

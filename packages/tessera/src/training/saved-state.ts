@@ -37,6 +37,8 @@ const savedStateSchema = z.strictObject({
   seconds: z.number().min(0),
   torch: z.string(),
   threads: z.int().min(1),
+  /** Absent for one. */
+  ranks: z.int().min(1).optional(),
 });
 
 export type SavedState = z.output<typeof savedStateSchema>;

@@ -28,15 +28,25 @@ export interface Shard {
   readonly dropoutSeed: number;
 }
 
+/** What a coming step will ask a task for. */
+export interface ComingStep {
+  readonly step: number;
+  readonly shards: readonly Shard[];
+  /** Those that `afterStep` will get. */
+  draws(purpose: number): Draws;
+}
+
 /** The mean loss of a shard, and what to log beside it. */
 export interface ShardResult {
   /** Scalar, with a graph behind it. Its gradient goes to `model` alone. */
   loss: Tensor;
   /**
    * The losses of the task's other parts by name, each for that part alone; a part without one does not move in this
-   * step. No two losses share a graph: detach what passes from one to the other.
+   * step. Which parts have one is a function of the step alone, the same for all its shards. No two losses share a graph: detach what passes from one to the other.
    */
   partLosses?: Readonly<Record<string, Tensor>>;
+  /** What the task is to remember of this shard, such as its tokens: int64, of one shape for all shards. See observe. */
+  observed?: Tensor;
   /**
    * Scalars beside `loss`, averaged over the shards that gave them in a logging interval. Tensors are summed in place
    * and read once an interval: keep them tensors.
@@ -75,8 +85,18 @@ export interface TrainingTask {
   readonly numItems: number;
   /** Which item is at a place of the run, where that is not every item once an epoch: see data-order.ts. */
   itemAt?(seed: number, place: number): number;
+  /**
+   * Awaited before each step, for what must be fetched: `coming(0)` is that step, `coming(1)` the next one; undefined
+   * past the last.
+   */
+  prepare?(coming: (ahead: number) => ComingStep | undefined): Promise<void>;
   /** Runs inside a scope of its own with gradients on, with libtorch's generator seeded for the shard. */
   shardLoss(shard: Shard): ShardResult;
+  /**
+   * What all shards of a step observed, in their order, [shards, ...]; on every rank, before anything moves. The place to
+   * change `memory`. Returns metrics.
+   */
+  observe?(all: Tensor): Record<string, Tensor | number>;
   /**
    * After the optimizers and the averages of a step, such as reviving dead codes. A function of the step and the state
    * alone. `averages`: the tensors of each moving average of `model`, those of `ema` first.

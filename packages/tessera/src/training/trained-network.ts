@@ -7,13 +7,14 @@
 
 import { join } from 'node:path';
 import { emaDecayAt, learningRateAt } from '@tessera/schedule';
-import { isfinite, keep, noGrad, saveSafetensors, scope, type Tensor } from '@tessera/torch';
+import { DataParallelReducer, isfinite, keep, noGrad, saveSafetensors, scope, type Tensor } from '@tessera/torch';
 import { AdamW } from '../nn/adamw.ts';
 import { Ema } from '../nn/ema.ts';
 import { clipByNorm, globalNorm, gradientsOf } from '../nn/gradients.ts';
 import type { Module } from '../nn/module.ts';
 import { loadInto } from '../nn/state-dict.ts';
 import type { TrainingConfig } from './config.ts';
+import { Ranks } from './ranks.ts';
 import { readTensors } from './read-tensors.ts';
 import type { OptimizerSettings, TrainingTask } from './task.ts';
 
@@ -43,8 +44,11 @@ export class TrainedNetwork {
   private readonly optimizer: AdamW;
   /** The parameters that want gradients. */
   private readonly leaves: readonly Tensor[];
+  private readonly ranks: Ranks;
+  /** Averages gradients over the ranks; none for one process alone. */
+  private readonly reducer: DataParallelReducer | undefined;
 
-  constructor({ name, model, ema, optimizer }: Description, config: TrainingConfig) {
+  constructor({ name, model, ema, optimizer }: Description, config: TrainingConfig, ranks: Ranks) {
     this.name = name;
     this.model = model;
     this.settings = { ...config, ...optimizer };
@@ -52,6 +56,11 @@ export class TrainedNetwork {
     if (!parameters.some((parameter) => parameter.requiresGrad)) model.trainable();
     this.leaves = parameters.filter((parameter) => parameter.requiresGrad);
     this.averages = ema === undefined ? [] : config.ema.map((settings, i) => this.average(ema, settings, i));
+    this.ranks = ranks;
+    if (ranks.group !== undefined) {
+      // Which parameters a shard uses may depend on its draws, as in ENAT's reuse.
+      this.reducer = new DataParallelReducer(ranks.group, this.leaves, { findUnusedParameters: true });
+    }
     const { betas, eps, weightDecay, weightDecayOn } = this.settings;
     this.optimizer = new AdamW(model.parameters, {
       betas,
@@ -62,9 +71,28 @@ export class TrainedNetwork {
     });
   }
 
-  /** Adds the gradient of a loss to this network's parameters, and to no others. */
-  collect(loss: Tensor): void {
-    loss.backward(undefined, { leaves: this.leaves });
+  /**
+   * Adds the gradient of a loss to this network's parameters, and to no others. The last of a rank's losses in a step also
+   * makes the sum of all of them the mean over the ranks.
+   */
+  collect(loss: Tensor, isLast = true): void {
+    const backward = () => loss.backward(undefined, { leaves: this.leaves });
+    if (this.reducer === undefined || !isLast) {
+      backward();
+      return;
+    }
+    this.reducer.prepareForBackward(loss);
+    this.ranks.group!.watched('backward', backward);
+  }
+
+  /** Weights, buffers and averages; borrowed. */
+  tensors(): Tensor[] {
+    return [...this.model.state.values(), ...this.averages.flatMap(({ state }) => [...state.values()])];
+  }
+
+  /** Buffers that forward passes move. */
+  get statistics(): Tensor[] {
+    return this.model.statistics;
   }
 
   /** The global norm of what was collected. */
@@ -126,6 +154,7 @@ export class TrainedNetwork {
 
   /** Frees what is not the task's. */
   dispose(): void {
+    this.reducer?.dispose();
     this.optimizer.dispose();
     for (const { state } of this.averages.slice(1)) for (const tensor of state.values()) tensor.dispose();
   }
@@ -145,10 +174,14 @@ export class TrainedNetwork {
 }
 
 /** The main network first, then the task's parts. */
-export function networksOf(task: TrainingTask, config: TrainingConfig): [TrainedNetwork, ...TrainedNetwork[]] {
+export function networksOf(
+  task: TrainingTask,
+  config: TrainingConfig,
+  ranks: Ranks = new Ranks(),
+): [TrainedNetwork, ...TrainedNetwork[]] {
   const { model, ema, parts = [] } = task;
   return [
-    new TrainedNetwork({ name: undefined, model, ema }, config),
-    ...parts.map((part) => new TrainedNetwork(part, config)),
+    new TrainedNetwork({ name: undefined, model, ema }, config, ranks),
+    ...parts.map((part) => new TrainedNetwork(part, config, ranks)),
   ];
 }

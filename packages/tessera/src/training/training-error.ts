@@ -11,6 +11,8 @@ export type TrainingErrorCode =
   | 'RUN_BUSY'
   /** The folder holds something that is not a run of this program. */
   | 'RUN_FOLDER'
+  /** The processes of a run do not fit one another or the settings. */
+  | 'RANKS'
   /** A checkpoint could not be written; earlier ones are whole. */
   | 'CHECKPOINT_WRITE';
 

@@ -4,8 +4,9 @@
  */
 
 import { DrawPurpose, type Draws, learningRateSchema, strictConfig } from '@tessera/schedule';
-import { fromTypedArray, keep, manualSeed, noGrad, scope, type Tensor, where } from '@tessera/torch';
+import { fromTypedArray, manualSeed, noGrad, scope, type Tensor, where } from '@tessera/torch';
 import { z } from 'zod';
+import type { PictureSource, Visit } from '../data/picture-set.ts';
 import { initialise, type ParameterBuilder } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
 import type { Discriminator, DiscriminatorConfig } from '../tokenizers/discriminator.ts';
@@ -18,13 +19,15 @@ import { TokenizerError } from '../tokenizers/tokenizer-error.ts';
 import { VqLoss, vqLossSchema } from '../tokenizers/vq-loss.ts';
 import { type ImageBatches, measureReconstruction } from './measure-reconstruction.ts';
 import { RecentTokens } from './recent-tokens.ts';
-import { reviveDeadCodes } from './revive-codes.ts';
-import type { ShardResult, TrainingTask } from './task.ts';
+import { revivalImages, reviveDeadCodes } from './revive-codes.ts';
+import type { ComingStep, ShardResult, TrainingTask } from './task.ts';
 
 export const vqRecipeSchema = strictConfig({
   ...vqLossSchema.shape,
   /** Of the discriminator; default: the tokenizer's. */
   discriminatorLearningRate: learningRateSchema.optional(),
+  /** A random square of each image at every visit, of 0.8 to 1 of its short side, instead of its centre. */
+  randomCrop: z.boolean().default(false),
   /** Mirrors each image with probability 1/2: for photos; not where left and right mean something, as in flags. */
   horizontalFlip: z.boolean().default(false),
   /** Steps between revivals of dead codes; 0 for none. */
@@ -53,7 +56,7 @@ export interface VqTaskOptions {
   /** Of that family. */
   config: Readonly<Record<string, unknown>>;
   recipe?: z.input<typeof vqRecipeSchema>;
-  images: TrainingImages;
+  images: TrainingImages | PictureSource;
   /** Without any, the task has no evaluate(). */
   heldOut?: TrainingImages;
   /** Starts from these weights, by official name; `where` names them in errors. */
@@ -67,9 +70,12 @@ export interface VqTaskOptions {
 export interface VqTask extends TrainingTask {
   readonly model: Tokenizer;
   readonly ema: Tokenizer;
-  /** Frees images and networks. */
+  /** Frees the networks. */
   dispose(): void;
 }
+
+/** Steps whose pictures are fetched in advance. */
+const STEPS_AHEAD = 2;
 
 /** The decoder's last weight, of every family. */
 const LAST_LAYER = 'decoder.conv_out.weight';
@@ -79,8 +85,11 @@ export function createVqTask(options: VqTaskOptions): VqTask {
   const recipe = vqRecipeSchema.parse(options.recipe ?? {});
   const { downsampleFactor } = tokenizerFamily(family);
   const factor = downsampleFactor(config);
-  const images = new ImageTensor(options.images, factor, 'images');
-  const heldOut = options.heldOut === undefined ? undefined : new ImageTensor(options.heldOut, factor, 'heldOut');
+  const images = new Pictures(options.images, factor, 'images');
+  const heldOut = options.heldOut === undefined ? undefined : new Pictures(options.heldOut, factor, 'heldOut');
+  if (recipe.randomCrop && images.source.canCrop !== true) {
+    throw new TokenizerError('TRAINING_IMAGES', 'randomCrop wants image files, got pictures that are cut already.');
+  }
   const construct = (p: ParameterBuilder): Tokenizer => tokenizerFamily(family).construct(config, p);
   if (seed !== undefined) manualSeed(seed);
   const model = init === undefined ? initialise(construct) : loadModule(construct, init.tensors, init.where);
@@ -89,6 +98,18 @@ export function createVqTask(options: VqTaskOptions): VqTask {
   const lossOf = new VqLoss(recipe, { lpips, discriminator });
   const recent = new RecentTokens(model.codebookSize);
   const optimizer = recipe.discriminatorLearningRate;
+  const { numImages, source } = images;
+  const revives = (step: number): boolean =>
+    recipe.reviveEvery > 0 && step % recipe.reviveEvery === 0 && step < recipe.reviveUntil;
+  /** In the order in which shardLoss draws. */
+  const visitsOf = (items: readonly number[], draws: Draws): Visit[] =>
+    items.map((index) => (recipe.randomCrop ? { index, crop: [draws.word(), draws.word(), draws.word()] } : { index }));
+  const visitsOfStep = ({ step, shards, draws }: ComingStep): Visit[] => [
+    ...shards.flatMap((shard) => visitsOf(shard.items, shard.draws(DrawPurpose.AUGMENT))),
+    ...(revives(step) ? revivalImages(draws(DrawPurpose.CODEBOOK), numImages, recipe.reviveImages) : []).map(
+      (index): Visit => ({ index }),
+    ),
+  ];
 
   return {
     name: 'vq',
@@ -106,10 +127,22 @@ export function createVqTask(options: VqTaskOptions): VqTask {
           ],
         }),
     memory: new Map([['recentTokens', recent.window]]),
-    numItems: images.numImages,
+    numItems: numImages,
+    ...(source.prepare === undefined
+      ? {}
+      : {
+          prepare(coming) {
+            const [now = [], ...soon] = Array.from({ length: 1 + STEPS_AHEAD }, (_, ahead) => {
+              const step = coming(ahead);
+              return step === undefined ? [] : visitsOfStep(step);
+            });
+            return source.prepare!(now, soon.flat());
+          },
+        }),
     shardLoss({ step, items, draws }): ShardResult {
-      let batch = images.pick(items);
-      if (recipe.horizontalFlip) batch = flipSome(batch, draws(DrawPurpose.AUGMENT));
+      const augment = draws(DrawPurpose.AUGMENT);
+      let batch = images.visit(visitsOf(items, augment));
+      if (recipe.horizontalFlip) batch = flipSome(batch, augment);
       const wanted = model.toNetwork(batch);
       const { tokens, quantized, losses } = model.quantize(model.encodeToLatent(wanted));
       const input = {
@@ -120,31 +153,34 @@ export function createVqTask(options: VqTaskOptions): VqTask {
       };
       const { loss, metrics } = lossOf.ofTokenizer(input, step);
       const judged = lossOf.ofDiscriminator(input, step);
-      noGrad(() => model.quantizer.recordUsage(tokens));
       return {
         loss,
         ...(judged === undefined ? {} : { partLosses: { discriminator: judged.loss } }),
-        metrics: { ...metrics, ...judged?.metrics, codebookUsage: recent.record(tokens) },
+        observed: tokens,
+        metrics: { ...metrics, ...judged?.metrics },
       };
     },
+    observe(tokens) {
+      model.quantizer.recordUsage(tokens);
+      return { codebookUsage: recent.record(tokens) };
+    },
     afterStep(step, draws, averages): void {
-      if (recipe.reviveEvery === 0 || step % recipe.reviveEvery !== 0 || step >= recipe.reviveUntil) return;
+      if (!revives(step)) return;
       const { reviveImages: count, deadBelow } = recipe;
-      const { numImages } = images;
       const pick = (indices: readonly number[]): Tensor => images.pick(indices);
       const revival = { tokenizer: model, averages, numImages, pick, count, deadBelow };
       noGrad(() => scope(() => reviveDeadCodes({ ...revival, draws: draws(DrawPurpose.CODEBOOK) })));
     },
     ...(heldOut === undefined ? {} : { evaluate: () => measureReconstruction(ema, heldOut) }),
     dispose(): void {
-      for (const owned of [images, heldOut, model, ema, discriminator, recent]) owned?.dispose();
+      for (const owned of [model, ema, discriminator, recent]) owned?.dispose();
     },
   };
 }
 
 function makeDiscriminator(
   config: DiscriminatorConfig | undefined,
-  { height, width }: TrainingImages,
+  { height, width }: { height: number; width: number },
 ): Discriminator | undefined {
   switch (config?.kind) {
     case undefined:
@@ -166,31 +202,43 @@ function flipSome(images: Tensor, draws: Draws): Tensor {
   return where(fromTypedArray(flips, [flips.length, 1, 1, 1]).to('bool'), images.flip([3]), images);
 }
 
-/** Decoded images in one tensor. */
-class ImageTensor implements ImageBatches {
-  readonly numImages: number;
-  private readonly pixels: Tensor; // [N, Y, X, 3] uint8
+/** Pictures as the networks want them. */
+class Pictures implements ImageBatches {
+  readonly source: PictureSource;
 
   /** factor — pixels of a token's side; `what` names the images in errors. */
-  constructor({ pixels, height, width }: TrainingImages, factor: number, what: string) {
-    wholeGrid(factor, height, width);
-    const size = height * width * 3;
-    if (pixels.length === 0 || pixels.length % size !== 0) {
-      throw new TokenizerError(
-        'TRAINING_IMAGES',
-        `Expected ${what} to hold one or more whole images of ${height}·${width}·3 = ${size} bytes, got ${pixels.length} bytes.`,
-      );
-    }
-    this.numImages = pixels.length / size;
-    this.pixels = keep(fromTypedArray(pixels, [this.numImages, height, width, 3]));
+  constructor(images: TrainingImages | PictureSource, factor: number, what: string) {
+    wholeGrid(factor, images.height, images.width);
+    this.source = 'numImages' in images ? images : inMemory(images, what);
+  }
+
+  get numImages(): number {
+    return this.source.numImages;
   }
 
   pick(indices: readonly number[]): Tensor {
-    const rows = fromTypedArray(BigInt64Array.from(indices, BigInt));
-    return this.pixels.indexSelect(0, rows).permute([0, 3, 1, 2]).contiguous().to('float32').div(255);
+    return this.visit(indices.map((index) => ({ index })));
   }
 
-  dispose(): void {
-    this.pixels.dispose();
+  /** [n, 3, Y, X] float32 in [0, 1]. */
+  visit(visits: readonly Visit[]): Tensor {
+    const { height, width } = this.source;
+    const size = height * width * 3;
+    const batch = new Uint8Array(visits.length * size);
+    for (const [i, visit] of visits.entries()) batch.set(this.source.pixels(visit), i * size);
+    const pictures = fromTypedArray(batch, [visits.length, height, width, 3]);
+    return pictures.permute([0, 3, 1, 2]).contiguous().to('float32').div(255);
   }
+}
+
+function inMemory({ pixels, height, width }: TrainingImages, what: string): PictureSource {
+  const size = height * width * 3;
+  if (pixels.length === 0 || pixels.length % size !== 0) {
+    throw new TokenizerError(
+      'TRAINING_IMAGES',
+      `Expected ${what} to hold one or more whole images of ${height}·${width}·3 = ${size} bytes, got ${pixels.length} bytes.`,
+    );
+  }
+  const numImages = pixels.length / size;
+  return { numImages, height, width, pixels: ({ index }) => pixels.subarray(index * size, (index + 1) * size) };
 }

@@ -88,8 +88,11 @@ export async function newGroup(
   return openGroup(all, name, ranks, timeoutMs);
 }
 
-/** Leaves all groups and closes the store. Rank 0 waits a moment for the others. Does nothing without a group. */
-export async function destroyProcessGroup(): Promise<void> {
+/**
+ * Leaves all groups and closes the store. Rank 0 waits a moment for the others (`farewellMs`, by default 10 s at most; 0
+ * where something has failed and they may never come). Does nothing without a group.
+ */
+export async function destroyProcessGroup({ farewellMs = FAREWELL_MS } = {}): Promise<void> {
   if (world === undefined) return;
   const { address, store, groups } = world;
   world = undefined;
@@ -97,7 +100,7 @@ export async function destroyProcessGroup(): Promise<void> {
   try {
     const left = store.add('left', 1);
     if (address.rank === 0 && !address.launcherHoldsStore && left < address.worldSize) {
-      await pollUntil(() => (store.add('left', 0) >= address.worldSize ? true : undefined), FAREWELL_MS);
+      await pollUntil(() => (store.add('left', 0) >= address.worldSize ? true : undefined), farewellMs);
     }
   } catch {
     // The store has gone with its holder: there is nobody left to wait for.

@@ -9,9 +9,11 @@ import { defineCommand } from '../command.ts';
 export const exportCommand = defineCommand({
   name: 'export',
   summary: 'write a checkpoint that the official code loads',
-  details: 'Names, order, values and types are kept; the state dict is wrapped as the official scripts expect it.',
+  details:
+    'Names, order, values and types are kept; the state dict is wrapped as the official scripts expect it. From the run of a ' +
+    "GPT, or one of its checkpoints, the trainer's own file: model, optimizer, steps, ema. From other runs, the averaged network.",
   args: {
-    source: { type: 'positional', required: true, description: 'model folder or tokenizer folder' },
+    source: { type: 'positional', required: true, description: 'model, tokenizer or run folder' },
     out: { type: 'string', required: true, valueHint: 'FILE', description: '.pth, .pt or .ckpt file to write' },
     part: { type: 'string', valueHint: 'WHICH', description: 'of a model folder: generator (default) or tokenizer' },
     'checkpoint-folder': {
@@ -21,6 +23,7 @@ export const exportCommand = defineCommand({
   },
   examples: [
     { command: 'export models/enat-l --out nnet_ema.pth', what: 'the averaged network' },
+    { command: 'export runs/gpt-b --out 1501200.pt', what: "a GPT's run, to sample or to train on there" },
     { command: 'export models/enat-l --part tokenizer --out vqgan.ckpt', what: 'its tokenizer' },
     { command: 'export models/enat-l --checkpoint-folder --out workdir/500000.ckpt', what: 'to train on there' },
   ],

@@ -12,6 +12,7 @@ const schema = strictConfig({
   minutes: realNumber(0.1, 1e6).optional(),
   size: wholeNumber(8, 1024).optional(),
   plan: text('a plan file').optional(),
+  memory: realNumber(0, 1e5).optional(),
   seed: wholeNumber(0).optional(),
   tokenizer: oneOf(['auto', 'keep', 'fine-tune', 'train']).optional(),
 });
@@ -37,6 +38,11 @@ export const fitCommand = defineCommand({
     },
     size: { type: 'string', valueHint: 'PX', description: 'pixels of a side (default 32; 64 from 30 minutes on)' },
     plan: { type: 'string', valueHint: 'FILE', description: 'repeat the plan.json of another run' },
+    memory: {
+      type: 'string',
+      valueHint: 'GIB',
+      description: 'decoded images kept, in GiB; the others are decoded at each visit (default 2)',
+    },
     seed: { type: 'string', valueHint: 'N', description: 'of every draw (default 0)' },
     tokenizer: {
       type: 'string',
@@ -60,6 +66,7 @@ export const fitCommand = defineCommand({
       tokenizer,
       signal,
       ...(rest.size === undefined ? {} : { size: rest.size }),
+      ...(rest.memory === undefined ? {} : { memory: rest.memory * 2 ** 30 }),
       ...(rest.plan === undefined ? {} : { plan: rest.plan }),
     };
     return fit(options);

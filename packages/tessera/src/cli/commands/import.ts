@@ -1,6 +1,7 @@
 /** `tessera import`: an official checkpoint as a model folder or a tokenizer folder. */
 
 import { strictConfig } from '@tessera/schedule';
+import { modelPresetNames } from '../../models/presets.ts';
 import { importCheckpoint } from '../../pipelines/import-checkpoint.ts';
 import { architectureNames } from '../../pipelines/official/architectures.ts';
 import { oneOf, text, wholeNumber } from '../argument-values.ts';
@@ -16,7 +17,7 @@ export const importCommand = defineCommand({
     source: {
       type: 'positional',
       required: true,
-      description: 'weights file, or a folder with nnet_ema.pth and its four companions',
+      description: 'weights file, or a folder with nnet_ema.pth and its four companions, or with consolidated.pth',
     },
     out: { type: 'string', required: true, valueHint: 'FOLDER', description: 'folder to write' },
     tokenizer: {
@@ -29,6 +30,12 @@ export const importCommand = defineCommand({
     'encoder-depth': { type: 'string', valueHint: 'N', description: 'of an ENAT: blocks of the encoder' },
     'decoder-depth': { type: 'string', valueHint: 'N', description: 'of an ENAT: blocks of the decoder' },
     'num-heads': { type: 'string', valueHint: 'N', description: 'of a generator: attention heads' },
+    'grid-size': { type: 'string', valueHint: 'N', description: 'of a GPT: tokens of a side' },
+    model: {
+      type: 'string',
+      valueHint: 'PRESET',
+      description: 'of a generator: what its shapes do not tell, as of this model size',
+    },
     classes: { type: 'string', valueHint: 'JSON', description: 'of a generator: list of class names by label' },
     strategy: { type: 'string', valueHint: 'FILE', description: 'of a generator: how to sample it by default' },
   },
@@ -40,6 +47,10 @@ export const importCommand = defineCommand({
         'import nnet_ema.pth --tokenizer vqgan_jax_strongaug.ckpt --encoder-depth 22 --num-heads 16 --out models/enat-l',
       what: 'ENAT-L, ready to sample',
     },
+    {
+      command: 'import 1501200.pt --model gpt-b --tokenizer vq_ds16_c2i.pt --out models/gpt-b',
+      what: "a GPT's checkpoint with all that its trainer needs to go on",
+    },
   ],
   schema: strictConfig({
     source: text('a checkpoint'),
@@ -50,6 +61,8 @@ export const importCommand = defineCommand({
     encoderDepth: wholeNumber(1, 256).optional(),
     decoderDepth: wholeNumber(1, 256).optional(),
     numHeads: wholeNumber(1, 256).optional(),
+    gridSize: wholeNumber(1, 256).optional(),
+    model: oneOf(modelPresetNames).optional(),
     classes: text('a file').optional(),
     strategy: text('a file').optional(),
   }),

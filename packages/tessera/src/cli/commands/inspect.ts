@@ -15,10 +15,16 @@ export const inspectCommand = defineCommand({
   summary: 'show what is in a file or folder',
   details:
     'Reads safetensors, npy, npz, ONNX and PyTorch files by their content and never executes any of it; model folders, run ' +
-    'folders and token data sets. Of a model size: parameters, memory, multiply-accumulates of each step.',
+    'folders and token data sets. Of a model size: parameters, memory, multiply-accumulates of each step, and for a GPT of ' +
+    'training on patches of tokens.',
   args: {
     path: { type: 'positional', required: false, description: 'file or folder' },
     model: { type: 'string', valueHint: 'PRESET', description: `a model size instead: ${modelPresetNames.join(', ')}` },
+    'grid-size': {
+      type: 'string',
+      valueHint: 'N',
+      description: 'with --model: tokens of a side, such as 24 at 384 px',
+    },
     strategy: {
       type: 'string',
       valueHint: 'NAME|FILE',
@@ -42,6 +48,7 @@ export const inspectCommand = defineCommand({
       command: 'inspect --model enat-l --num-steps 12 --strategy enat',
       what: 'parameters, memory and cost of a model size',
     },
+    { command: 'inspect --model gpt-xl', what: 'what next-patch prediction saves' },
     { command: 'inspect tokens/photos --verify', what: 'a token data set, every byte checked' },
     { command: 'inspect model.safetensors --filter blocks.0', what: 'the first block of a model' },
     { command: 'inspect checkpoint.pt --json', what: 'a PyTorch checkpoint, for a program' },
@@ -50,6 +57,7 @@ export const inspectCommand = defineCommand({
   schema: strictConfig({
     path: text('a file or folder').optional(),
     model: oneOf(modelPresetNames).optional(),
+    gridSize: wholeNumber(1, 256).optional(),
     strategy: text('the name of a strategy or a file').optional(),
     numSteps: wholeNumber(1, 65536).optional(),
     guidanceScale: realNumber(-1000, 1000).optional(),
@@ -64,7 +72,7 @@ export const inspectCommand = defineCommand({
     if ((options.path === undefined) === (options.model === undefined)) {
       throw new CliError('ARGUMENT', 'expected either a file or folder ("tessera inspect PATH") or --model PRESET.');
     }
-    const about = (['strategy', 'numSteps', 'guidanceScale', 'skipGuidanceBelow'] as const).find(
+    const about = (['gridSize', 'strategy', 'numSteps', 'guidanceScale', 'skipGuidanceBelow'] as const).find(
       (name) => options[name] !== undefined,
     );
     if (options.model === undefined && about !== undefined) {

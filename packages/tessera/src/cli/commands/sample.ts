@@ -37,7 +37,9 @@ const schema = strictConfig({
   encoderDepth: wholeNumber(1, 256).optional(),
   decoderDepth: wholeNumber(1, 256).optional(),
   numHeads: wholeNumber(1, 256).optional(),
+  tokenizer: text('a tokenizer').optional(),
   tokenizerWeights: text('a weights file').optional(),
+  demoGrid: z.boolean().optional(),
   size: wholeNumber(1, 65536).optional(),
   outputSize: wholeNumber(1, 65536).optional(),
   topK: wholeNumber(0, 1 << 24).optional(),
@@ -54,17 +56,22 @@ const WEIGHTS_ONLY = [
   'encoderDepth',
   'decoderDepth',
   'numHeads',
+  'tokenizer',
   'tokenizerWeights',
   'size',
   'outputSize',
+  'demoGrid',
 ] as const;
+/** Of the ways to use --weights, those with a tokenizer alone. */
+const PICTURES_ONLY = ['outputSize', 'demoGrid'] as const;
 
 export const sampleCommand = defineCommand({
   name: 'sample',
   summary: 'make images with a model',
   details:
     'Writes a PNG an image, and grid.png with one row a class. Image i of a seed is the same image for any --batch and any ' +
-    'number of images. With --weights instead of a folder: token ids of a checkpoint, without decoding them.',
+    'number of images. With --weights instead of a folder: of a checkpoint, with a tokenizer a PNG an image and an archive of all ' +
+    'pixels, without one token ids. Pictures that are there are kept, and each process of a group (RANK, WORLD_SIZE) draws its share.',
   args: {
     'model-folder': { type: 'positional', required: false, description: 'folder with config.json, weights, tokenizer' },
     class: {
@@ -105,7 +112,7 @@ export const sampleCommand = defineCommand({
     tile: {
       type: 'string',
       valueHint: 'N',
-      description: 'decode large pictures in tiles of N tokens a side, blended (default 32; smaller needs less memory)',
+      description: 'decode larger pictures N rows of tokens at a time: the same pictures in less memory (default 32)',
     },
     reveal: { type: 'boolean', description: 'also an animated WebP of the steps' },
     'reveal-gif': { type: 'boolean', description: 'the same as GIF' },
@@ -120,14 +127,22 @@ export const sampleCommand = defineCommand({
     'encoder-depth': { type: 'string', valueHint: 'N', description: 'with --weights: blocks of the encoder' },
     'decoder-depth': { type: 'string', valueHint: 'N', description: 'with --weights: blocks of the decoder' },
     'num-heads': { type: 'string', valueHint: 'N', description: 'with --weights: attention heads' },
+    tokenizer: {
+      type: 'string',
+      valueHint: 'NAME|FOLDER',
+      description: 'with --weights: a tokenizer or model folder, or an architecture such as maskgit-vqgan',
+    },
     'tokenizer-weights': {
       type: 'string',
       valueHint: 'FILE',
-      description:
-        "with --weights of a GPT: the tokenizer's; writes the original script's tree of pictures and archive",
+      description: "with --weights: the tokenizer's published file",
     },
-    size: { type: 'string', valueHint: 'PX', description: 'with --tokenizer-weights: what the model draws' },
-    'output-size': { type: 'string', valueHint: 'PX', description: 'with --tokenizer-weights: of the pictures' },
+    size: { type: 'string', valueHint: 'PX', description: 'with --weights: what the model draws' },
+    'output-size': { type: 'string', valueHint: 'PX', description: 'with a tokenizer: of the pictures' },
+    'demo-grid': {
+      type: 'boolean',
+      description: "with a tokenizer: one picture of eight classes, LlamaGen's demo (GPT: guidance 4, top-k 2000)",
+    },
     'top-k': { type: 'string', valueHint: 'K', description: 'GPT: draw from the K most likely codes (default: all)' },
     'top-p': { type: 'string', valueHint: 'P', description: 'GPT: draw from codes that together have probability P' },
     greedy: { type: 'boolean', description: 'GPT: the most likely code, no draw' },
@@ -145,6 +160,15 @@ export const sampleCommand = defineCommand({
         'sample --model gpt-b --weights c2i_B_256.pt --tokenizer-weights vq_ds16_c2i.pt --guidance-scale 2 --num-images 50000',
       what: 'pictures and archive for the evaluation of a published GPT',
     },
+    {
+      command:
+        'sample --model autonat-l --weights nnet_ema.pth --tokenizer maskgit-vqgan --tokenizer-weights vqgan_jax_strongaug.ckpt --num-images 50000',
+      what: 'the same of a published AutoNAT',
+    },
+    {
+      command: 'sample --model gpt-b --weights c2i_B_256.pt --tokenizer-weights vq_ds16_c2i.pt --demo-grid',
+      what: 'eight classes in one picture',
+    },
   ],
   schema,
   run: (options, { signal }) => {
@@ -156,18 +180,21 @@ export const sampleCommand = defineCommand({
       refuse(options, WEIGHTS_ONLY, '--weights');
       return sample({ ...rest, model: modelFolder, classes, signal });
     }
-    const { tokenizerWeights, numImages } = rest;
-    if (tokenizerWeights !== undefined) {
-      if (model === undefined || numImages === undefined) {
-        throw new CliError('ARGUMENT', '--tokenizer-weights: expected --model and --num-images as well.');
-      }
-      refuse(options, ['dtype'], 'a model folder, or --tokens of a NAT model,');
-      return sampleEvaluation({ ...rest, numImages, tokenizerWeights, weights: weights!, model, signal });
+    const { tokenizer, tokenizerWeights, demoGrid } = rest;
+    if (tokenizer !== undefined || tokenizerWeights !== undefined) {
+      refuse(options, ['tile', 'reveal', 'revealGif'], 'a model folder');
+      refuse(options, ['tokens'], '--weights without a tokenizer');
+      if (demoGrid === true) refuse(options, ['numImages', 'perClass', 'class', 'npz'], 'a run without --demo-grid');
+      if (model === undefined) throw new CliError('ARGUMENT', 'pictures from --weights: expected --model as well.');
+      return sampleEvaluation({ ...rest, classes, weights: weights!, model, signal });
     }
-    refuse(options, FOLDER_ONLY, 'a model folder');
+    refuse(options, FOLDER_ONLY, 'a model folder or a tokenizer');
+    refuse(options, PICTURES_ONLY, 'a tokenizer (--tokenizer, --tokenizer-weights)');
     if (tokens === undefined)
-      throw new CliError('ARGUMENT', '--weights makes token ids: expected --tokens FILE as well.');
-    return sampleTokens({ ...rest, weights: weights!, tokens, preset: model, classes, signal });
+      throw new CliError('ARGUMENT', '--weights alone makes token ids: expected --tokens FILE, or a tokenizer.');
+    // The published tokenizers have 16 px a token; NATs tell their grid themselves.
+    const gridSize = rest.size === undefined ? undefined : rest.size / 16;
+    return sampleTokens({ ...rest, gridSize, weights: weights!, tokens, preset: model, classes, signal });
   },
   print: (result) => ('out' in result ? `Pictures are in ${String(result.out)}\n` : ''),
 });

@@ -17,7 +17,7 @@ export const trainTokenizerCommand = defineCommand({
   details:
     "The recipe plain has squared and absolute errors and revives dead codes; llamagen is the released trainer's: squared " +
     'error, LPIPS and a PatchGAN discriminator from step 20,000 on (from the start with --init-from). A YAML file changes ' +
-    'single settings of one of them. All images are held in memory. The same command again goes on where it stopped.',
+    'single settings of one of them. The same command again goes on where it stopped.',
   args: {
     images: { type: 'positional', required: true, description: 'folder of images' },
     out: {
@@ -38,6 +38,11 @@ export const trainTokenizerCommand = defineCommand({
       valueHint: 'PATH',
       description: 'start from a checkpoint: a model or tokenizer folder, safetensors or a PyTorch file',
     },
+    entry: {
+      type: 'string',
+      valueHint: 'NAME',
+      description: 'with --init-from: which state dict of a file with several, such as ema',
+    },
     'ignore-keys': {
       type: 'string',
       multiple: true,
@@ -57,8 +62,14 @@ export const trainTokenizerCommand = defineCommand({
     },
     steps: { type: 'string', valueHint: 'N', description: `optimizer steps (default ${DEFAULTS.steps})` },
     'global-batch': { type: 'string', valueHint: 'N', description: "images a step (default: the recipe's)" },
+    'shard-size': { type: 'string', valueHint: 'N', description: 'images of a part of a step (default: 64 or more)' },
     lr: { type: 'string', valueHint: 'RATE', description: "learning rate (default: the recipe's)" },
     'warmup-steps': { type: 'string', valueHint: 'N', description: "default: the recipe's" },
+    memory: {
+      type: 'string',
+      valueHint: 'GIB',
+      description: 'decoded images kept, in GiB; the others are decoded at each visit (default 2)',
+    },
     seed: { type: 'string', valueHint: 'N', description: 'of every draw (default 0)' },
   },
   examples: [
@@ -78,16 +89,19 @@ export const trainTokenizerCommand = defineCommand({
     size: wholeNumber(8, 4096).optional(),
     codebookSize: wholeNumber(2, 1 << 20).optional(),
     initFrom: text('a file or folder').optional(),
+    entry: text('a name').optional(),
     ignoreKeys: z.array(text('the beginning of a name')).optional(),
     lpipsWeights: z.array(text('a file')).optional(),
     recipe: text('a recipe').optional(),
     steps: wholeNumber(1, 2 ** 31).optional(),
     globalBatch: wholeNumber(1, 1 << 20).optional(),
+    shardSize: wholeNumber(1, 1 << 20).optional(),
     lr: realNumber(0, 1e3).optional(),
     warmupSteps: wholeNumber(0, 2 ** 31).optional(),
+    memory: realNumber(0, 1e5).optional(),
     seed: wholeNumber(0).optional(),
   }),
-  run: ({ lr, model, recipe, steps, seed, ...options }, { signal }) =>
+  run: ({ lr, model, recipe, steps, seed, memory, ...options }, { signal }) =>
     trainTokenizerOnImages({
       ...options,
       model: model ?? (options.initFrom === undefined ? PRESET : undefined),
@@ -95,6 +109,7 @@ export const trainTokenizerCommand = defineCommand({
       steps: steps ?? DEFAULTS.steps,
       seed: seed ?? DEFAULTS.seed,
       learningRate: lr,
+      memory: memory === undefined ? undefined : memory * 2 ** 30,
       signal,
     }),
 });

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { modelPresetNames } from '../../models/presets.ts';
 import { train } from '../../pipelines/train.ts';
 import { lrSchedules } from '../../pipelines/train-schedule.ts';
+import { tokenizerPresets } from '../../tokenizers/registry.ts';
 import { numberList, oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
 import { defineCommand } from '../command.ts';
 
@@ -110,6 +111,11 @@ export const trainCommand = defineCommand({
       valueHint: 'PATH',
       description: 'weights to start from: folder, checkpoint or file',
     },
+    entry: {
+      type: 'string',
+      valueHint: 'NAME',
+      description: 'with --init-from: which state dict of a file with several, such as ema',
+    },
     'ignore-keys': {
       type: 'string',
       multiple: true,
@@ -148,7 +154,7 @@ export const trainCommand = defineCommand({
   ],
   resumable: true,
   schema: strictConfig({
-    model: oneOf(modelPresetNames).optional(),
+    model: oneOf(modelPresetNames, trainedElsewhere).optional(),
     config: text('a file').optional(),
     data: z.array(text('tokens')).optional(),
     mix: numberList(1, 64).optional(),
@@ -187,6 +193,7 @@ export const trainCommand = defineCommand({
     epochRate: realNumber(1e-6, 0.999999).optional(),
     alsoSaveTo: text('a folder').optional(),
     initFrom: text('weights').optional(),
+    entry: text('a name').optional(),
     ignoreKeys: z.array(text('a name')).optional(),
     exactOriginal: z.boolean().optional(),
     recompute: z.boolean().optional(),
@@ -195,3 +202,9 @@ export const trainCommand = defineCommand({
   run: ({ lr, ...options }, { signal }) => train({ ...options, learningRate: lr, signal }),
   print: ({ settings }) => (settings === undefined ? '' : stringifyYaml(settings)),
 });
+
+/** What to do about the name of a tokenizer. */
+function trainedElsewhere(name: string): string | undefined {
+  if (!tokenizerPresets().has(name)) return undefined;
+  return `${name} is a tokenizer, which tessera train-tokenizer IMAGES --out RUN --model ${name} trains`;
+}

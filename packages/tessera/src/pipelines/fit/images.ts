@@ -1,99 +1,108 @@
-/** The images of a fit in memory: scanned, split, decoded at one size, with a fingerprint that a resumed run checks. */
+/**
+ * The images of a training: scanned, split, with a fingerprint that a resumed run checks. What fits the memory given is
+ * decoded here once, and broken files are left out; beyond it pictures are decoded as the training comes to them.
+ */
 
 import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
+import { DataError } from '../../data/data-error.ts';
 import { type ImageItem, openImageFolder } from '../../data/image-folder.ts';
-import { type LoadedImages, loadImages } from '../../data/load-images.ts';
-import type { PixelBlock } from '../decode-tokens.ts';
+import { type LabelledPixels, PictureSet } from '../../data/picture-set.ts';
 import type { PipelineEvent } from '../events.ts';
-
-export interface LabelledPixels extends PixelBlock {
-  /** [N] class labels. */
-  labels: number[];
-}
 
 export interface FitImages {
   classes: string[];
-  train: LabelledPixels;
+  train: PictureSet;
   /** May be empty. */
-  heldOut: LabelledPixels;
+  heldOut: PictureSet;
+  /** The first held-out pictures, as many as are measured on; may be empty. */
+  measured: LabelledPixels;
   /** SHA-256 over the split's names, sizes and labels. */
   fingerprint: string;
+  /** Ends the workers. */
+  close(): Promise<void>;
 }
 
+export interface FitImagesOptions {
+  /** Pixels of a side. */
+  size: number;
+  seed: number;
+  /** Bytes of decoded pictures that may be kept; default 2 GiB. */
+  memory?: number | undefined;
+  /** Training looks at random crops, so nothing is decoded before. */
+  randomCrop?: boolean;
+  signal: AbortSignal | undefined;
+}
+
+export const DEFAULT_MEMORY = 2 ** 31;
+
 const STAGE = 'images';
+/** Part of the memory for the held-out pictures. */
+const HELD_OUT_SHARE = 1 / 8;
 
 export async function* loadFitImages(
   root: string,
-  options: { size: number; seed: number; signal: AbortSignal | undefined },
+  options: FitImagesOptions,
 ): AsyncGenerator<PipelineEvent, FitImages> {
-  const { size, seed, signal } = options;
+  const { size, seed, signal, memory = DEFAULT_MEMORY, randomCrop = false } = options;
   yield { kind: 'stage', stage: STAGE, message: `reading ${root} at ${size} px` };
   const split = await openImageFolder(root, { seed, ...(signal === undefined ? {} : { signal }) });
-  // Read together: that one part has only broken files is no error as long as something can be read.
-  const all = yield* load([...split.train, ...split.heldOut], size, signal);
-  const isTrain = new Set(split.train);
-  let train = select(all, size, (item) => isTrain.has(item));
-  let heldOut = select(all, size, (item) => !isTrain.has(item));
-  if (train.labels.length === 0) [train, heldOut] = [heldOut, train];
-  if (split.ignored.length > 0) {
-    const { path, reason } = split.ignored[0]!;
-    yield { kind: 'warning', message: `${split.ignored.length} files passed over, such as ${path}: ${reason}` };
-  }
-  yield {
-    kind: 'note',
-    message: `${train.labels.length} images to train on, ${heldOut.labels.length} held out, ${split.classes.length} ${
-      split.classes.length === 1 ? 'class' : 'classes'
-    }`,
+  const forHeldOut = memory * HELD_OUT_SHARE;
+  let heldOut = new PictureSet(split.heldOut, { size, memory: forHeldOut });
+  let train = new PictureSet(split.train, { size, memory: memory - forHeldOut });
+  const close = async (): Promise<void> => {
+    await Promise.all([train.close(), heldOut.close()]);
   };
-  return { classes: split.classes, train, heldOut, fingerprint: fingerprintOf(split.train, split.heldOut, size) };
-}
-
-async function* load(
-  items: readonly ImageItem[],
-  size: number,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<PipelineEvent, LoadedImages> {
-  // loadImages reports by callback; what it said last is told while it works.
-  let done = 0;
-  const loading = loadImages(items, size, {
-    onProgress: (count) => {
-      done = count;
-    },
-    ...(signal === undefined ? {} : { signal }),
-  });
-  let settled = false;
-  const finished = loading.then(
-    () => {
-      settled = true;
-    },
-    () => {
-      settled = true;
-    },
-  );
-  while (!settled) {
-    await Promise.race([finished, new Promise((resolve) => setTimeout(resolve, 250))]);
-    yield { kind: 'progress', stage: STAGE, done, total: items.length, unit: 'image' };
+  try {
+    yield* load(heldOut, signal);
+    if (!randomCrop) yield* load(train, signal);
+    // That one part has only broken files is no error as long as something can be read.
+    if (train.numImages === 0) [train, heldOut] = [heldOut, train];
+    if (train.numImages === 0) {
+      const { reason } = heldOut.skipped[0] ?? train.skipped[0]!;
+      throw new DataError('FOLDER_ALL_BROKEN', `No image in ${root} can be read; the first failure: ${reason}`);
+    }
+    if (split.ignored.length > 0) {
+      const { path, reason } = split.ignored[0]!;
+      yield { kind: 'warning', message: `${split.ignored.length} files passed over, such as ${path}: ${reason}` };
+    }
+    yield {
+      kind: 'note',
+      message: `${train.numImages} images to train on, ${heldOut.numImages} held out, ${split.classes.length} ${
+        split.classes.length === 1 ? 'class' : 'classes'
+      }`,
+    };
+    const measured = await heldOut.block(Math.max(1, Math.floor(forHeldOut / (size * size * 3))));
+    const fingerprint = fingerprintOf(split.train, split.heldOut, size);
+    return { classes: split.classes, train, heldOut, measured, fingerprint, close };
+  } catch (error) {
+    await close();
+    throw error;
   }
-  const loaded = await loading;
-  const { skipped } = loaded;
-  for (const { path, reason } of skipped.slice(0, 5)) yield { kind: 'warning', message: `skipped ${path}: ${reason}` };
-  if (skipped.length > 5) yield { kind: 'warning', message: `… and ${skipped.length - 5} more files skipped` };
-  return loaded;
 }
 
-/** The loaded rows whose item is wanted. */
-function select(
-  { pixels, labels, items }: LoadedImages,
-  size: number,
-  wanted: (item: ImageItem) => boolean,
-): LabelledPixels {
-  const bytes = size * size * 3;
-  const rows = items.flatMap((item, row) => (wanted(item) ? [row] : []));
-  const chosen = new Uint8Array(rows.length * bytes);
-  for (const [i, row] of rows.entries()) chosen.set(pixels.subarray(row * bytes, (row + 1) * bytes), i * bytes);
-  return { pixels: chosen, labels: rows.map((row) => labels[row]!), size };
+/** Decodes a set that fits, says of another that it does not. */
+async function* load(set: PictureSet, signal: AbortSignal | undefined): AsyncGenerator<PipelineEvent> {
+  const total = set.numImages;
+  if (!set.fits) {
+    const gigabytes = ((total * set.size ** 2 * 3) / 2 ** 30).toFixed(1);
+    yield { kind: 'note', message: `${total} images are ${gigabytes} GiB decoded: read as they are needed` };
+    return;
+  }
+  for await (const done of set.load(signal)) yield { kind: 'progress', stage: STAGE, done, total, unit: 'images' };
+  yield* tellSkipped(set);
 }
+
+/** Warns of the files of a set that could not be read; `from`: those told before. */
+export function* tellSkipped({ skipped }: PictureSet, from = 0): Generator<PipelineEvent> {
+  for (const { path, reason } of skipped.slice(from, from + TOLD)) {
+    yield { kind: 'warning', message: `skipped ${path}: ${reason}` };
+  }
+  const rest = skipped.length - from - TOLD;
+  if (rest > 0) yield { kind: 'warning', message: `… and ${rest} more files skipped` };
+}
+
+const TOLD = 5;
 
 function fingerprintOf(train: readonly ImageItem[], heldOut: readonly ImageItem[], size: number): string {
   const hash = createHash('sha256').update(`${size}\n`);

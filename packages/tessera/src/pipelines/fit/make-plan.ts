@@ -15,7 +15,7 @@ import type { LlamaGenVq } from '../../tokenizers/llamagen-vq.ts';
 import { tokenGrid, type VqConfig, vqPreset } from '../../tokenizers/vq-config.ts';
 import { createGeneratorTask } from '../../training/generator-task.ts';
 import { createVqTask, type vqRecipeSchema } from '../../training/vq-task.ts';
-import { reconstructionPsnr } from '../decode-tokens.ts';
+import { type PixelBlock, reconstructionPsnr } from '../decode-tokens.ts';
 import type { FitImages } from './images.ts';
 import { secondsPerStep } from './measure.ts';
 import { type FitPlan, fitPlanSchema } from './plan.ts';
@@ -51,11 +51,12 @@ const BATCH = 64;
 const LONG_SECONDS = 1200;
 const MIN_STEPS = 10;
 
-export function makePlan(images: FitImages, options: PlanOptions): FitPlan {
+/** sample — a few pictures of those images, in memory. */
+export function makePlan(images: FitImages, sample: PixelBlock, options: PlanOptions): FitPlan {
   const { seed, shipped } = options;
   const { size } = images.train;
   const measured: Record<string, number> = {};
-  const { mode, reason } = chooseTokenizer(images, options, measured);
+  const { mode, reason } = chooseTokenizer(sample, options, measured);
   const vqConfig: VqConfig =
     mode === 'train' || shipped === undefined ? vqPreset(size >= 64 ? 'vq-small-64' : 'vq-small') : shipped.config;
   const generator = generatorConfig(images, vqConfig);
@@ -65,7 +66,7 @@ export function makePlan(images: FitImages, options: PlanOptions): FitPlan {
   let recipe: z.input<typeof vqRecipeSchema> = {};
   if (mode !== 'keep') {
     const globalBatch = budget > LONG_SECONDS ? 32 : 16;
-    const perStep = measureTokenizer(images, vqConfig, globalBatch);
+    const perStep = measureTokenizer(sample, vqConfig, globalBatch);
     measured.secondsPerTokenizerStep = perStep;
     const steps = Math.max(MIN_STEPS, Math.floor((budget * TOKENIZER_SHARE[mode]) / perStep));
     // Mirroring is safe here whatever the classes mean: a tokenizer learns what patches look like, not labels.
@@ -91,8 +92,8 @@ export function makePlan(images: FitImages, options: PlanOptions): FitPlan {
       threads: getNumThreads(),
       torch: torchVersion(),
       dataFingerprint: images.fingerprint,
-      numTrain: images.train.labels.length,
-      numHeldOut: images.heldOut.labels.length,
+      numTrain: images.train.numImages,
+      numHeldOut: images.heldOut.numImages,
       classes: images.classes,
       tokenizer: { mode, reason, config: vqConfig, recipe, training: tokenizerTraining },
       generator: {
@@ -122,12 +123,12 @@ function trainingSeconds(seconds: number): number {
 }
 
 function chooseTokenizer(
-  images: FitImages,
+  sample: PixelBlock,
   { tokenizer, shipped }: PlanOptions,
   measured: Record<string, number>,
 ): { mode: 'keep' | 'fine-tune' | 'train'; reason: string } {
   if (shipped === undefined) return { mode: 'train', reason: 'no tokenizer is shipped for this image size' };
-  const psnr = reconstructionPsnr(shipped, images.heldOut.labels.length > 0 ? images.heldOut : images.train);
+  const psnr = reconstructionPsnr(shipped, sample);
   measured.shippedTokenizerPsnr = psnr;
   const found = `the shipped tokenizer reconstructs these images at ${psnr.toFixed(1)} dB`;
   if (tokenizer !== 'auto') return { mode: tokenizer, reason: `asked for; ${found}` };
@@ -183,9 +184,8 @@ function trainingOf(totalSteps: number, choice: TrainingChoice): unknown {
   };
 }
 
-function measureTokenizer(images: FitImages, config: VqConfig, globalBatch: number): number {
+function measureTokenizer({ pixels, size }: PixelBlock, config: VqConfig, globalBatch: number): number {
   manualSeed(0);
-  const { pixels, size } = images.train;
   const task = createVqTask({ config, images: { pixels, height: size, width: size } });
   try {
     return secondsPerStep(task, globalBatch);

@@ -6,10 +6,16 @@ import { dirname, join } from 'node:path';
 
 /** The folder of a shipped model such as `emoji-32`, or undefined. */
 export function shippedModel(name: string): string | undefined {
+  const config = shippedFile(join(name, 'config.json'));
+  return config === undefined ? undefined : dirname(config);
+}
+
+/** A shipped file such as `local-extractor/model.safetensors`, or undefined. */
+export function shippedFile(name: string): string | undefined {
   try {
     const root = dirname(createRequire(import.meta.url).resolve('@tessera/models-emoji/package.json'));
     const path = join(root, name);
-    return existsSync(join(path, 'config.json')) ? path : undefined;
+    return existsSync(path) ? path : undefined;
   } catch {
     return undefined;
   }

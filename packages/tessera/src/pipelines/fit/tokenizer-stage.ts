@@ -50,7 +50,7 @@ export async function* tokenizerStage(
     training: resolveTrainingConfig(plan.tokenizer.training, 'the plan of the tokenizer'),
     seed: plan.seed,
     train: images.train,
-    heldOut: images.heldOut,
+    heldOut: images.measured,
     identity: { data: plan.dataFingerprint },
     init,
     signal,

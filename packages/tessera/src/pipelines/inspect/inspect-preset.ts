@@ -13,8 +13,11 @@ const FLOAT = 4;
 /** Weights, gradients, two moments and one average. */
 const TRAINING_COPIES = 5;
 
-export function inspectPreset(name: ModelPreset, choice: StrategyChoice): PresetInspection {
-  const { family: familyName, config } = modelPreset(name);
+export function inspectPreset(
+  name: ModelPreset,
+  { gridSize, ...choice }: StrategyChoice & { gridSize?: number | undefined },
+): PresetInspection {
+  const { family: familyName, config } = modelPreset(name, gridSize === undefined ? {} : { gridSize });
   const family = familyOf(familyName);
   const { numParameters } = parameterShapes((p) => family.construct(config, p));
   const settings = chooseSampling(choice, presetStrategy(name), family.generation);
@@ -27,6 +30,7 @@ export function inspectPreset(name: ModelPreset, choice: StrategyChoice): Preset
     numParameters,
     byteLength: { weights: numParameters * FLOAT, training: numParameters * FLOAT * TRAINING_COPIES },
     ...(cost === undefined ? {} : { cost }),
+    ...(family.patchCosts === undefined ? {} : { patches: family.patchCosts(config) }),
     // The sizes for ImageNet stand on MaskGIT's tokenizer; the others' depend on what they are trained with.
     ...(cost !== undefined && config.numClasses === 1000 ? { decoderMacs: maskgitDecoderMacs(config.gridSize) } : {}),
   };

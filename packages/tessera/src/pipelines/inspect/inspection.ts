@@ -1,6 +1,7 @@
 /** What an inspection finds: plain data, the same for every kind of file, printed by the command line or as JSON. */
 
 import type { AutoregressiveSettings, StrategyStep } from '@tessera/schedule';
+import type { PatchCosts } from '../../models/family.ts';
 import type { GenerationCost } from './generation-macs.ts';
 
 export interface TensorRow {
@@ -83,6 +84,8 @@ export interface PresetInspection {
   cost?: GenerationCost;
   /** MACs of decoding one image, where the tokenizer is known. */
   decoderMacs?: number;
+  /** Training on cells of tokens; absent for families that do not. */
+  patches?: PatchCosts;
 }
 
 export type Inspection = PresetInspection | FileInspection | ModelInspection | RunInspection | TokensInspection;

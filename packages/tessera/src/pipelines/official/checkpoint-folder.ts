@@ -152,7 +152,12 @@ function writeOptimizer(
 
 const FIELDS = ['step', 'exp_avg', 'exp_avg_sq'];
 
-function optimizerTensors(optimizer: TorchValue, names: readonly string[], where: string): Map<string, FileTensor> {
+/** @param names of the parameters as the optimizer numbers them */
+export function optimizerTensors(
+  optimizer: TorchValue,
+  names: readonly string[],
+  where: string,
+): Map<string, FileTensor> {
   const tensors = new Map<string, FileTensor>();
   for (const [index, fields] of atPath(optimizer, ['state']) as Map<number, Map<string, TorchValue>>) {
     const name = names[index];

@@ -30,6 +30,7 @@ export interface WeightsInFile {
   tensors: Map<string, FileTensor>;
   /** The entry that they are in, such as `model`; empty for a bare state dict. */
   entry: string;
+  format: 'safetensors' | 'torch';
   /** Other entries that hold weights. */
   others: string[];
 }
@@ -38,6 +39,8 @@ export interface WeightsInFile {
 const ENTRIES = ['model', 'state_dict', 'module', 'ema'];
 /** What DistributedDataParallel and torch.compile put before every name. */
 const PREFIXES = ['module.', '_orig_mod.'];
+/** What LlamaGen's models hold besides weights: tables that are computed, and what generating leaves behind. */
+const COMPUTED = /(^|\.)(kv_cache\.[kv]_cache|freqs_cis|causal_mask)$/;
 
 /** @param entry which of several state dicts, such as `ema` */
 export function readWeights(reader: FileByteReader, entry?: string): WeightsInFile {
@@ -48,7 +51,7 @@ export function readWeights(reader: FileByteReader, entry?: string): WeightsInFi
       const { dtype, shape } = tensor;
       return [name, { dtype, shape, bytes: () => readTensorBytes(reader, tensor) }] as const;
     });
-    return { tensors: withoutPrefixes(new Map(lazy), reader.name), entry: '', others: [] };
+    return { tensors: weightsAlone(new Map(lazy), reader.name), entry: '', format: 'safetensors', others: [] };
   }
   if (format !== 'torch-zip' && format !== 'torch-legacy') {
     throw new PipelineError(
@@ -62,7 +65,7 @@ export function readWeights(reader: FileByteReader, entry?: string): WeightsInFi
     const { dtype, shape } = tensor;
     return [name, { dtype, shape, bytes: () => tensor.contiguousBytes() }] as const;
   });
-  return { tensors: withoutPrefixes(new Map(tensors), reader.name), ...found };
+  return { tensors: weightsAlone(new Map(tensors), reader.name), format: 'torch', ...found };
 }
 
 function chooseEntry(
@@ -88,6 +91,10 @@ function chooseEntry(
 
 function holdsTensors(value: TorchValue): boolean {
   return value instanceof Map && [...value.values()].some((item) => item instanceof TorchTensor);
+}
+
+function weightsAlone(tensors: Map<string, FileTensor>, where: string): Map<string, FileTensor> {
+  return withoutPrefixes(new Map([...tensors].filter(([name]) => !COMPUTED.test(name))), where);
 }
 
 function withoutPrefixes(tensors: Map<string, FileTensor>, where: string): Map<string, FileTensor> {

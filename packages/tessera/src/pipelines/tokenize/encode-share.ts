@@ -60,7 +60,7 @@ export async function* encodeShare(options: EncodeOptions): AsyncGenerator<Pipel
       stage: 'tokens',
       done,
       total,
-      unit: 'image',
+      unit: 'images',
       rate,
       secondsLeft: (total - done) / rate,
       ...(broken > 0 ? { detail: `${broken} broken` } : {}),

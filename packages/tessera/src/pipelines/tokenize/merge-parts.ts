@@ -59,7 +59,7 @@ export async function* mergeParts(
     for (const { index, tokens } of readPart(part)) {
       if (tokens !== undefined) writer.add(source.items[index]!.label, tokens);
       if (++done % EVENTS_EVERY === 0) {
-        yield { kind: 'progress', stage: 'merge', done, total: plan.numImages, unit: 'image' };
+        yield { kind: 'progress', stage: 'merge', done, total: plan.numImages, unit: 'images' };
         await new Promise((resolve) => setImmediate(resolve));
       }
     }

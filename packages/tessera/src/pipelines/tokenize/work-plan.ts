@@ -122,7 +122,7 @@ function fingerprintOfImages({ items, classes }: ImageFolder): string {
   return hash.digest('hex');
 }
 
-function fingerprintOfTokenizer(tokenizer: Tokenizer): string {
+export function fingerprintOfTokenizer(tokenizer: Tokenizer): string {
   const hash = createHash('sha256').update(`${tokenizer.family} ${JSON.stringify(tokenizer.config)}\n`);
   for (const [name, tensor] of tokenizer.state) {
     hash.update(name).update(scope(() => tensor.detach().to('cpu').contiguous().toBytes()));

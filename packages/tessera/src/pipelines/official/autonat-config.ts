@@ -5,7 +5,7 @@
 
 import { parseConfig, strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
-import type { TrainFile } from './train-settings.ts';
+import type { TrainFile } from '../train-settings.ts';
 
 const count = z.int().min(1);
 
@@ -22,6 +22,7 @@ const officialSchema = strictConfig({
     lr: z.number().positive(),
     weight_decay: z.number().min(0),
     betas: z.tuple([z.number(), z.number()]),
+    eps: z.literal(1e-8).default(1e-8),
   }),
   lr_scheduler: strictConfig({ name: z.literal('customized'), warmup_steps: z.int().min(0) }),
   nnet: strictConfig({
@@ -36,7 +37,7 @@ const officialSchema = strictConfig({
     use_checkpoint: z.boolean().default(false),
     skip: z.literal(true),
   }),
-  muse: strictConfig({ ignore_ind: z.int(), smoothing: z.number() }),
+  muse: strictConfig({ ignore_ind: z.literal(-1).default(-1), smoothing: z.number().min(0).max(1) }),
   dataset: strictConfig({
     name: z.string(),
     path: z.string().min(1),

@@ -1,0 +1,8 @@
+import { expect, it } from 'vitest';
+import { trainCommand } from './train.ts';
+
+it('names the command that trains a tokenizer, where one is asked for', () => {
+  const start = (model: string) => () => trainCommand.start({ model }, { signal: new AbortController().signal });
+  expect(start('vq-small')).toThrow(/vq-small is a tokenizer, which tessera train-tokenizer IMAGES --out RUN --model vq-small trains/); // biome-ignore format: one row
+  expect(start('enat-nanu')).toThrow(/expected .*enat-nano.*, got "enat-nanu"/);
+});

@@ -1,0 +1,220 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { encodeNpz, readNpz } from '@tessera/formats';
+import { withFile } from '@tessera/formats/node';
+import { Draws } from '@tessera/schedule';
+import { afterAll, describe, expect, it } from 'vitest';
+import { encodePng } from '../data/contact-sheet.ts';
+import { classLabels } from './evaluate/generated-set.ts';
+import { type EvaluateOptions, type EvaluationResult, evaluate } from './evaluate.ts';
+import type { PipelineEvent } from './events.ts';
+import { makeStatistics } from './statistics.ts';
+import { writeTinyModel } from './tiny-model.test-support.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'evaluate-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+const at = (name: string): string => join(folder, name);
+
+/** Discs of random colour and place on a light ground; `noise` in bytes. */
+function writePictures(path: string, count: number, seed: number, noise = 0, size = 16): string {
+  const data = new Uint8Array(count * size * size * 3);
+  for (let i = 0; i < count; i++) {
+    const draws = new Draws(seed, 0, i, 4);
+    const [x, y, radius] = [draws.uniform() * size, draws.uniform() * size, 2 + draws.uniform() * 5];
+    const colour = [draws.integer(256), draws.integer(256), draws.integer(256)];
+    for (let at = 0; at < size * size; at++) {
+      const inside = Math.hypot((at % size) - x, Math.floor(at / size) - y) < radius;
+      for (let c = 0; c < 3; c++) {
+        const value = (inside ? colour[c]! : 230) + noise * (2 * draws.uniform() - 1);
+        data[(i * size * size + at) * 3 + c] = Math.max(0, Math.min(255, Math.round(value)));
+      }
+    }
+  }
+  writeFileSync(path, encodeNpz([['arr_0', { dtype: 'uint8', shape: [count, size, size, 3], data }]]));
+  return path;
+}
+
+async function run(
+  events: AsyncIterable<PipelineEvent>,
+): Promise<{ result: Record<string, unknown>; warnings: string[] }> {
+  let result: Record<string, unknown> | undefined;
+  const warnings: string[] = [];
+  for await (const event of events) {
+    if (event.kind === 'result') ({ result } = event);
+    if (event.kind === 'warning') warnings.push(event.message);
+  }
+  return { result: result!, warnings };
+}
+
+async function measured(options: EvaluateOptions): Promise<EvaluationResult> {
+  const { result } = await run(evaluate({ protocol: 'local', ...options }));
+  return result as unknown as EvaluationResult;
+}
+
+const reference = writePictures(at('reference.npz'), 200, 1);
+const same = writePictures(at('same.npz'), 200, 2);
+const noisy = writePictures(at('noisy.npz'), 200, 2, 60);
+const noisier = writePictures(at('noisier.npz'), 200, 2, 160);
+
+describe('evaluate with the local extractor', () => {
+  it('orders sets by how far they are from the reference, and says what it measured', async () => {
+    const [a, b, c] = [
+      await measured({ source: same, reference, out: at('a') }),
+      await measured({ source: noisy, reference, out: at('b') }),
+      await measured({ source: noisier, reference, out: at('c'), compare: [at('a/result.json')] }),
+    ];
+    for (const name of ['FD-local', 'KID-local']) {
+      expect(a.metrics[name]!.value).toBeLessThan(b.metrics[name]!.value / 2);
+      expect(b.metrics[name]!.value).toBeLessThan(c.metrics[name]!.value);
+      expect(a.metrics[name]!.low).toBeLessThan(a.metrics[name]!.value);
+    }
+    expect(a.metrics.FID).toBeUndefined();
+    expect(a.metrics.coverage!.value).toBeGreaterThan(c.metrics.coverage!.value);
+    const written = JSON.parse(readFileSync(at('a/result.json'), 'utf8')) as EvaluationResult;
+    expect(written.metrics).toEqual(a.metrics);
+    expect(written.protocol).toBe('local');
+    expect(written.reference.sha256).toMatch(/^[0-9a-f]{64}$/);
+    expect(readFileSync(at('a/result.md'), 'utf8')).toContain('FD-local');
+    const report = readFileSync(at('c/report.html'), 'utf8');
+    expect(report).toContain('Nearest pictures of the reference');
+    expect(report).toContain('Beside other results');
+  });
+
+  it('gives the same bits in one process, in two, and after a kill', async () => {
+    const alone = await measured({ source: same, reference, out: at('alone') });
+    process.env.WORLD_SIZE = '2';
+    try {
+      process.env.RANK = '1';
+      const { result } = await run(evaluate({ source: same, reference, protocol: 'local', out: at('ranks') }));
+      expect(result.complete).toBe(false);
+      process.env.RANK = '0';
+      expect((await measured({ source: same, reference, out: at('ranks') })).metrics).toEqual(alone.metrics);
+    } finally {
+      delete process.env.RANK;
+      delete process.env.WORLD_SIZE;
+    }
+    const [store] = readdirSync(at('ranks/features'));
+    const block = join(at('ranks/features'), store!, 'block-00001.safetensors');
+    unlinkSync(block);
+    expect((await measured({ source: same, reference, out: at('ranks') })).metrics).toEqual(alone.metrics);
+    expect(existsSync(block)).toBe(true);
+  });
+
+  it('takes statistics instead of pictures, to the same distance', async () => {
+    const stats = at('stats.npz');
+    await run(makeStatistics({ source: reference, out: stats, protocol: 'local' }));
+    withFile(stats, (reader) => {
+      const archive = readNpz(reader);
+      expect(archive.header('mu')!.shape).toEqual([192]);
+      expect(archive.header('sigma')!.dtype).toBe('float64');
+    });
+    const [a, b] = [
+      await measured({ source: noisy, reference, out: at('d') }),
+      await measured({ source: noisy, reference: stats, out: at('e') }),
+    ];
+    expect(b.metrics['FD-local']!.value).toBeCloseTo(a.metrics['FD-local']!.value, 8);
+    expect(b.metrics['KID-local']).toBeUndefined();
+    expect(b.reference.kind).toBe('statistics');
+  });
+
+  it('warns of too few images', async () => {
+    const few = writePictures(at('few.npz'), 20, 5);
+    const { warnings } = await run(evaluate({ source: few, reference, protocol: 'local', out: at('few') }));
+    expect(warnings.join()).toMatch(/FD-local of 20 images and 192 features: the covariance is singular/);
+  });
+});
+
+describe('evaluate refuses', () => {
+  const refused = (options: Partial<EvaluateOptions>): Promise<unknown> =>
+    measured({ source: same, reference, out: at('refused'), ...options });
+  const npz = (name: string, arrays: Parameters<typeof encodeNpz>[0]): string => {
+    writeFileSync(at(name), encodeNpz(arrays));
+    return at(name);
+  };
+
+  it('Inception protocols without weights, and offers the local extractor', async () => {
+    await expect(refused({ protocol: 'adm', inception: at('none.pth') })).rejects.toThrow(
+      /tessera fetch fid-inception.*--protocol local/,
+    );
+    writeFileSync(at('weights.pth'), 'no weights');
+    await expect(refused({ protocol: 'fid', inception: at('weights.pth') })).rejects.toThrow(/weights\.pth/);
+  });
+
+  it('statistics of another extractor, broken or hostile ones', async () => {
+    const numbers = (shape: number[], value = 0) => {
+      const size = shape.reduce((a, b) => a * b, 1);
+      return { dtype: 'float64' as const, shape, data: new Float64Array(size).fill(value) };
+    };
+    const other = npz('other.npz', [
+      ['mu', numbers([8])],
+      ['sigma', numbers([8, 8])],
+    ]);
+    await expect(refused({ reference: other })).rejects.toThrow(/8 features, local-1 gives 192/);
+    const odd = npz('odd.npz', [
+      ['mu', numbers([8])],
+      ['sigma', numbers([8, 7])],
+    ]);
+    await expect(refused({ reference: odd })).rejects.toThrow(/sigma \[D, D\].*float64 \[8, 7\]/);
+    const half = npz('half.npz', [['mu', numbers([192])]]);
+    await expect(refused({ reference: half })).rejects.toThrow(/and nothing/);
+    const nan = npz('nan.npz', [
+      ['mu', numbers([192], Number.NaN)],
+      ['sigma', numbers([192, 192])],
+    ]);
+    await expect(refused({ reference: nan })).rejects.toThrow(/NaN/);
+    await expect(refused({ source: other })).rejects.toThrow(/belong to --reference/);
+  });
+
+  it('archives of other things', async () => {
+    const grey = { dtype: 'uint8' as const, shape: [4, 8, 8, 1], data: new Uint8Array(256) };
+    await expect(refused({ source: npz('grey.npz', [['arr_0', grey]]) })).rejects.toThrow(/uint8 \[4, 8, 8, 1\]/);
+    await expect(refused({ source: npz('else.npz', [['x', grey]]) })).rejects.toThrow(/arr_0, got x\.npy/);
+    writeFileSync(at('cut.npz'), readFileSync(same).subarray(0, 5000));
+    await expect(refused({ source: at('cut.npz') })).rejects.toThrow(/cut\.npz/);
+    await expect(refused({ source: at('nothing') })).rejects.toThrow(/no such file/);
+    await expect(refused({ guidanceScale: 2 })).rejects.toThrow(/same\.npz is no model folder/);
+  });
+
+  it('folders of mixed sizes, unless they are resized', async () => {
+    const mixed = mkdtempSync(join(folder, 'mixed-'));
+    for (let i = 0; i < 6; i++) {
+      const size = i === 4 ? 20 : 16;
+      const picture = { width: size, height: size, data: new Uint8Array(size * size * 3).fill(40 * i) };
+      writeFileSync(join(mixed, `${i}.png`), await encodePng(picture));
+    }
+    await expect(refused({ source: mixed })).rejects.toThrow(/16×16 \(0\.png\) and 20×20 \(4\.png\).*--size PX/);
+    expect((await measured({ source: mixed, reference, size: 16, out: at('mixed') })).source.numImages).toBe(6);
+    writeFileSync(join(mixed, '5.png'), 'no picture');
+    await expect(refused({ source: mixed, size: 16 })).rejects.toThrow(/5\.png/);
+  });
+});
+
+describe('classLabels', () => {
+  it('are balanced and sorted, what is left over is class 0, or uniform draws', () => {
+    expect(classLabels('balanced', 7, 3, 0)).toEqual([0, 0, 1, 1, 2, 2, 0]);
+    expect(classLabels('balanced', 2, 3, 0)).toEqual([0, 0]);
+    const drawn = classLabels('uniform', 3000, 3, 1);
+    for (const label of [0, 1, 2]) {
+      expect(Math.abs(drawn.filter((one) => one === label).length - 1000)).toBeLessThan(100);
+    }
+  });
+});
+
+describe('evaluate a model', () => {
+  it('draws what the settings say, sweeps them, and goes on from stored features', async () => {
+    const model = at('tiny');
+    writeTinyModel(model);
+    const options = { source: model, reference, out: at('model'), numImages: 24, seed: 3 };
+    const sweep = { setting: 'guidanceScale' as const, values: [1, 3] };
+    const swept = await measured({ ...options, sweep });
+    const single = await measured({ ...options, guidanceScale: 3 });
+    expect(swept.sweep!.points.map(({ value }) => value)).toEqual([1, 3]);
+    expect(swept.sweep!.points[1]!.metrics).toEqual(single.metrics);
+    expect(swept.sweep!.points[0]!.metrics).not.toEqual(single.metrics);
+    expect(single.source).toMatchObject({ kind: 'model', numImages: 24, seed: 3 });
+    // The reference and two settings: the single run found its features there.
+    expect(readdirSync(at('model/features'))).toHaveLength(3);
+    expect(readFileSync(at('model/report.html'), 'utf8')).toContain('samples, sorted by class');
+  });
+});

@@ -1,0 +1,73 @@
+/** A generator from a checkpoint of any kind: bare or wrapped, a file or the folder of a sharded run. */
+
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { scope } from '@tessera/torch';
+import type { GeneratorModel, GivenFields, Shapes } from '../models/family.ts';
+import { type ModelPreset, modelPreset } from '../models/presets.ts';
+import { type FamilyName, familyNames, familyOf, recogniseFamily } from '../models/registry.ts';
+import { loadModule, shapesOf, stateShapes } from '../nn/state-dict.ts';
+import { PipelineError } from './events.ts';
+import { loadWeights } from './load-weights.ts';
+
+export interface GeneratorChoice extends GivenFields {
+  /** Weights file, or a folder with consolidated.pth. */
+  weights: string;
+  /** Gives what shapes do not tell, where the fields above do not. */
+  preset?: ModelPreset | undefined;
+  /** Refuse weights of another size than the preset's. */
+  exactly?: boolean | undefined;
+}
+
+/** Owned by the caller. */
+export function openGenerator(choice: GeneratorChoice): GeneratorModel {
+  const { preset } = choice;
+  const file = weightsFile(choice.weights);
+  return scope(() => {
+    const tensors = loadWeights(file);
+    const shapes = shapesOf(tensors);
+    const name = recogniseFamily(shapes) ?? (preset === undefined ? undefined : modelPreset(preset).family);
+    if (name === undefined) {
+      throw new PipelineError(
+        'WEIGHTS',
+        `${file}: expected the weights of ${familyNames.join(', ')}, got other tensors.`,
+      );
+    }
+    if (choice.exactly === true && preset !== undefined) requirePreset(shapes, name, preset, file);
+    const family = familyOf(name);
+    const config = family.inferConfig(shapes, givenFields(choice, preset), file);
+    return loadModule((p) => family.construct(config, p), tensors, file);
+  });
+}
+
+/** Fields by hand above those of a preset. */
+export function givenFields(fields: GivenFields, preset: ModelPreset | undefined): GivenFields {
+  const known: GivenFields = preset === undefined ? {} : (modelPreset(preset).config as GivenFields);
+  const { encoderDepth, decoderDepth, numHeads = known.numHeads, gridSize = known.gridSize } = fields;
+  // One number tells the split; the other would then contradict it.
+  const split = encoderDepth !== undefined || decoderDepth !== undefined ? { encoderDepth, decoderDepth } : known;
+  return { encoderDepth: split.encoderDepth, decoderDepth: split.decoderDepth, numHeads, gridSize };
+}
+
+/** Refuses weights of another family, depth or width; numbers of codes, classes and positions may be others. */
+function requirePreset(shapes: Shapes, name: FamilyName, preset: ModelPreset, where: string): void {
+  const { family, config } = modelPreset(preset);
+  if (name !== family) throw new PipelineError('WEIGHTS', `${where}: expected ${preset}, got weights of ${name}.`);
+  const expected = stateShapes((p) => familyOf(family).construct(config, p));
+  for (const [tensor, shape] of expected) {
+    const got = shapes.get(tensor);
+    if (got?.length === shape.length && (shape.length !== 2 || got.at(-1) === shape.at(-1))) continue;
+    const found = got === undefined ? 'there is none' : `it is [${got.join(', ')}]`;
+    throw new PipelineError('WEIGHTS', `${where}: expected ${preset}, with ${tensor} [${shape.join(', ')}]; ${found}.`);
+  }
+  if (shapes.size === expected.size) return;
+  throw new PipelineError(
+    'WEIGHTS',
+    `${where}: expected the ${expected.size} tensors of ${preset}, got ${shapes.size}.`,
+  );
+}
+
+function weightsFile(path: string): string {
+  if (!existsSync(path)) throw new PipelineError('NOT_FOUND', `${path}: no such file or folder.`);
+  return statSync(path).isDirectory() ? join(path, 'consolidated.pth') : path;
+}

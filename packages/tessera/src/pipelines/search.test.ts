@@ -1,0 +1,273 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  autonatInitialStrategy,
+  autoregressiveSettings,
+  cosineStrategy,
+  Draws,
+  maskCounts,
+  parseStrategy,
+  type Strategy,
+} from '@tessera/schedule';
+import { manualSeed, noGrad, scope, tensor } from '@tessera/torch';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parse as parseYaml } from 'yaml';
+import { TokenDatasetWriter } from '../data/token-dataset.ts';
+import type { MaskedModel } from '../models/family.ts';
+import { Gpt } from '../models/gpt.ts';
+import { gptConfigSchema } from '../models/gpt-config.ts';
+import { initialise } from '../nn/module.ts';
+import type { EvaluationRecord } from '../search/ledger.ts';
+import { chooseSampling } from './choose-strategy.ts';
+import type { PipelineEvent } from './events.ts';
+import { openModelFolder, writeModelFolder } from './model-folder.ts';
+import { parseTerms } from './search/objective-terms.ts';
+import { openObjective } from './search/open-objective.ts';
+import { type SearchOptions, search } from './search.ts';
+import { TINY_CLASSES, writeTinyModel } from './tiny-model.test-support.ts';
+
+let folder: string;
+let model: string;
+let gpt: string;
+let tokens: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'search '));
+  model = join(folder, 'model');
+  gpt = join(folder, 'gpt');
+  tokens = join(folder, 'tokens');
+  writeTinyModel(model);
+  writeTinyGpt(gpt);
+  const writer = new TokenDatasetWriter(tokens, { gridSize: 4, codebookSize: 32, classes: TINY_CLASSES });
+  const draws = new Draws(3, 0, 0, 0);
+  for (let i = 0; i < 12; i++)
+    writer.add(
+      i % 3,
+      Array.from({ length: 16 }, () => draws.integer(32)),
+    );
+  writer.finish();
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** The tiny model's tokenizer under an autoregressive network. */
+function writeTinyGpt(path: string): void {
+  manualSeed(2);
+  const { tokenizer, dispose } = openModelFolder(model);
+  const config = gptConfigSchema.parse({
+    ...{ gridSize: 4, codebookSize: 32, numClasses: 3, embedDim: 16, depth: 1, numHeads: 2, ffnMultipleOf: 16 },
+  });
+  const network = initialise((p) => new Gpt(config, p));
+  const strategy = autoregressiveSettings({ guidanceScale: 2 });
+  writeModelFolder(path, {
+    imageSize: 16,
+    model: network,
+    tokenizer,
+    strategy,
+    classes: TINY_CLASSES,
+    card: '# gpt\n',
+  });
+  network.dispose();
+  dispose();
+}
+
+async function run(out: string, changes: Partial<SearchOptions> = {}): Promise<PipelineEvent[]> {
+  const events: PipelineEvent[] = [];
+  const options: SearchOptions = {
+    model,
+    out: join(folder, out),
+    objective: 'likelihood',
+    reference: tokens,
+    numImages: 6,
+    confirmBlocks: 2,
+    budget: { evaluations: 12 },
+    ...changes,
+  };
+  for await (const event of search(options)) events.push(event);
+  return events;
+}
+
+function resultOf(events: readonly PipelineEvent[]): Record<string, unknown> {
+  const last = events.at(-1)!;
+  if (last.kind !== 'result') throw new Error('expected a result');
+  return last.result;
+}
+
+function recordsIn(out: string): Pick<EvaluationRecord, 'index' | 'point' | 'value'>[] {
+  const lines = readFileSync(join(folder, out, 'evaluations.jsonl'), 'utf8')
+    .trim()
+    .split('\n');
+  const records = lines.map((line) => JSON.parse(line) as EvaluationRecord);
+  return records.map(({ index, point, value }) => ({ index, point, value }));
+}
+
+describe('search', () => {
+  it('goes on where it was cut, to the same evaluations and the same strategy', async () => {
+    await run('whole');
+    await run('cut', { budget: { evaluations: 5 } });
+    const ledger = join(folder, 'cut', 'evaluations.jsonl');
+    writeFileSync(ledger, readFileSync(ledger).subarray(0, -9));
+    await run('cut');
+    expect(recordsIn('cut')).toEqual(recordsIn('whole'));
+    const strategies = ['cut', 'whole'].map((out) => readFileSync(join(folder, out, 'strategy.yaml'), 'utf8'));
+    expect(strategies[0]).toBe(strategies[1]);
+  });
+
+  it('writes a strategy with its provenance that sampling takes by file, folder and name, and the official file', async () => {
+    const { value, provenance, confirmation } = resultOf(await run('named', { saveAs: 'found', numSteps: 5 }));
+    const content = parseYaml(readFileSync(join(folder, 'named', 'strategy.yaml'), 'utf8'));
+    const strategy = parseStrategy(content);
+    expect(strategy.provenance).toMatchObject({
+      ...(provenance as object),
+      value,
+      seed: 0,
+      evaluations: 12,
+      images: 72,
+    });
+    expect(value).toBe(Math.min(...recordsIn('named').map((record) => record.value)));
+    expect(strategy.numSteps).toBe(5);
+    for (const name of ['found', join(folder, 'named'), join(folder, 'named', 'strategy.yaml')]) {
+      expect(chooseSampling({ strategy: name }, undefined, 'masked', model)).toEqual(strategy);
+    }
+    const official = chooseSampling(
+      { strategy: join(folder, 'named', 'strategy.autonat.yaml') },
+      undefined,
+      'masked',
+    ) as Strategy;
+    expect(official.steps).toEqual(strategy.steps);
+    expect(maskCounts(official, 16)).toEqual(maskCounts(strategy, 16));
+    expect(() => chooseSampling({ strategy: 'fuond' }, undefined, 'masked', model)).toThrow('did you mean "found"?');
+    const { start, best, difference } = confirmation as Record<string, { values: number[]; mean: number }>;
+    expect(difference!.mean).toBeCloseTo(best!.mean - start!.mean, 12);
+    expect(start!.values).toHaveLength(2);
+    expect(readFileSync(join(folder, 'named', 'report.html'), 'utf8')).toContain('manual_cfg');
+  });
+
+  it("leaves the original's files after finite differences", async () => {
+    // T = 2: a base, six probes, the next base.
+    const options = { method: 'finite-difference', numSteps: 2, budget: { evaluations: 8 }, confirmBlocks: 0 } as const;
+    await run('original', options);
+    const table = readFileSync(join(folder, 'original', 'search.csv'), 'utf8').split('\n');
+    expect(table[0]).toBe('phase,manual_ratios,manual_temp,manual_samp_temp,manual_cfg,fid6,lr,iter');
+    expect(table.map((line) => line.split(',')[0])).toEqual([
+      ...['phase', 'stp_0', ...[0, 1, 2, 3, 4, 5].map((i) => `grad_est_${i}_stp_0`), 'stp_1', ''],
+    ]);
+    const first = parseYaml(readFileSync(join(folder, 'original', 'searched_strategies', 'stp_0.yaml'), 'utf8'));
+    const { steps } = autonatInitialStrategy(2);
+    expect(first.manual_cfg).toEqual(steps.map((step) => step.guidanceScale - 1));
+    expect(existsSync(join(folder, 'original', 'searched_strategies', 'stp_1.yaml'))).toBe(true);
+  });
+
+  it('searches the settings of an autoregressive model by drawn images', async () => {
+    const options = { model: gpt, objective: 'fd-local', budget: { evaluations: 4 }, confirmBlocks: 0 };
+    const { files, value } = resultOf(await run('gpt', options)) as { files: Record<string, string>; value: number };
+    expect(value).toBeGreaterThan(0);
+    expect(Object.keys(files)).toEqual(['strategy', 'report']);
+    const settings = chooseSampling({ strategy: files.strategy! }, undefined, 'autoregressive');
+    expect(settings).toMatchObject({ kind: 'autoregressive', provenance: { objective: 'fd-local' } });
+    expect(() => chooseSampling({ strategy: files.strategy! }, undefined, 'masked')).toThrow('autoregressive models');
+  });
+
+  it.each([
+    [{ budget: {} }, 'Expected a budget'],
+    [{ budget: { images: 5 } }, 'does not hold one evaluation of 6 images'],
+    [{ reference: undefined }, 'likelihood needs something to compare with'],
+    [{ reference: 'nowhere' }, 'Expected a token data set at nowhere'],
+    [{ objective: 'fid' }, 'need the Inception weights'],
+    [{ objective: 'fdlocal' }, 'did you mean "fd-local"?'],
+    [{ objective: 'likelihood:0' }, 'Expected a weight other than 0'],
+    [{ bounds: { guidance: [2, 1] as [number, number] } }, 'Expected bounds of guidance'],
+    [{ method: 'finite-difference' as const, parametrisation: 'smooth' as const }, 'moves all 4T − 2 numbers'],
+    [{ knots: 9, numSteps: 4 }, 'Expected 1 to 4 knots for 4 steps'],
+    [{ momentum: 0.1 }, 'momentum belongs to the method finite-difference'],
+    [{ method: 'coordinate' as const, population: 9 }, 'A population belongs to cma-es and halving'],
+    [{ saveAs: '../x' }, 'Expected a name of letters'],
+  ])('refuses %j', async (changes, message) => {
+    await expect(run('refused', changes)).rejects.toThrow(message);
+    rmSync(join(folder, 'refused'), { recursive: true, force: true });
+  });
+
+  it('refuses masked options for autoregressive models, and likelihood', async () => {
+    await expect(run('refused', { model: gpt, numSteps: 4 })).rejects.toThrow('numSteps belongs to masked models');
+    await expect(run('refused', { model: gpt })).rejects.toThrow('likelihood measures masked models');
+    rmSync(join(folder, 'refused'), { recursive: true, force: true });
+  });
+
+  it('refuses other settings, and weights that have changed', async () => {
+    const copy = join(folder, 'copy');
+    writeTinyModel(copy);
+    const options = { model: copy, budget: { evaluations: 2 }, confirmBlocks: 0 };
+    await run('changed', options);
+    await expect(run('changed', { ...options, numImages: 7 })).rejects.toThrow('numImages: 6 there, 7 now');
+    const weights = join(copy, 'model.safetensors');
+    const bytes = readFileSync(weights);
+    bytes[bytes.length - 2]! ^= 1;
+    writeFileSync(weights, bytes);
+    await expect(run('changed', options)).rejects.toThrow('have changed since the search');
+  });
+});
+
+describe('parseTerms', () => {
+  it('makes scores that should be large count negatively', () => {
+    expect(parseTerms('fid, recall,is:-0.5')).toEqual([
+      { kind: 'fid', weight: 1 },
+      { kind: 'recall', weight: -1 },
+      { kind: 'is', weight: -0.5 },
+    ]);
+  });
+});
+
+describe('openObjective', () => {
+  const description = { reference: '', seed: 0, terms: parseTerms('likelihood') };
+
+  it('likelihood: one unguided step is the mean −log p of all tokens under the model', async () => {
+    const { objective, folder: opened, dispose } = await openObjective({ ...description, model, reference: tokens });
+    const one = cosineStrategy({ numSteps: 1, sampleTemperature: 2 });
+    const { value, stdError } = await objective.evaluate(one, { numImages: 12, seedBlock: 0 });
+    const expected = noGrad(() =>
+      scope(() => {
+        const network = opened.model as MaskedModel;
+        const draws = new Draws(3, 0, 0, 0);
+        const rows = Array.from({ length: 12 }, () => Array.from({ length: 16 }, () => draws.integer(32)));
+        const labels = tensor(
+          rows.map((_, i) => i % 3),
+          'int64',
+        );
+        const session = network.startSession(labels, false);
+        const all = tensor(
+          rows.map((row) => row.map(() => network.maskToken)),
+          'int64',
+        );
+        const masked = tensor(
+          rows.map((row) => row.map((_, i) => i)),
+          'int64',
+        );
+        const { cond } = session.predict({ tokens: all, masked, fresh: undefined }, 'done');
+        const log = cond.div(2).logSoftmax(-1).gather(-1, tensor(rows, 'int64').unsqueeze(-1));
+        const mean = log.mean().neg().item();
+        session.dispose();
+        return mean;
+      }),
+    );
+    expect(value).toBeCloseTo(expected, 5);
+    expect(stdError).toBeGreaterThan(0);
+    dispose();
+  });
+
+  it('gives equal values for equal noise, others for another block, whatever the batch', async () => {
+    const strategy = cosineStrategy({ numSteps: 3, guidanceScale: 2 });
+    const terms = parseTerms('fd-local,likelihood:2');
+    const values: number[] = [];
+    for (const batch of [4, 64]) {
+      const opened = await openObjective({ model, reference: tokens, seed: 1, terms, batch });
+      for (const seedBlock of [0, 0, 1]) {
+        const { value } = await opened.objective.evaluate(strategy, { numImages: 10, seedBlock });
+        values.push(value);
+      }
+      opened.dispose();
+    }
+    expect(values[1]).toBe(values[0]);
+    expect(values[2]).not.toBeCloseTo(values[0]!, 3);
+    expect(values[3]).toBeCloseTo(values[0]!, 3);
+  });
+});

@@ -1,0 +1,102 @@
+/**
+ * What a search is, in `search.json` of its folder: everything that decides its candidates and their values. A later start
+ * must come to the same; what differs is named. The budget may change: more of it goes on with the same search.
+ *
+ *   RUN/search.json           this
+ *   RUN/evaluations.jsonl     a line an evaluation (search/ledger.ts)
+ *   RUN/confirmation.jsonl    start and best on noise that the search did not see
+ *   RUN/strategy.yaml         the result, with where it comes from
+ *   RUN/strategy.autonat.yaml the same as AutoNAT's file; of autoregressive models there is none
+ *   RUN/searched_strategies/  of finite differences: stp_N.yaml, as the original leaves them
+ *   RUN/search.csv            all evaluations as the original's table
+ *   RUN/report.html           curves and tables
+ */
+
+import { createHash } from 'node:crypto';
+import { createReadStream, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseConfig, strictConfig } from '@tessera/schedule';
+import { z } from 'zod';
+import { METHOD_NAMES } from '../../search/methods.ts';
+import { SearchError } from '../../search/search-error.ts';
+import { objectiveSchema } from './open-objective.ts';
+
+const bounds = z.record(z.string(), z.tuple([z.number(), z.number()]));
+
+const searchPlanSchema = strictConfig({
+  formatVersion: z.literal(1),
+  method: z.enum(METHOD_NAMES),
+  parametrisation: z.enum(['full', 'smooth', 'autoregressive']),
+  knots: z.int().min(1).optional(),
+  numSteps: z.int().min(1).optional(),
+  /** Sampling settings where the search begins. */
+  start: z.unknown(),
+  bounds,
+  objective: objectiveSchema,
+  /** SHA-256 of the network's and of the tokenizer's weights. */
+  modelHash: z.string(),
+  /** Images of a whole evaluation. */
+  numImages: z.int().min(1),
+  noise: z.enum(['common', 'fresh']),
+  population: z.int().min(2).optional(),
+  /** Of finite differences. */
+  ratioRate: z.number().optional(),
+  otherRate: z.number().optional(),
+  momentum: z.number().optional(),
+  clip: z.number().optional(),
+  maxUpdates: z.int().optional(),
+});
+
+export type SearchPlan = z.output<typeof searchPlanSchema>;
+
+/** Writes the plan of a new search, or compares with the one that is there. */
+export function joinSearch(folder: string, plan: SearchPlan): void {
+  const path = join(folder, 'search.json');
+  mkdirSync(folder, { recursive: true });
+  if (!existsSync(path)) {
+    writeFileSync(`${path}.writing`, `${JSON.stringify(plan, undefined, 2)}\n`);
+    renameSync(`${path}.writing`, path);
+    return;
+  }
+  const there = readSearchPlan(folder);
+  if (there.modelHash !== plan.modelHash) {
+    throw new SearchError(
+      'SEARCH_CHANGED',
+      `The weights of ${plan.objective.model} have changed since the search in ${folder} began: its values belong to other ones. Choose another --out.`,
+    );
+  }
+  const differing = (Object.keys({ ...there, ...plan }) as (keyof SearchPlan)[]).filter(
+    (key) => JSON.stringify(there[key]) !== JSON.stringify(JSON.parse(JSON.stringify(plan))[key]),
+  );
+  if (differing.length === 0) return;
+  const what = differing.map((key) => `${key}: ${shown(there[key])} there, ${shown(plan[key])} now`).join('; ');
+  throw new SearchError(
+    'SEARCH_CHANGED',
+    `${folder} was begun with other settings (${what}): give those, or choose another --out.`,
+  );
+}
+
+export function readSearchPlan(folder: string): SearchPlan {
+  const path = join(folder, 'search.json');
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new SearchError('SEARCH_CHANGED', `${path} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+  return parseConfig(searchPlanSchema, json, path);
+}
+
+/** Of all weights of a model folder. */
+export async function hashModel(folder: string): Promise<string> {
+  const hash = createHash('sha256');
+  for (const file of ['config.json', 'model.safetensors', 'tokenizer/config.json', 'tokenizer/model.safetensors']) {
+    for await (const chunk of createReadStream(join(folder, file))) hash.update(chunk as Buffer);
+  }
+  return hash.digest('hex');
+}
+
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'nothing';
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}

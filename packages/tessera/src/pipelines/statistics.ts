@@ -1,0 +1,56 @@
+/**
+ * `tessera stats`: mean and covariance of a set of pictures as an npz, for `--reference` and for the reference evaluators
+ * (`mu`, `sigma`; under the protocol adm also `mu_s`, `sigma_s`). Features are kept beside it, so that a killed run goes on.
+ */
+
+import { mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { scope } from '@tessera/torch';
+import { openExtractor } from './evaluate/extractor.ts';
+import { FeatureStore } from './evaluate/feature-store.ts';
+import { openSource } from './evaluate/open-source.ts';
+import { PROTOCOLS, type ProtocolName } from './evaluate/protocols.ts';
+import { writeStatistics } from './evaluate/statistics-file.ts';
+import type { PipelineEvent } from './events.ts';
+
+export interface StatisticsOptions {
+  /** Pictures or a model, as for evaluate. */
+  source: string;
+  /** File to write. */
+  out: string;
+  protocol?: ProtocolName | undefined;
+  inception?: string | undefined;
+  size?: number | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export async function* makeStatistics(options: StatisticsOptions): AsyncGenerator<PipelineEvent> {
+  const { source: path, out, inception, size, signal } = options;
+  const protocol = PROTOCOLS[options.protocol ?? 'fid'];
+  const extractor = openExtractor(protocol, inception);
+  try {
+    const source = await openSource({ source: path, protocol, size, signal });
+    try {
+      const { images } = source;
+      yield { kind: 'stage', stage: 'stats', message: `${images.count} pictures of ${path}, ${extractor.name}` };
+      mkdirSync(dirname(out), { recursive: true });
+      const store = new FeatureStore(`${out}.features`, images, extractor, protocol);
+      yield* store.fill(images, extractor, { stage: 'stats', rank: 0, world: 1, signal });
+      scope(() => {
+        const pool = store.statistics('pool', extractor.dim, protocol.statistics);
+        const spatial = protocol.sfid
+          ? store.statistics('spatial', extractor.spatialDim, protocol.statistics)
+          : undefined;
+        writeStatistics(out, pool, spatial);
+      });
+      yield { kind: 'file', path: out, what: `statistics of ${images.count} pictures` };
+      const { name, sha256 } = extractor;
+      const result = { out, numImages: images.count, protocol: protocol.name, extractor: { name, sha256 } };
+      yield { kind: 'result', result };
+    } finally {
+      source.dispose();
+    }
+  } finally {
+    extractor.dispose();
+  }
+}

@@ -1,0 +1,194 @@
+// What goes wrong among several processes, for real: each fault is noticed within a stated time, said with rank and reason,
+// and the same command goes on from the last whole checkpoint.
+
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { killAll, type Rank, type Said, startRanks, trainOn } from '../distributed/run-ranks.ts';
+
+const LIMIT = { timeout: 240_000 };
+/** Steps that can be interrupted, with a checkpoint after every other one. */
+const SLOW = { slowness: 30, checkpointEvery: 2, timeoutMs: 8000 };
+/** On a machine that does other things beside. */
+const SLACK_MS = 10_000;
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tessera-faults-'));
+});
+afterEach(() => {
+  killAll();
+  rmSync(folder, { recursive: true });
+});
+
+const atStep = (step: number) => (said: Said) => said.kind === 'step' && Number(said.step) >= step;
+
+async function outcome({ ended, said }: Rank): Promise<{ end: number | string; error: Said; ms: number }> {
+  const began = performance.now();
+  const end = await ended;
+  return { end, error: said.at(-1)!, ms: performance.now() - began };
+}
+
+function checkpoints(run: string): string[] {
+  return readdirSync(join(run, 'checkpoints'))
+    .filter((name) => name.startsWith('step-'))
+    .sort();
+}
+
+/** Starts again and expects the end, with every step logged once. */
+async function expectGoesOn(run: string, from: number): Promise<void> {
+  const [first] = await trainOn('enat', run, 2, { checkpointEvery: 2 });
+  const start = first!.find(({ kind }) => kind === 'start')!;
+  expect(start.resumed).toBe(true);
+  expect(Number(start.step)).toBeGreaterThanOrEqual(from);
+  expect(first!.at(-1)).toMatchObject({ kind: 'end', step: 20, finished: true });
+  const lines = readFileSync(join(run, 'metrics.jsonl'), 'utf8').trim().split('\n');
+  const steps = lines.map((line) => JSON.parse(line)).filter(({ kind }) => kind === 'train').map(({ step }) => step); // biome-ignore format: one row
+  expect(steps).toEqual(Array.from({ length: 20 }, (_, i) => i + 1));
+}
+
+test('a killed rank is noticed at once', LIMIT, async () => {
+  const ranks = await startRanks('enat', folder, 2, SLOW);
+  await ranks[0]!.until(atStep(5));
+  ranks[1]!.process.kill('SIGKILL');
+  const { end, error, ms } = await outcome(ranks[0]!);
+  expect([end, error.code, error.ranks]).toEqual([1, 'RANK_GONE', [1]]);
+  expect(error.message).toMatch(/rank 1 is gone \(no sign of life for 3 s\)/);
+  // Long before the timeout of a step would have ended it.
+  expect(ms).toBeLessThan(3000 + SLACK_MS);
+  await expectGoesOn(folder, 4);
+});
+
+test('a hanging rank is noticed after the timeout', LIMIT, async () => {
+  const ranks = await startRanks('enat', folder, 2, SLOW);
+  await ranks[0]!.until(atStep(5));
+  ranks[1]!.process.kill('SIGSTOP');
+  const { end, error, ms } = await outcome(ranks[0]!);
+  expect([end, error.code, error.ranks]).toEqual([1, 'RANK_GONE', [1]]);
+  expect(ms).toBeLessThan(8000 + 3000 + SLACK_MS);
+  ranks[1]!.process.kill('SIGKILL');
+  await ranks[1]!.ended;
+  await expectGoesOn(folder, 4);
+});
+
+test('SIGTERM to one rank stops all after the same step, with a checkpoint', LIMIT, async () => {
+  const ranks = await startRanks('enat', folder, 2, SLOW);
+  await ranks[0]!.until(atStep(5));
+  ranks[1]!.process.kill('SIGTERM');
+  const ends = await Promise.all(ranks.map(outcome));
+  expect(ends.map(({ end }) => end)).toEqual([0, 0]);
+  const [step, other] = ends.map(({ error }) => error.step);
+  expect(ends[0]!.error).toMatchObject({ kind: 'end', finished: false });
+  expect(other).toBe(step);
+  expect(checkpoints(folder).at(-1)).toBe(`step-${String(step).padStart(7, '0')}`);
+  expect(ends[0]!.ms).toBeLessThan(SLACK_MS);
+  await expectGoesOn(folder, Number(step));
+});
+
+test('a checkpoint that does not fit on the disk ends all ranks and leaves the one before', LIMIT, async () => {
+  const disk = join(folder, 'disk');
+  mkdirSync(disk);
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=600k', 'tmpfs', disk], { stdio: 'ignore' });
+  } catch {
+    process.stdout.write('not tested: a full disk (no right to mount a small one)\n');
+    return;
+  }
+  try {
+    const ranks = await startRanks('enat', disk, 2, { checkpointEvery: 2 });
+    const ends = await Promise.all(ranks.map(outcome));
+    for (const { end, error } of ends) expect([end, error.code]).toEqual([1, 'CHECKPOINT_WRITE']);
+    expect(ends[0]!.error.message).toMatch(/ENOSPC.*goes on from the checkpoint before/s);
+    expect(ends[1]!.error.message).toMatch(/^Rank 0 has failed: Could not write the checkpoint/);
+    const whole = checkpoints(disk);
+    expect(whole.length).toBeGreaterThan(0);
+    execFileSync('mount', ['-o', 'remount,size=20m', disk]);
+    await expectGoesOn(disk, Number(whole.at(-1)!.slice(5)));
+  } finally {
+    execFileSync('umount', [disk]);
+  }
+});
+
+test('a damaged newest checkpoint is passed over by all ranks', LIMIT, async () => {
+  await trainOn('enat', folder, 2, { checkpointEvery: 2, stopAt: 9 });
+  expect(checkpoints(folder).at(-1)).toBe('step-0000009');
+  truncateSync(join(folder, 'checkpoints/step-0000009/ema.safetensors'), 100);
+  const ranks = await trainOn('enat', folder, 2);
+  for (const said of ranks) {
+    expect(said.find(({ kind }) => kind === 'start')).toMatchObject({ step: 8, resumed: true });
+    expect(said.find(({ kind }) => kind === 'warning')!.message).toMatch(/step-0000009 is not whole \(ema.safetensors/);
+  }
+});
+
+test('a second run on the folder of a first one is refused on all its ranks', LIMIT, async () => {
+  const first = await startRanks('enat', folder, 2, SLOW);
+  await first[0]!.until(atStep(2));
+  const second = await startRanks('enat', folder, 2, SLOW);
+  const ends = await Promise.all(second.map(outcome));
+  for (const { end, error } of ends) expect([end, error.code]).toEqual([1, 'RUN_BUSY']);
+  expect(ends[1]!.error.message).toMatch(/^Rank 0 has failed: The run .* is being written by process \d+/);
+  expect(await Promise.all(first.map(({ ended }) => ended))).toEqual([0, 0]);
+});
+
+test('ranks with other settings than the first are named', LIMIT, async () => {
+  const ranks = await startRanks('enat', folder, 2, (rank) => ({ shift: rank }));
+  const ends = await Promise.all(ranks.map(outcome));
+  for (const { end, error } of ends) {
+    expect([end, error.code]).toEqual([1, 'RANKS']);
+    expect(error.message).toMatch(/^Expected the same settings on all ranks, got others than rank 0's on rank 1/);
+  }
+});
+
+test('a cut cable between two machines', LIMIT, async () => {
+  const ip = (...words: string[]) => execFileSync('ip', words, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const id = process.pid % 10_000;
+  const [a, b] = [`tessera${id}a`, `tessera${id}b`];
+  try {
+    ip('netns', 'add', a);
+    ip('netns', 'add', b);
+    ip('link', 'add', 'cable', 'netns', a, 'type', 'veth', 'peer', 'name', 'cable', 'netns', b);
+    for (const [host, address] of [
+      [a, '10.99.7.1/24'],
+      [b, '10.99.7.2/24'],
+    ] as const) {
+      // biome-ignore format: a table
+      ip('-n', host, 'address', 'add', address, 'dev', 'cable');
+      ip('-n', host, 'link', 'set', 'cable', 'up');
+      ip('-n', host, 'link', 'set', 'lo', 'up');
+    }
+  } catch (error) {
+    const why = String((error as { stderr?: Buffer }).stderr ?? (error as Error).message).trim();
+    process.stdout.write(`not tested: a cut cable (no right to make network namespaces: ${why})\n`);
+    removeHosts(ip, [a, b]);
+    return;
+  }
+  try {
+    const place = { address: '10.99.7.1', command: (rank: number) => ['ip', 'netns', 'exec', rank === 0 ? a : b] };
+    const ranks = await startRanks('enat', folder, 2, SLOW, place);
+    await ranks[0]!.until(atStep(5));
+    ip('-n', b, 'link', 'set', 'cable', 'down');
+    const ends = await Promise.all(ranks.map(outcome));
+    expect(ends.map(({ end }) => end)).toEqual([1, 1]);
+    expect(ends[0]!.error).toMatchObject({ code: 'RANK_GONE', ranks: [1] });
+    expect(ends[1]!.error).toMatchObject({ code: 'RANK_GONE', ranks: [0] });
+    for (const { ms } of ends) expect(ms).toBeLessThan(8000 + 8000 + 3000 + SLACK_MS);
+    await sleep(100);
+    await expectGoesOn(folder, 4);
+  } finally {
+    killAll();
+    removeHosts(ip, [a, b]);
+  }
+});
+
+function removeHosts(ip: (...words: string[]) => unknown, hosts: readonly string[]): void {
+  for (const host of hosts) {
+    try {
+      ip('netns', 'delete', host);
+    } catch {
+      // Was not made.
+    }
+  }
+}
