@@ -7,7 +7,8 @@
 //   --rounds N   rounds of all cases; the median over rounds is reported (default 7)
 //   --threads N  threads of libtorch, in both columns (default: one a core)
 //   --tokens N   tokens an image of "generate" (default: all 256)
-//   --model X    the model folder or size of "sample" (default: the shipped emoji-32, autonat-l and enat-l)
+//   --model X    the model folder or size of "sample" (default: the shipped emoji-32, autonat-l and enat-l);
+//                of "tokenize", one of its two tokenizers
 //   --images FOLDER, --seconds N   of "vq-recipe", see there
 
 import { existsSync } from 'node:fs';

@@ -20,11 +20,12 @@ import { machine } from './machine.mjs';
 
 const SIZE = 256;
 
-export async function bench({ json, rounds, threads }) {
+export async function bench({ json, rounds, threads, model: only }) {
   setNumThreads(threads);
   manualSeed(1);
   const rows = [];
   for (const [name, make] of Object.entries(MODELS)) {
+    if (only !== undefined && only !== name) continue;
     const model = make();
     const images = noGrad(() => rand([1, 3, SIZE, SIZE]));
     const codes = noGrad(() => scope(() => model.quantize(model.encodeToLatent(images)).quantized.clone()));

@@ -66,7 +66,7 @@ test('starts a failed group again, then gives up with the code of the rank that 
     expect(code).toBe(7);
     expect([0, 1].map((rank) => readFileSync(join(folder, `${rank}`), 'utf8'))).toEqual(['x\nx\n', 'x\nx\n']);
     expect(stderr).toMatch(/warning: rank 1 \(process \d+\) was killed by SIGKILL .* starting again \(1 of 1\)/);
-    expect(stderr).toMatch(/starting again[^]*tessera: rank 1 \(process \d+\) ended with code 7/);
+    expect(stderr).toMatch(/starting again[\s\S]*tessera: rank 1 \(process \d+\) ended with code 7/);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -1,7 +1,7 @@
 // One training, on several numbers of ranks: the same items in the same order, the same losses, checkpoints that any number
 // of ranks goes on from.
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadSafetensors, scope } from '@tessera/torch';
@@ -74,7 +74,9 @@ function expectClose(got: Record<string, number | string>[], wanted: Record<stri
 }
 
 function expectSameTensors(got: string, wanted: string): void {
-  for (const file of ['model.safetensors', 'ema.safetensors', 'optimizer.safetensors']) {
+  const files = readdirSync(wanted).filter((name) => name.endsWith('.safetensors'));
+  expect(files.length).toBeGreaterThanOrEqual(3);
+  for (const file of files) {
     scope(() => {
       const [ours, theirs] = [got, wanted].map((folder) => loadSafetensors(join(folder, file)).tensors);
       expect([...ours!.keys()]).toEqual([...theirs!.keys()]);

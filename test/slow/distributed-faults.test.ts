@@ -6,6 +6,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { killAll, type Rank, type Said, startRanks, trainOn } from '../distributed/run-ranks.ts';
 
@@ -14,6 +15,9 @@ const LIMIT = { timeout: 240_000 };
 const SLOW = { slowness: 30, checkpointEvery: 2, timeoutMs: 8000 };
 /** On a machine that does other things beside. */
 const SLACK_MS = 10_000;
+
+const SCRIPT = fileURLToPath(new URL('../distributed/train-family.mjs', import.meta.url));
+const TESSERA = fileURLToPath(new URL('../../packages/tessera/bin/tessera.js', import.meta.url));
 
 let folder: string;
 beforeEach(() => {
@@ -116,20 +120,46 @@ test('a damaged newest checkpoint is passed over by all ranks', LIMIT, async () 
   await trainOn('enat', folder, 2, { checkpointEvery: 2, stopAt: 9 });
   expect(checkpoints(folder).at(-1)).toBe('step-0000009');
   truncateSync(join(folder, 'checkpoints/step-0000009/ema.safetensors'), 100);
-  const ranks = await trainOn('enat', folder, 2);
+  const ranks = await trainOn('enat', folder, 2, { checkpointEvery: 2 });
   for (const said of ranks) {
     expect(said.find(({ kind }) => kind === 'start')).toMatchObject({ step: 8, resumed: true });
     expect(said.find(({ kind }) => kind === 'warning')!.message).toMatch(/step-0000009 is not whole \(ema.safetensors/);
   }
 });
 
+test('a launcher starts all ranks again, and they go on from the last checkpoint', LIMIT, async () => {
+  const words = [
+    'launch',
+    '--nproc-per-node',
+    '2',
+    '--max-restarts',
+    '1',
+    '--',
+    process.execPath,
+    SCRIPT,
+    'enat',
+    folder,
+  ];
+  const settings = JSON.stringify({ checkpointEvery: 2, dieAt: 9, timeoutMs: 8000 });
+  const output = execFileSync(process.execPath, [TESSERA, ...words, settings], {
+    timeout: 120_000,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  const starts = /"kind":"start","step":(\d+)/g;
+  // Rank 0's lines are passed on as they are, rank 1's marked.
+  const first = output.toString().split('\n').filter((line) => !line.startsWith('[')).join('\n'); // biome-ignore format: one row
+  expect([...first.matchAll(starts)].map((match) => match[1])).toEqual(['0', '8']);
+  expect(first).toContain('"kind":"end","step":20,"finished":true');
+});
+
 test('a second run on the folder of a first one is refused on all its ranks', LIMIT, async () => {
-  const first = await startRanks('enat', folder, 2, SLOW);
+  const first = await startRanks('enat', folder, 2, { ...SLOW, slowness: 500 });
   await first[0]!.until(atStep(2));
   const second = await startRanks('enat', folder, 2, SLOW);
   const ends = await Promise.all(second.map(outcome));
   for (const { end, error } of ends) expect([end, error.code]).toEqual([1, 'RUN_BUSY']);
   expect(ends[1]!.error.message).toMatch(/^Rank 0 has failed: The run .* is being written by process \d+/);
+  first[0]!.process.kill('SIGTERM');
   expect(await Promise.all(first.map(({ ended }) => ended))).toEqual([0, 0]);
 });
 

@@ -33,7 +33,10 @@ export const strategyStepSchema = strictConfig({
 });
 
 /** Where settings come from, such as a search: model, objective, budget, seed. For people and for the record; samplers do not read it. */
-export const provenanceSchema = z.record(z.string().max(100), z.union([z.string().max(10_000), z.number(), z.boolean()]));
+export const provenanceSchema = z.record(
+  z.string().max(100),
+  z.union([z.string().max(10_000), z.number(), z.boolean()]),
+);
 
 export type Provenance = z.output<typeof provenanceSchema>;
 

@@ -21,6 +21,7 @@ describe('docs/moving-over.md', () => {
       'import',
       'inspect',
       'sample',
+      'search',
       'stats',
       'tokenize',
       'train',

@@ -214,6 +214,8 @@ export interface Family {
   checkRecipe?(model: GeneratorModel, recipe: object): void;
   /** The loss of a shard. `ema`: the moving average, for families that learn from it. */
   trainingLoss(model: GeneratorModel, ema: GeneratorModel, batch: TrainingBatch, recipe: object): TrainingLoss;
+  /** Whether its blocks draw dropout from libtorch's generator: run again, they must draw the same. */
+  readonly dropsInBlocks?: boolean;
   /** Means over held-out rows, such as `loss` and `accuracy`; runs without gradients, inside a scope. */
   measure(model: GeneratorModel, batch: MeasuredBatch): Record<string, number>;
   /** What a step costs; families of other kinds may leave it out. */

@@ -6,6 +6,7 @@
  */
 
 import { crossEntropyLoss, type Tensor } from '@tessera/torch';
+import type { RunBlock } from './family.ts';
 import { type Gpt, type GptProbe, prepend } from './gpt.ts';
 import { averageCells, tokenCells } from './gpt-patches.ts';
 import { ropeRows } from './gpt-rope.ts';
@@ -23,6 +24,7 @@ export interface GptLossInput {
   valid?: Tensor | undefined;
   /** Which position may attend to which, [B, 1, S, S] bool, S = T + n / p² - 1; default causal. */
   mask?: Tensor | undefined;
+  runBlock?: RunBlock | undefined;
   observe?: GptProbe | undefined;
 }
 
@@ -47,6 +49,7 @@ export function gptLoss(model: Gpt, input: GptLossInput): GptLossOutput {
     rope: ropeRows(model.rope(patchSide), 0, length),
     mask: input.mask,
     training: input.training ?? false,
+    runBlock: input.runBlock,
     observe: input.observe,
   });
   // The last position of the condition predicts the first cell.

@@ -51,6 +51,7 @@ export function gptTrainingLoss(model: Gpt, _ema: Gpt, batch: TrainingBatch, rec
     condition: model.embedClasses(labels),
     patchSide,
     training: true,
+    runBlock: batch.runBlock,
   });
   return { loss: result.loss, metrics: { accuracy: accuracyOf(result), patchSide } };
 }

@@ -84,6 +84,33 @@ test.each([
   model.dispose();
 });
 
+test('weights of a byte move the logits by a few hundredths of their spread, and the float ones can go', () => {
+  const model = gpt({ numKvHeads: 2 });
+  noGrad(() => scope(() => model.state.get('output.weight')!.normal_(0, 0.3)));
+  const run = (): Tensor[] => {
+    const session = model.startSession({ rows: 2, maxTokens: 5 });
+    const tokens = tokensOf(model, 2);
+    const logits = [session.begin([0, 1], model.conditionOn(tensor([0, 2], 'int64'), false))];
+    for (let i = 0; i < 4; i++) logits.push(session.step(tokens.select(1, i)));
+    session.dispose();
+    return logits;
+  };
+  noGrad(() =>
+    scope(() => {
+      const float = run();
+      const before = memoryStats().liveBytes;
+      model.quantize({ release: true });
+      expect(memoryStats().liveBytes).toBeLessThan(before);
+      for (const [i, logits] of run().entries()) {
+        const error = logits.sub(float[i]!).abs().amax().item();
+        expect(error).toBeGreaterThan(0);
+        expect(error).toBeLessThan(0.1 * float[i]!.std().item());
+      }
+    }),
+  );
+  model.dispose();
+});
+
 test('the cache holds two numbers a channel of each position that is ever fed', () => {
   const model = gpt({ numKvHeads: 2 });
   const session = model.startSession({ rows: 6 });

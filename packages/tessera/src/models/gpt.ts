@@ -31,7 +31,7 @@ import {
 } from '@tessera/torch';
 import { type Initialisation, ONES, ZEROS } from '../nn/initialisation.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
-import type { AutoregressiveModel, SequenceCondition } from './family.ts';
+import type { AutoregressiveModel, RunBlock, SequenceCondition } from './family.ts';
 import { classCondition } from './gpt-condition.ts';
 import { type GptConfig, type GptSizes, gptSizes } from './gpt-config.ts';
 import { checkPatchSide } from './gpt-patches.ts';
@@ -73,6 +73,8 @@ export interface GptInput {
   training?: boolean;
   /** Generation: positions before these, and where these go. Without gradients. */
   store?: KeyValueStore | undefined;
+  /** Runs the blocks so that their activations are made again in the backward pass. */
+  runBlock?: RunBlock | undefined;
   observe?: GptProbe | undefined;
 }
 
@@ -172,9 +174,14 @@ export class Gpt extends Module implements AutoregressiveModel {
   /**
    * Generates from here on with weights of a byte each, a scale a row: a quarter of the memory to read, at the cost of
    * slightly other logits. The float weights stay, and training uses them alone.
+   *
+   * @param options release: frees the float weights too; the model then generates, and does nothing else
    */
-  quantize(): void {
-    for (const projection of this.projections()) projection.quantize();
+  quantize(options: { release?: boolean } = {}): void {
+    for (const projection of this.projections()) {
+      projection.quantize();
+      if (options.release === true) projection.weight.dispose();
+    }
   }
 
   /** Generates with the float weights again. */
@@ -200,7 +207,9 @@ export class Gpt extends Module implements AutoregressiveModel {
   forward(input: GptInput): Tensor {
     const { training = false } = input;
     let x = training ? dropout(input.x, this.config.tokenDropout, true) : input.x;
-    for (const block of this.blocks) x = block.forward(x, input);
+    for (const block of this.blocks) {
+      x = input.runBlock === undefined ? block.forward(x, input) : input.runBlock((h) => block.forward(h, input), x);
+    }
     const features = this.norm.forward(x);
     input.observe?.('finalNorm', features);
     return features;

@@ -51,6 +51,7 @@ export const FAMILIES = {
     checkRecipe: checkStages,
     trainingLoss: gptTrainingLoss,
     measure: measureGpt,
+    dropsInBlocks: true,
     patchCosts: gptPatchCosts,
   },
 } as const satisfies Record<string, Family>;

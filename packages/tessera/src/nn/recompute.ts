@@ -10,27 +10,39 @@
  * parameters, since each is walked back on its own.
  */
 
-import { enableGrad, noGrad, scope, type Tensor } from '@tessera/torch';
+import { enableGrad, manualSeed, noGrad, scope, type Tensor } from '@tessera/torch';
 import type { Module } from './module.ts';
 
 type Block = (...inputs: Tensor[]) => Tensor;
 
 /** In order of the forward pass: a block that was run, or a tensor with a graph of its own that came in. */
 type Passed =
-  | { kind: 'block'; block: Block; inputs: Tensor[]; output: Tensor }
+  | { kind: 'block'; block: Block; inputs: Tensor[]; output: Tensor; index: number }
   | { kind: 'entry'; entry: Tensor; leaf: Tensor };
 
 export class Recompute {
   private readonly passed: Passed[] = [];
   /** Every input of a block by what was given for it: leaves all, so that gradients are left at them. */
   private readonly leaves = new Map<Tensor, Tensor>();
+  private readonly dropoutSeed: number | undefined;
+  private blocks = 0;
+
+  /**
+   * @param dropoutSeed where blocks draw dropout from libtorch's generator: it is seeded before each of them, so that
+   *   running one again draws the same
+   */
+  constructor(dropoutSeed?: number) {
+    this.dropoutSeed = dropoutSeed;
+  }
 
   /** Runs a block without recording it; for a model's `runBlock`. */
   readonly run = (block: Block, ...inputs: Tensor[]): Tensor => {
     const leaves = inputs.map((input) => this.leafFor(input));
+    const index = this.blocks++;
+    this.seed(index);
     const output = noGrad(() => scope(() => block(...leaves).detach())).requiresGrad_();
     this.leaves.set(output, output);
-    this.passed.push({ kind: 'block', block, inputs: leaves, output });
+    this.passed.push({ kind: 'block', block, inputs: leaves, output, index });
     return output;
   };
 
@@ -67,8 +79,14 @@ export class Recompute {
     for (const step of this.passed.toReversed()) {
       const gradient = (step.kind === 'block' ? step.output : step.leaf).grad;
       if (gradient === undefined) continue;
-      if (step.kind === 'block') scope(() => enableGrad(() => step.block(...step.inputs)).backward(gradient));
-      else if (step.entry.requiresGrad) step.entry.backward(gradient);
+      if (step.kind === 'block') {
+        this.seed(step.index);
+        scope(() => enableGrad(() => step.block(...step.inputs)).backward(gradient));
+      } else if (step.entry.requiresGrad) step.entry.backward(gradient);
     }
+  }
+
+  private seed(index: number): void {
+    if (this.dropoutSeed !== undefined) manualSeed(this.dropoutSeed + 1 + index);
   }
 }

@@ -4,6 +4,7 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { scope } from '@tessera/torch';
 import type { GeneratorModel, GivenFields, Shapes } from '../models/family.ts';
+import { Gpt } from '../models/gpt.ts';
 import { type ModelPreset, modelPreset } from '../models/presets.ts';
 import { type FamilyName, familyNames, familyOf, recogniseFamily } from '../models/registry.ts';
 import { loadModule, shapesOf, stateShapes } from '../nn/state-dict.ts';
@@ -17,6 +18,25 @@ export interface GeneratorChoice extends GivenFields {
   preset?: ModelPreset | undefined;
   /** Refuse weights of another size than the preset's. */
   exactly?: boolean | undefined;
+  dtype?: WeightsType | undefined;
+}
+
+/**
+ * int8: of a GPT a byte a weight and a scale a row, the float weights freed, since its steps wait for memory; of NATs
+ * int8 products in the blocks on a CPU, the float weights kept (docs/benchmarks.md).
+ */
+export const weightsTypes = ['float32', 'int8'] as const;
+export type WeightsType = (typeof weightsTypes)[number];
+
+/** Makes a model that is only to generate smaller, or faster. */
+export function setWeightsType(model: GeneratorModel, dtype: WeightsType | undefined): void {
+  if (dtype !== 'int8') return;
+  if (model instanceof Gpt) {
+    model.quantize({ release: true });
+  } else if (model.generation === 'masked' && !model.useInt8()) {
+    const problem = 'int8 needs a libtorch with fbgemm, as builds for x86 have; this one has none: leave --dtype out.';
+    throw new PipelineError('OPTIONS', problem);
+  }
 }
 
 /** Owned by the caller. */
@@ -36,7 +56,14 @@ export function openGenerator(choice: GeneratorChoice): GeneratorModel {
     if (choice.exactly === true && preset !== undefined) requirePreset(shapes, name, preset, file);
     const family = familyOf(name);
     const config = family.inferConfig(shapes, givenFields(choice, preset), file);
-    return loadModule((p) => family.construct(config, p), tensors, file);
+    const model = loadModule((p) => family.construct(config, p), tensors, file);
+    try {
+      setWeightsType(model, choice.dtype);
+    } catch (error) {
+      model.dispose();
+      throw error;
+    }
+    return model;
   });
 }
 

@@ -27,8 +27,7 @@ import { toRgbImages } from './decode-tokens.ts';
 import { type DrawnImage, drawImages, labelOf } from './evaluation-images.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { loadOfficialTokenizer } from './load-weights.ts';
-import { openGenerator } from './open-generator.ts';
-import { type SamplingDtype, useDtype } from './sampling-dtype.ts';
+import { openGenerator, type WeightsType } from './open-generator.ts';
 import { chooseTokenizer } from './tokenize/choose-tokenizer.ts';
 import { presetStrategy } from './train-recipes.ts';
 import { ImagesNpzWriter } from './write-npz.ts';
@@ -52,14 +51,14 @@ export interface SampleEvaluationOptions extends StrategyChoice, Omit<GivenField
   /** Default: labels are drawn. */
   classes?: readonly string[] | undefined;
   perClass?: number | undefined;
+  /** Of the weights while a GPT generates; default: as they come. */
+  dtype?: WeightsType | undefined;
   batch?: number | undefined;
   seed?: number | undefined;
   /** Where the tree goes. Default: `samples`. */
   out?: string | undefined;
   /** Another name for the archive; default: beside the tree. */
   npz?: string | undefined;
-  /** What the network computes in; default float32. */
-  dtype?: SamplingDtype | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -76,7 +75,6 @@ export async function* sampleEvaluation(options: SampleEvaluationOptions): Async
   try {
     const size = options.size ?? modelPreset(options.model).config.gridSize * tokenizer.downsampleFactor;
     model = openModel(options, size, tokenizer);
-    useDtype(model, options.dtype);
     const run: Run = { model, tokenizer, size, outputSize: options.outputSize ?? size, options };
     yield* demoGrid ? drawGrid(run) : drawTree(run);
   } finally {
@@ -102,9 +100,14 @@ async function* drawTree(run: Run): AsyncGenerator<PipelineEvent> {
   const name = treeName(run, settings, seed);
   const folder = join(options.out ?? 'samples', name);
   mkdirSync(folder, { recursive: true });
-  const dtype = options.dtype === 'int8' ? { dtype: 'int8' } : {};
-  const made = { weights: fingerprint(options), settings, labels: labels.from, outputSize, seed, ...dtype };
-  requireSame(`${folder}.json`, made);
+  requireSame(`${folder}.json`, {
+    weights: fingerprint(options),
+    dtype: options.dtype ?? 'float32',
+    settings,
+    labels: labels.from,
+    outputSize,
+    seed,
+  });
   const fileOf = (image: number): string => `${String(image).padStart(6, '0')}.png`;
   const there = new Set(readdirSync(folder));
   const { rank, world } = processOf(process.env);
@@ -230,7 +233,16 @@ function openModel(options: SampleEvaluationOptions, size: number, tokenizer: To
     throw new PipelineError('OPTIONS', `Expected a size of whole tokens of ${factor} px, got ${size} px.`);
   }
   const gridSize = size / factor;
-  const model = openGenerator({ weights, preset, gridSize, encoderDepth, decoderDepth, numHeads, exactly: true });
+  const model = openGenerator({
+    weights,
+    preset,
+    gridSize,
+    encoderDepth,
+    decoderDepth,
+    numHeads,
+    exactly: true,
+    dtype: options.dtype,
+  });
   try {
     const { codebookSize, gridSize: side } = model.config;
     if (side !== gridSize) {

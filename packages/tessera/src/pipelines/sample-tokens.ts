@@ -12,7 +12,6 @@ import { planImages } from './class-choice.ts';
 import type { PipelineEvent } from './events.ts';
 import { generateImages } from './generate-images.ts';
 import { type GeneratorChoice, openGenerator } from './open-generator.ts';
-import { type SamplingDtype, useDtype } from './sampling-dtype.ts';
 
 export interface SampleTokensOptions extends StrategyChoice, GeneratorChoice {
   /** npy file to write. */
@@ -23,8 +22,6 @@ export interface SampleTokensOptions extends StrategyChoice, GeneratorChoice {
   perClass?: number | undefined;
   seed?: number | undefined;
   batch?: number | undefined;
-  /** What the network computes in; default float32. */
-  dtype?: SamplingDtype | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -32,7 +29,6 @@ export async function* sampleTokens(options: SampleTokensOptions): AsyncGenerato
   const { seed = 0, tokens: path } = options;
   const model = openGenerator(options);
   try {
-    useDtype(model, options.dtype);
     const strategy = chooseSampling(options, undefined, model.generation);
     const { config } = model;
     const { labels } = planImages(options.classes ?? [], config.numClasses, undefined, options);

@@ -18,8 +18,8 @@ import { type GeneratedBatch, generateImages } from './generate-images.ts';
 import { gridOrder } from './grid-order.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
 
+import { setWeightsType, type WeightsType } from './open-generator.ts';
 import { type RevealStep, revealFrames, revealGrid } from './reveal.ts';
-import { type SamplingDtype, useDtype } from './sampling-dtype.ts';
 import { ImagesNpzWriter } from './write-npz.ts';
 
 export interface SampleOptions extends StrategyChoice {
@@ -33,6 +33,8 @@ export interface SampleOptions extends StrategyChoice {
   /** Default 0. */
   seed?: number | undefined;
   batch?: number | undefined;
+  /** Of the weights while a GPT generates; default: as they come. */
+  dtype?: WeightsType | undefined;
   /** Rows of tokens decoded at a time (default 32): fewer need less memory, the pictures are the same. */
   tile?: number | undefined;
   /** Default: a new folder under `samples/`. */
@@ -43,15 +45,13 @@ export interface SampleOptions extends StrategyChoice {
   revealGif?: boolean | undefined;
   /** Also write all pixels as `arr_0`, uint8 [N, Y, X, 3]. */
   npz?: string | undefined;
-  /** What the network computes in; default float32. */
-  dtype?: SamplingDtype | undefined;
   signal?: AbortSignal | undefined;
 }
 
 export async function* sample(options: SampleOptions): AsyncGenerator<PipelineEvent> {
   const model = openModelFolder(options.model);
   try {
-    useDtype(model.model, options.dtype);
+    setWeightsType(model.model, options.dtype);
     yield* sampleModel(model, options);
   } finally {
     model.dispose();

@@ -218,7 +218,7 @@ async function planSearch(options: SearchOptions): Promise<{ parametrisation: Pa
   const { generation } = familyOf(folder.family);
   const start = chooseStart(options, method, folder.strategy, generation);
   const parametrisation = isAutoregressive(start)
-    ? autoregressiveSpace(start, sizesOf(folder.config), bounds as Partial<AutoregressiveBounds>)
+    ? autoregressiveSpace(start, sizesOf(folder.config), { ...unguided(folder.config), ...bounds })
     : scheduleSpace(options, method, start, sizesOf(folder.config));
   if (isAutoregressive(start)) refuseMaskedOptions(options);
   const objective: ObjectiveDescription = {
@@ -309,6 +309,12 @@ function scheduleSpace(
     throw new SearchError('SEARCH_OPTIONS', 'knots belong to the smooth parametrisation; this one is full.');
   }
   return fullSchedule(resample(lists, steps), frame, box);
+}
+
+/** A network trained without a null class cannot be guided. */
+function unguided(config: object): Partial<AutoregressiveBounds> {
+  const cannot = 'conditionDropout' in config && config.conditionDropout === 0;
+  return cannot ? { guidanceScale: [1, 1] } : {};
 }
 
 function refuseMaskedOptions(options: SearchOptions): void {

@@ -63,7 +63,15 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
     ema = loadModule(construct, model.state, 'the network');
     model.trainable();
     familyOf(options.family).checkRecipe?.(model, recipe);
-    const task = createGeneratorTask({ model, ema, data, heldOut, recipe, recompute: options.recompute });
+    const task = createGeneratorTask({
+      model,
+      ema,
+      data,
+      heldOut,
+      recipe,
+      recompute: options.recompute,
+      precision: training.precision,
+    });
     const narrator = new TrainingNarrator(stage, training.globalBatch);
     const perClass = Math.max(1, Math.min(8, Math.floor(GRID_IMAGES / config.numClasses)));
     for await (const event of trainLoop(task, training, run, { ranks, ...(signal === undefined ? {} : { signal }) })) {

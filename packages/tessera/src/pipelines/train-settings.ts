@@ -74,11 +74,17 @@ export interface TrainFlags {
   /** Of next-patch prediction: stages, and the share of a stage's end at which the one before it ends. */
   patchLevel?: number | undefined;
   epochRate?: number | undefined;
+  /** Of training. */
+  precision?: Precision | undefined;
   /** The released trainers' quirks too. */
   exactOriginal?: boolean | undefined;
   /** Keep only the blocks' inputs for the backward pass, and run each block again in it. */
   recompute?: boolean | undefined;
 }
+
+/** float16 would need its losses scaled, which the loop does not do. */
+export const precisions = ['float32', 'bf16', 'fp16'] as const;
+export type Precision = (typeof precisions)[number];
 
 /** Sizes that the data decides. */
 export interface DataSizes {
@@ -204,7 +210,19 @@ function trainingOf(
           }
         : schedule.learningRate,
     ema: averages(flags.emaDecay, fileEma, exact),
+    ...precisionOf(flags.precision),
   };
+}
+
+function precisionOf(precision: Precision | undefined): { precision?: 'bf16' | undefined } {
+  if (precision === 'fp16') {
+    throw new PipelineError(
+      'OPTIONS',
+      'Expected float32 or bf16, got fp16: its small gradients need a scaled loss, which this trainer does not have; bf16 needs none.',
+    );
+  }
+  if (precision === undefined) return {};
+  return { precision: precision === 'bf16' ? 'bf16' : undefined };
 }
 
 /** One decay is written as one average; the originals' has no warm-up. */

@@ -52,12 +52,18 @@ function shard(step: number): Shard {
   };
 }
 
-function makeTask(family: FamilyName, recipe: object = {}, recompute = false, tokenDropout = 0) {
+function makeTask(
+  family: FamilyName,
+  recipe: object = {},
+  options: { recompute?: boolean; precision?: 'bf16' | undefined; config?: object } = {},
+) {
   manualSeed(5);
+  const { config = {}, ...how } = options;
   const row = familyOf(family);
-  const model = initialise((p) => row.construct(row.schema.parse({ ...CONFIGS[family], tokenDropout }), p)).trainable();
-  const options = { model, ema: model, data: ROWS, heldOut: ROWS, recompute };
-  return { model, task: createGeneratorTask({ ...options, recipe: row.recipe.parse({ labelDrop: 0, ...recipe }) }) };
+  const sizes = row.schema.parse({ ...CONFIGS[family], tokenDropout: 0, ...config });
+  const model = initialise((p) => row.construct(sizes, p)).trainable();
+  const all = { model, ema: model, data: ROWS, heldOut: ROWS, ...how };
+  return { model, task: createGeneratorTask({ ...all, recipe: row.recipe.parse({ labelDrop: 0, ...recipe }) }) };
 }
 
 test.each([
@@ -118,14 +124,14 @@ function moved(model: Module): void {
   );
 }
 
+type How = NonNullable<Parameters<typeof makeTask>[2]>;
+
 /** Loss and gradients of one shard, scaled as an accumulating loop scales them, on top of gradients from before. */
-function gradients(family: FamilyName, recompute: boolean): { loss: number; grads: Map<string, number[] | undefined> } {
-  const { model, task } = makeTask(
-    family,
-    { labelDrop: 0.3, ...(family === 'enat' && { reuseProbability: 1 }) },
-    recompute,
-    0.1,
-  );
+function gradients(family: FamilyName, how: How): { loss: number; grads: Map<string, number[] | undefined> } {
+  // GPT's blocks draw from the generator, which is seeded another way when they are to run again.
+  const config = { tokenDropout: 0.1, ...(family === 'gpt' && { residualDropout: 0, ffnDropout: 0 }) };
+  const recipe = { labelDrop: 0.3, ...(family === 'enat' && { reuseProbability: 1 }) };
+  const { model, task } = makeTask(family, recipe, { config, ...how });
   // The official initialisation closes ENAT's gates; open them, so that every path matters.
   moved(model);
   const grads = new Map<string, number[] | undefined>();
@@ -141,9 +147,9 @@ function gradients(family: FamilyName, recompute: boolean): { loss: number; grad
   return { loss, grads };
 }
 
-test.each(['enat', 'autonat'] as const)('%s: recomputing blocks gives the same loss and gradients', (family) => {
+test.each(['enat', 'autonat', 'gpt'] as const)('%s: recomputing blocks gives the same loss and gradients', (family) => {
   const before = memoryStats().liveTensors;
-  const [plain, again] = [gradients(family, false), gradients(family, true)];
+  const [plain, again] = [gradients(family, {}), gradients(family, { recompute: true })];
   expect(again.loss).toBeCloseTo(plain.loss, 6);
   let largest = 0;
   for (const [name, values] of plain.grads) {
@@ -156,4 +162,45 @@ test.each(['enat', 'autonat'] as const)('%s: recomputing blocks gives the same l
   }
   expect(largest).toBeGreaterThan(1e-2);
   expect(memoryStats().liveTensors).toBe(before);
+});
+
+test("a GPT's blocks draw the same dropout when they run again: the gradient is the loss's own", () => {
+  const config = { residualDropout: 0.3, ffnDropout: 0.3 };
+  const { model, task } = makeTask('gpt', {}, { recompute: true, config });
+  moved(model);
+  const parameter = model.parameters.get('layers.0.feed_forward.w1.weight')!;
+  const lossOf = () => {
+    manualSeed(9);
+    return task.shardLoss(shard(2)).loss;
+  };
+  scope(() => {
+    lossOf().backward();
+    const direction = parameter.grad!.clone();
+    const norm = direction.square().sum().sqrt().item();
+    const shifted = (amount: number): number => {
+      noGrad(() => parameter.add_(direction.mul(amount / norm)));
+      const loss = lossOf().item();
+      noGrad(() => parameter.sub_(direction.mul(amount / norm)));
+      return loss;
+    };
+    const step = 0.02;
+    const slope = (shifted(step) - shifted(-step)) / (2 * step);
+    expect(Math.abs(slope - norm)).toBeLessThan(0.03 * norm);
+    expect(norm).toBeGreaterThan(1e-3);
+  });
+  model.dispose();
+});
+
+test.each(['enat', 'autonat', 'gpt'] as const)('%s: bf16 is close to float32, recomputed or not', (family) => {
+  const [plain, half] = [gradients(family, {}), gradients(family, { precision: 'bf16' })];
+  expect(half.loss).not.toBe(plain.loss);
+  expect(Math.abs(half.loss - plain.loss)).toBeLessThan(0.02 * plain.loss);
+  const again = gradients(family, { precision: 'bf16', recompute: true });
+  // Attention without gradients may be another kernel.
+  expect(Math.abs(again.loss - half.loss)).toBeLessThan(1e-3 * half.loss);
+  const norms = [plain, half, again].map(({ grads }) =>
+    Math.sqrt([...grads.values()].reduce((sum, values) => sum + (values ?? []).reduce((s, v) => s + v * v, 0), 0)),
+  );
+  expect(Math.abs(norms[1]! - norms[0]!)).toBeLessThan(0.05 * norms[0]!);
+  expect(Math.abs(norms[2]! - norms[1]!)).toBeLessThan(0.01 * norms[1]!);
 });

@@ -1,11 +1,12 @@
 /** Training a generator of any family on tokens: the family's own loss, on the rows of a shard. */
 
 import { DrawPurpose } from '@tessera/schedule';
-import { noGrad, scope } from '@tessera/torch';
+import { autocast, noGrad, scope } from '@tessera/torch';
 import type { TokenRows } from '../data/token-dataset.ts';
-import type { GeneratorModel } from '../models/family.ts';
+import type { GeneratorModel, RunBlock } from '../models/family.ts';
 import { familyOf } from '../models/registry.ts';
 import { Recompute } from '../nn/recompute.ts';
+import type { TrainingConfig } from './config.ts';
 import type { TrainingTask } from './task.ts';
 
 export interface GeneratorTaskOptions {
@@ -19,11 +20,14 @@ export interface GeneratorTaskOptions {
   recipe: object;
   /** Keep only the blocks' inputs for the backward pass, and run each block again in it. */
   recompute?: boolean | undefined;
+  /** Matrix products of training in bfloat16 (autocast); weights, losses and measurements stay float32. */
+  precision?: TrainingConfig['precision'];
 }
 
 export function createGeneratorTask(options: GeneratorTaskOptions): TrainingTask {
-  const { model, ema, data, heldOut, recipe, recompute = false } = options;
+  const { model, ema, data, heldOut, recipe, recompute = false, precision } = options;
   const family = familyOf(model);
+  const inPrecision = precision === 'bf16' ? inBfloat16(model) : <T>(body: () => T): T => body();
   return {
     name: model.family,
     model,
@@ -34,13 +38,22 @@ export function createGeneratorTask(options: GeneratorTaskOptions): TrainingTask
       const rows = data.rows(shard.items, shard.draws(DrawPurpose.AUGMENT));
       const draws = (purpose: number) => shard.draws(purpose);
       const batch = { ...rows, step: shard.step, draws };
-      if (!recompute) return family.trainingLoss(model, ema, batch, recipe);
-      const again = new Recompute();
-      const { loss, metrics } = family.trainingLoss(model, ema, { ...batch, runBlock: again.run }, recipe);
+      if (!recompute) return inPrecision(() => family.trainingLoss(model, ema, batch, recipe));
+      const again = new Recompute(family.dropsInBlocks === true ? shard.dropoutSeed : undefined);
+      // A block runs again in the backward pass, which is outside.
+      const runBlock: RunBlock = (block, ...inputs) =>
+        again.run((...given) => inPrecision(() => block(...given)), ...inputs);
+      const { loss, metrics } = inPrecision(() => family.trainingLoss(model, ema, { ...batch, runBlock }, recipe));
       return { loss: again.lossWithGradient(model, loss), metrics };
     },
     ...(heldOut === undefined || heldOut.numRows === 0 ? {} : { evaluate: () => measure(ema, heldOut) }),
   };
+}
+
+function inBfloat16(model: GeneratorModel): <T>(body: () => T) => T {
+  const [parameter] = model.parameters.values();
+  const device = parameter!.device.startsWith('cuda') ? 'cuda' : 'cpu';
+  return (body) => autocast({ device, dtype: 'bfloat16' }, body);
 }
 
 const MEASURED_BATCH = 64;

@@ -209,9 +209,10 @@ export class ProcessGroup {
     const native = addon();
     let signs: string[];
     try {
+      store.requireReachable();
       signs = native.rollCall(store.handle, ranks.map(signKey), windowMs);
     } catch (cause) {
-      const problem = `collective ${sequence} (${label}) failed on rank ${worldRank}, and the store of the process group does not answer: its holder, rank 0 or the launcher, has ended`;
+      const problem = `collective ${sequence} (${label}) failed on rank ${worldRank}, and the store of the process group does not answer: its holder, rank 0 or the launcher, has ended or cannot be reached`;
       return new DistributedError('RANK_GONE', operation, problem, { ranks: worldRank === 0 ? [] : [0], cause });
     }
     const failure = explainFailure({

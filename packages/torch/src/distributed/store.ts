@@ -17,11 +17,23 @@ export class KeyValueStore {
   /** The native store. */
   readonly handle: number;
   readonly #timeoutMs: number;
+  readonly #isReachable: () => boolean;
+  #isLost = false;
 
-  /** Not for users: a process group has one. */
-  constructor(handle: number, timeoutMs: number) {
+  /** Not for users: a process group has one. `isReachable`: whether the store's machine answers, where it is another one. */
+  constructor(handle: number, timeoutMs: number, isReachable: () => boolean = () => true) {
     this.handle = handle;
     this.#timeoutMs = timeoutMs;
+    this.#isReachable = isReachable;
+  }
+
+  /**
+   * After a failure, before anything is read here: a cut connection would keep the reader waiting for a quarter of an hour.
+   * Throws where the store's machine does not answer; then nothing here waits for it any more.
+   */
+  requireReachable(): void {
+    this.#isLost ||= !this.#isReachable();
+    if (this.#isLost) throw new Error('the machine of the store does not answer');
   }
 
   set(key: string, value: string | Uint8Array): void {
@@ -62,6 +74,7 @@ export class KeyValueStore {
 
   #use<T>(what: string, key: string, body: () => T): T {
     try {
+      if (this.#isLost) throw new Error('the machine of the store does not answer');
       return guarded('store', body);
     } catch (cause) {
       const problem = `the store of the process group does not answer (key "${key}"); its holder, rank 0 or the launcher, has ended`;

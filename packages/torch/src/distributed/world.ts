@@ -1,6 +1,7 @@
 // Meeting and parting: initProcessGroup, sub-groups, and a shutdown that leaves nobody waiting. Rank 0 holds the store
 // (or the launcher does), every rank announces itself there, and who has not come within the timeout is named.
 
+import { spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import { hostname } from 'node:os';
@@ -26,6 +27,8 @@ const BEAT_MS = 500;
 const WINDOW_MS = 3000;
 /** Longest wait of rank 0 for the others when it closes the store. */
 const FAREWELL_MS = 10_000;
+/** For a process to start on a busy machine. */
+const PROBE_START_MS = 10_000;
 /** How long rank 0 keeps the store after it has given up, for the others to read why. */
 const LINGER_MS = 1000;
 
@@ -118,9 +121,10 @@ async function meet(options: ProcessGroupOptions): Promise<ProcessGroup> {
   const backend = options.backend ?? (native.cudaDeviceCount() > 0 && native.hasNccl() ? 'nccl' : 'gloo');
   const deadline = performance.now() + timeoutMs;
   const { handle, port } = await openStore(address, Math.ceil(timeoutMs));
-  const store = new KeyValueStore(handle, timeoutMs);
+  const { ownAddress, masterAddress } = await addressesTowards(address.masterAddress, port);
+  const isElsewhere = ownAddress !== masterAddress;
+  const store = new KeyValueStore(handle, timeoutMs, () => !isElsewhere || answers(masterAddress, port, WINDOW_MS));
   await arrive(address, store, Math.max(1, deadline - performance.now()));
-  const ownAddress = await addressTowards(address.masterAddress, port);
   const set = { timeoutMs: Math.ceil(timeoutMs), backend, checkCollectives };
   world = { address, options: set, store, ownAddress, groups: [], groupsMade: 1 };
   const everybody = Array.from({ length: address.worldSize }, (_, rank) => rank);
@@ -206,18 +210,28 @@ function whoAmI(): string {
   return `process ${process.pid} on ${hostname()}`;
 }
 
-/** This machine's address on the way to another one: what the others can reach it by. No packet is sent. */
-async function addressTowards(host: string, port: number): Promise<string> {
+/** Of this machine on the way to another one, which is what the others can reach it by; and of that. No packet is sent. */
+async function addressesTowards(host: string, port: number): Promise<{ ownAddress: string; masterAddress: string }> {
   const { address, family } = await lookup(host);
   const socket = createSocket(family === 6 ? 'udp6' : 'udp4');
   try {
-    return await new Promise<string>((resolve, reject) => {
+    return await new Promise((resolve, reject) => {
       socket.once('error', reject);
-      socket.connect(port, address, () => resolve(socket.address().address));
+      socket.connect(port, address, () => resolve({ ownAddress: socket.address().address, masterAddress: address }));
     });
   } finally {
     socket.close();
   }
+}
+
+/** Whether somebody takes connections there, within the time. Blocks: what asks is blocked in a failed collective. */
+function answers(host: string, port: number, timeoutMs: number): boolean {
+  const program = `
+    setTimeout(() => process.exit(1), ${timeoutMs});
+    require('node:net').connect(${port}, ${JSON.stringify(host)})
+      .on('connect', () => process.exit(0)).on('error', () => process.exit(1));`;
+  const limits = { timeout: timeoutMs + PROBE_START_MS, stdio: 'ignore' as const };
+  return spawnSync(process.execPath, ['-e', program], limits).status === 0;
 }
 
 function theWorld(operation: string): World {

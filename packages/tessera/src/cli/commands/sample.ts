@@ -4,10 +4,10 @@ import { strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
 import { modelPresetNames } from '../../models/presets.ts';
 import { strategyNames } from '../../pipelines/choose-strategy.ts';
+import { weightsTypes } from '../../pipelines/open-generator.ts';
 import { sample } from '../../pipelines/sample.ts';
 import { sampleEvaluation } from '../../pipelines/sample-evaluation.ts';
 import { sampleTokens } from '../../pipelines/sample-tokens.ts';
-import { samplingDtypes } from '../../pipelines/sampling-dtype.ts';
 import { oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
 import { CliError } from '../cli-error.ts';
 import { defineCommand } from '../command.ts';
@@ -25,7 +25,6 @@ const schema = strictConfig({
   sampleTemperature: realNumber(0, 1e6).optional(),
   skipGuidanceBelow: realNumber(0, 1e6).optional(),
   batch: wholeNumber(1, 65536).optional(),
-  dtype: oneOf(samplingDtypes).optional(),
   tile: wholeNumber(1, 65536).optional(),
   out: text('a folder').optional(),
   reveal: z.boolean().optional(),
@@ -45,6 +44,7 @@ const schema = strictConfig({
   topK: wholeNumber(0, 1 << 24).optional(),
   topP: realNumber(0, 1).optional(),
   greedy: z.boolean().optional(),
+  dtype: oneOf(weightsTypes).optional(),
 });
 
 type Options = z.output<typeof schema>;
@@ -103,11 +103,6 @@ export const sampleCommand = defineCommand({
       description: 'run steps with |s - 1| below E without guidance, at half the cost',
     },
     batch: { type: 'string', valueHint: 'N', description: 'images at a time (default: by their size)' },
-    dtype: {
-      type: 'string',
-      valueHint: 'float32|int8',
-      description: 'what the blocks of autonat and enat multiply in (default float32); int8 is faster and less exact',
-    },
     out: { type: 'string', valueHint: 'FOLDER', description: 'where to write (default: a new folder in samples/)' },
     tile: {
       type: 'string',
@@ -145,6 +140,12 @@ export const sampleCommand = defineCommand({
     },
     'top-k': { type: 'string', valueHint: 'K', description: 'GPT: draw from the K most likely codes (default: all)' },
     'top-p': { type: 'string', valueHint: 'P', description: 'GPT: draw from codes that together have probability P' },
+    dtype: {
+      type: 'string',
+      valueHint: 'TYPE',
+      description:
+        'float32 (default) or int8, a little less exact: of a GPT a byte a weight, of autonat and enat faster products on a CPU',
+    },
     greedy: { type: 'boolean', description: 'GPT: the most likely code, no draw' },
   },
   examples: [

@@ -136,7 +136,7 @@ export const searchCommand = defineCommand({
     },
     {
       command:
-        'search MODEL --method finite-difference --num-steps 8 --objective fid --inception pt_inception-2015-12-05-6726825d.pth --reference fid_stats.npz --num-images 50000 --budget-images 155000000 --out runs/original',
+        'search MODEL --method finite-difference --num-steps 8 --objective fid --inception pt_inception-2015-12-05-6726825d.pth --reference fid_stats.npz --num-images 50000 --budget-images 155050000 --out runs/original',
       what: "the original's search",
     },
   ],

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { modelPresetNames } from '../../models/presets.ts';
 import { train } from '../../pipelines/train.ts';
 import { lrSchedules } from '../../pipelines/train-schedule.ts';
+import { precisions } from '../../pipelines/train-settings.ts';
 import { tokenizerPresets } from '../../tokenizers/registry.ts';
 import { numberList, oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
 import { defineCommand } from '../command.ts';
@@ -57,7 +58,8 @@ export const trainCommand = defineCommand({
     'ema-decay': {
       type: 'string',
       valueHint: 'X[,X]',
-      description: 'decay of the averaged weights (default 0.9999); several are kept beside each other',
+      description:
+        'decay of the averaged weights (default 0.9999); several are kept beside each other; none: the weights themselves',
     },
     seed: { type: 'string', valueHint: 'N', description: 'of every draw (default 0)' },
     'checkpoint-every': { type: 'string', valueHint: 'N', description: 'steps between checkpoints' },
@@ -128,6 +130,11 @@ export const trainCommand = defineCommand({
       description:
         "the released trainers' quirks too: two steps at rate 0, every other batch thrown away, labels dropped twice",
     },
+    precision: {
+      type: 'string',
+      valueHint: 'NAME',
+      description: 'of matrix products in training: float32 (default), bf16 (for GPUs; slower on most CPUs)',
+    },
     recompute: { type: 'boolean', description: 'less memory, more time: run each block again in the backward pass' },
     'dry-run': { type: 'boolean', description: 'show the settings and do nothing' },
   },
@@ -170,7 +177,7 @@ export const trainCommand = defineCommand({
     weightDecay: realNumber(0, 10).optional(),
     clip: realNumber(1e-12, 1e12).optional(),
     emaDecay: text('a decay')
-      .transform((list) => [list])
+      .transform((list) => [list === 'none' ? '0' : list])
       .pipe(numberList(1, 8))
       .optional(),
     seed: wholeNumber(0).optional(),
@@ -196,6 +203,7 @@ export const trainCommand = defineCommand({
     entry: text('a name').optional(),
     ignoreKeys: z.array(text('a name')).optional(),
     exactOriginal: z.boolean().optional(),
+    precision: oneOf(precisions).optional(),
     recompute: z.boolean().optional(),
     dryRun: z.boolean().optional(),
   }),

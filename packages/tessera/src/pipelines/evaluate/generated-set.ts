@@ -7,12 +7,11 @@ import type { SamplingSettings } from '@tessera/schedule';
 import { keep, noGrad, scope, type Tensor } from '@tessera/torch';
 import { openStoredTokens } from '../../data/tokens/open-tokens.ts';
 import { gridSideOf } from '../../data/tokens/token-rows.ts';
-import { decodeTiled } from '../../tokenizers/tiled-decode.ts';
 import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
+import { labelOf } from '../evaluation-images.ts';
 import { PipelineError } from '../events.ts';
 import type { ModelFolder } from '../model-folder.ts';
 import { openAnyTokenizer } from '../model-folder.ts';
-import { labelOf } from '../sample-evaluation.ts';
 import { generateLabelled } from '../start-generation.ts';
 import { fingerprintOfTokenizer } from '../tokenize/work-plan.ts';
 import { fileIdentity, type ImageSet, sha256 } from './image-set.ts';
@@ -26,7 +25,7 @@ export function generatedSet(
 ): ImageSet {
   const { numImages, seed, protocol, signal } = options;
   const { model, tokenizer, path } = folder;
-  const { gridSize, numClasses } = model.config;
+  const { numClasses } = model.config;
   const labels = classLabels(protocol.classes, numImages, numClasses, seed);
   const weights = fileIdentity(`${path}/model.safetensors`);
   const what = { strategy, seed, classes: protocol.classes, numImages, weights, rounding: protocol.rounding };
@@ -43,7 +42,7 @@ export function generatedSet(
         scope(() => {
           const some = labels.slice(first, first + count);
           const tokens = generateLabelled(model, { strategy, labels: some, seed, first });
-          return keep(pictures(tokenizer, tokens, gridSize, protocol));
+          return keep(pictures(tokenizer, tokens, protocol));
         }),
       );
     },
@@ -79,7 +78,7 @@ export function openTokenSet(path: string, tokenizerPath: string | undefined, pr
       `${path} has ${rows.codebookSize} codes, the tokenizer ${tokenizer.codebookSize}: they do not belong together.`,
     );
   }
-  const gridSize = gridSideOf(rows.seqLen, path);
+  gridSideOf(rows.seqLen, path); // refuses what is no square grid
   const what = JSON.stringify([rows.identity, protocol.rounding]);
   return {
     kind: 'tokens',
@@ -91,7 +90,7 @@ export function openTokenSet(path: string, tokenizerPath: string | undefined, pr
       return noGrad(() =>
         scope(() => {
           const indices = Array.from({ length: count }, (_, i) => first + i);
-          return keep(pictures(tokenizer, rows.rows(indices, undefined).tokens, gridSize, protocol));
+          return keep(pictures(tokenizer, rows.rows(indices, undefined).tokens, protocol));
         }),
       );
     },
@@ -100,8 +99,8 @@ export function openTokenSet(path: string, tokenizerPath: string | undefined, pr
 }
 
 /** tokens — [N, L]; float32 [N, 3, Y, X] in [0, 1], or bytes [N, Y, X, 3] rounded as pictures are written. */
-function pictures(tokenizer: Tokenizer, tokens: Tensor, gridSize: number, { rounding }: Protocol): Tensor {
-  const images = decodeTiled(tokenizer, tokens, [gridSize, gridSize], {}).clamp(0, 1);
+function pictures(tokenizer: Tokenizer, tokens: Tensor, { rounding }: Protocol): Tensor {
+  const images = tokenizer.decode(tokens).clamp(0, 1);
   return rounding === 'float'
     ? images
     : images.mul(255).add(0.5).floor().to('uint8').permute([0, 2, 3, 1]).contiguous();

@@ -131,9 +131,11 @@ export function exportLlamagenRun(
   // The last step's: the next one's is the resuming script's business.
   const learningRate = learningRateAt(training.learningRate, Math.max(0, step - 1));
   const ema = join(checkpoint, 'ema.safetensors');
+  // An average of decay 0 is the network itself.
+  const hasEma = existsSync(ema) && training.ema[0]?.decay !== 0;
   const files = {
     model: join(checkpoint, 'model.safetensors'),
-    ema: existsSync(ema) ? ema : undefined,
+    ema: hasEma ? ema : undefined,
     optimizer: join(checkpoint, 'optimizer.safetensors'),
   };
   withTensors(files, names, (tensors) => {

@@ -42,7 +42,8 @@ export async function* confirm(
       ({ block }) => !held.has(phase(name, block)),
     ),
   );
-  const first = ledger.records.length;
+  // Outcomes come in any order, so a kill leaves gaps: go on after the highest number.
+  const first = ledger.records.reduce((most, { index }) => Math.max(most, index + 1), 0);
   const jobs = missing.map(
     ({ name, block }, i): EvaluationJob => ({
       index: first + i,
@@ -58,7 +59,6 @@ export async function* confirm(
       const { name, block } = missing[index - first]!;
       const seedBlock = FIRST_BLOCK + block;
       const record = { index, phase: phase(name, block), point: [], share: 1, numImages, seedBlock, ...outcome };
-      // Outcomes come in any order; the record's numbers are those of the jobs.
       ledger.append({ ...record, atSeconds: elapsedSeconds });
       held.set(record.phase, outcome.value);
       yield ++done;

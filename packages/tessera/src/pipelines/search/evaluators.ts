@@ -57,6 +57,7 @@ export class ProcessEvaluators implements Evaluators {
   async *evaluate(next: () => EvaluationJob | undefined): AsyncGenerator<EvaluationOutcome> {
     const idle = [...this.workers];
     const busy = new Map<Worker, Promise<{ worker: Worker; outcome: EvaluationOutcome }>>();
+    const aborted = whenAborted(this.signal);
     for (;;) {
       this.signal?.throwIfAborted();
       while (idle.length > 0) {
@@ -70,7 +71,7 @@ export class ProcessEvaluators implements Evaluators {
         busy.set(worker, outcome);
       }
       if (busy.size === 0) return;
-      const { worker, outcome } = await Promise.race([...busy.values(), whenAborted(this.signal)]);
+      const { worker, outcome } = await Promise.race([...busy.values(), aborted]);
       busy.delete(worker);
       idle.push(worker);
       yield outcome;
@@ -199,8 +200,11 @@ class Worker {
 
 /** Rejects when the signal comes; never resolves. */
 function whenAborted(signal: AbortSignal | undefined): Promise<never> {
-  return new Promise((_, reject) => {
+  const aborted = new Promise<never>((_, reject) => {
     if (signal?.aborted === true) reject(signal.reason);
     signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
   });
+  // Whoever waits hears of it; when nobody does, it is no unhandled rejection.
+  aborted.catch(() => {});
+  return aborted;
 }

@@ -11,8 +11,6 @@ import { withFile } from '@tessera/formats/node';
 import { parseConfig, strictConfig } from '@tessera/schedule';
 import { cat, fromTypedArray, keep, noGrad, scope, type Tensor } from '@tessera/torch';
 import { z } from 'zod';
-import { openImageSource } from '../../data/image-source.ts';
-import { loadImages } from '../../data/load-images.ts';
 import { treeSizes } from '../../data/tokens/llamagen-tree.ts';
 import { openTokens, requireTokens } from '../../data/tokens/open-tokens.ts';
 import type { FeatureExtractor } from '../../metrics/feature-extractor.ts';
@@ -21,6 +19,7 @@ import { loadInception } from '../../metrics/inception.ts';
 import { loadLocalExtractor } from '../../metrics/local-extractor.ts';
 import { type Objective, weightedSum } from '../../search/objective.ts';
 import { SearchError } from '../../search/search-error.ts';
+import { openFolderSet } from '../evaluate/image-set.ts';
 import { shippedFile } from '../fit/shipped-models.ts';
 import { loadWeights } from '../load-weights.ts';
 import { type ModelFolder, openModelFolder } from '../model-folder.ts';
@@ -222,16 +221,21 @@ async function featuresOfImages(
   size: number,
   most = Number.POSITIVE_INFINITY,
 ): Promise<Tensor[]> {
-  const { items } = await openImageSource(path);
-  // Evenly from all classes, which lie one behind the other.
-  const step = Math.max(1, items.length / most);
-  const chosen = Array.from({ length: Math.min(most, items.length) }, (_, i) => items[Math.floor(i * step)]!);
-  const { pixels } = await loadImages(chosen, size);
-  const bytes = size * size * 3;
-  return batches(pixels.length / bytes).map((rows) => {
-    const part = pixels.slice(rows[0]! * bytes, (rows.at(-1)! + 1) * bytes);
-    return noGrad(() => scope(() => keep(extractor.features(fromTypedArray(part, [rows.length, size, size, 3])))));
-  });
+  const images = await openFolderSet(path, size);
+  try {
+    // Evenly from all classes, which lie one behind the other.
+    const step = Math.max(1, images.count / most);
+    const features: Tensor[] = [];
+    for (const rows of batches(Math.min(most, images.count))) {
+      const pictures: Tensor[] = [];
+      for (const row of rows) pictures.push(await images.read(Math.floor(row * step), 1));
+      features.push(noGrad(() => scope(() => keep(extractor.features(cat(pictures))))));
+      for (const picture of pictures) picture.dispose();
+    }
+    return features;
+  } finally {
+    images.dispose();
+  }
 }
 
 function batches(count: number): number[][] {

@@ -2,13 +2,10 @@ import { enatStrategy } from '@tessera/schedule';
 import { manualSeed, scope } from '@tessera/torch';
 import { expect, test } from 'vitest';
 import { AutoNat, autonatConfigSchema } from '../models/autonat.ts';
-import type { GeneratorModel } from '../models/family.ts';
-import { modelPreset } from '../models/presets.ts';
-import { familyOf } from '../models/registry.ts';
 import { initialise } from '../nn/module.ts';
 import { generateTokens } from './masked-generation.ts';
 import { philoxNoise } from './noise-source.ts';
-import { useDtype } from './sampling-dtype.ts';
+import { setWeightsType } from './open-generator.ts';
 
 const SIZES = { gridSize: 4, codebookSize: 32, numClasses: 3, embedDim: 16, depth: 2, numHeads: 2 };
 
@@ -27,25 +24,15 @@ test.runIf(process.arch === 'x64')('int8 changes what a NAT model computes, floa
       return logits[0]!;
     });
   const exact = firstLogits();
-  useDtype(model);
-  useDtype(model, 'float32');
+  setWeightsType(model, undefined);
+  setWeightsType(model, 'float32');
   expect(firstLogits()).toEqual(exact);
-  useDtype(model, 'int8');
+  setWeightsType(model, 'int8');
   const rounded = firstLogits();
   expect(rounded).not.toEqual(exact);
   const worst = Math.max(...exact.map((x, i) => Math.abs(x - rounded[i]!)));
   expect(worst).toBeLessThan(0.1 * Math.max(...exact.map(Math.abs)));
-  useDtype(model, 'int8'); // twice is once
+  setWeightsType(model, 'int8'); // twice is once
   expect(firstLogits()).toEqual(rounded);
-  model.dispose();
-});
-
-test('another family is refused in one line', () => {
-  const { family, config } = modelPreset('gpt-nano', { gridSize: 2, codebookSize: 32 });
-  const model: GeneratorModel = initialise((p) => familyOf(family).construct(config, p));
-  expect(() => useDtype(model, 'int8')).toThrow(
-    '--dtype int8 is for autonat and enat, this model is of the family gpt: leave it out.',
-  );
-  useDtype(model, 'float32');
   model.dispose();
 });
