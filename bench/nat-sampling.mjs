@@ -1,23 +1,18 @@
 // Sampling of one NAT model of random weights, noise to tokens, for bench/sample.mjs in a process of its own, so that its
-// peak memory is its own: ours, the order of the released code on the same engine, and the machine's matrix products.
+// peak memory is its own: ours, in int8, the order of the released code on the same engine (reference-nat.mjs), and the
+// machine's matrix products. Prints one JSON object.
 //
-// The released order runs both branches one after the other at every step, makes ENAT's modulations anew each time, and
-// evaluates the head at every position. Steps, noise and sampler are the same, and so are the tokens (compared here).
+// The clock is the processor's time of this process where one thread works, so that whatever else the machine does counts
+// little; with several threads, which wait for each other busily, it is the wall's.
 
 import { autonatSearched8, ENAT_PRESETS, enatStrategy, resolveSteps } from '@tessera/schedule';
-import { cat, linear, manualSeed, noGrad, randn, scope, setNumThreads, tensor } from '@tessera/torch';
-import {
-  allMasked,
-  familyOf,
-  generateTokens,
-  generationCost,
-  guide,
-  initialise,
-  maskedStep,
-  modelPreset,
-  philoxNoise,
-} from 'tessera';
+import { arange, linear, manualSeed, memoryStats, noGrad, randn, scope, setNumThreads } from '@tessera/torch';
+import { familyOf, generateTokens, generationCost, initialise, modelPreset, philoxNoise } from 'tessera';
 import { summary } from './measure.mjs';
+import { referenceTokens } from './reference-nat.mjs';
+
+/** No round begins later than this. */
+const LAST_START_SECONDS = 100;
 
 const [name, batchText, roundsText, threadsText] = process.argv.slice(2);
 const [batch, rounds, threads] = [batchText, roundsText, threadsText].map(Number);
@@ -26,110 +21,106 @@ setNumThreads(threads);
 const { family, config } = modelPreset(name);
 manualSeed(1);
 const model = initialise((p) => familyOf(family).construct(config, p));
-const labels = Array.from({ length: batch }, (_, i) => i % config.numClasses);
-const noise = philoxNoise(
-  7,
-  labels.map((_, i) => i),
-);
+// As first made, ENAT's gates are shut and its blocks do nothing: open them, so that comparing tokens means something.
+noGrad(() => {
+  for (const [key, tensor] of model.state) if (key.includes('adaLN')) tensor.normal_(0, 0.02);
+});
 const strategy =
   family === 'autonat' ? { ...autonatSearched8(), skipGuidanceBelow: 0 } : enatStrategy(ENAT_PRESETS[256]);
 const skipping = { ...strategy, skipGuidanceBelow: 1e-3 };
+const guidedSteps = (chosen) => resolveSteps(chosen, model.seqLen).filter((step) => step.guidanceScale !== 1).length;
+const skipsNothing = guidedSteps(strategy) === guidedSteps(skipping);
 
-const ours = (chosen) => scope(() => generateTokens(model, { strategy: chosen, labels, noise }).toNumbers());
-
-/** Logits of one branch at every position, as the released code makes them; returns also what it carries on. */
-function branch(state, rows, carried) {
-  const conditioning = model.condition(rows);
-  if (family === 'autonat') return { logits: model.head(model.features({ tokens: state.tokens, conditioning })) };
-  const output = model.forward({ ...state, reused: carried, conditioning });
-  const parts = [output.masked, ...(output.state === undefined ? [] : [output.state.features])];
-  return { logits: model.head(cat(parts, 1)), carried: output.state };
-}
-
-function releasedOrder() {
-  return noGrad(() =>
-    scope(() => {
-      const rows = tensor(labels, 'int64');
-      const nulls = rows.fullLike(model.nullLabel);
-      let state = allMasked(batch, model.seqLen, model.maskToken);
-      let [conditional, unconditional] = [undefined, undefined];
-      let sampled;
-      for (const [step, settings] of resolveSteps(strategy, model.seqLen).entries()) {
-        const cond = branch(state, rows, conditional);
-        const uncond = branch(state, nulls, unconditional);
-        [conditional, unconditional] = [cond.carried, uncond.carried];
-        const count = state.masked.size(1);
-        // ENAT's masked positions stand first here; AutoNAT's are picked out.
-        const atMasked = (x) =>
-          family === 'autonat'
-            ? x.gather(1, state.masked.unsqueeze(-1).expand([-1, -1, x.size(2)]))
-            : x.narrow(1, 0, count);
-        const logits = atMasked(guide(cond.logits, uncond.logits, settings.guidanceScale));
-        const last = step === strategy.numSteps - 1;
-        const result = maskedStep(
-          state,
-          logits,
-          { ...settings, remaskCount: last ? 0 : settings.remasked, remask: strategy.remask },
-          {
-            exponential: noise.exponential(step, state.masked, config.codebookSize),
-            gumbel: noise.gumbel(step, model.seqLen).gather(1, state.masked),
-          },
-          model.maskToken,
-        );
-        sampled = result.sampled;
-        state = result.next;
-      }
-      return sampled.toNumbers();
-    }),
+const labelsOf = (count) => Array.from({ length: count }, (_, i) => i % config.numClasses);
+const noiseOf = (count) =>
+  philoxNoise(
+    7,
+    labelsOf(count).map((_, i) => i),
   );
+const ours = (chosen, count = batch) =>
+  scope(() => generateTokens(model, { strategy: chosen, labels: labelsOf(count), noise: noiseOf(count) }).toNumbers());
+
+/** Made once, outside of any time taken. */
+function recordedNoise() {
+  const source = noiseOf(batch);
+  return scope(() => {
+    const everywhere = arange(0, model.seqLen).unsqueeze(0).expand([batch, model.seqLen]).contiguous();
+    const steps = Array.from({ length: strategy.numSteps }, (_, i) => i);
+    return {
+      exponential: steps.map((step) => source.exponential(step, everywhere, config.codebookSize)),
+      gumbel: steps.map((step) => source.gumbel(step, model.seqLen)),
+    };
+  });
 }
 
-/** MACs a second of the products that dominate: a batch of tokens times the MLP's matrix. */
+/** MACs a second of the products that dominate: tokens of both branches times the MLP's two matrices. */
 function matmulRate() {
   const rows = batch * 2 * model.seqLen;
   const { embedDim } = config;
   return noGrad(() =>
     scope(() => {
-      const [x, w] = [randn([rows, embedDim]), randn([4 * embedDim, embedDim])];
-      const calls = Math.max(1, Math.round(4e9 / (rows * embedDim * embedDim * 4)));
-      linear(x, w).dispose();
-      const began = performance.now();
-      for (let i = 0; i < calls; i++) linear(x, w).dispose();
-      return (calls * rows * embedDim * embedDim * 4) / ((performance.now() - began) / 1000);
+      const [x, up, down] = [randn([rows, embedDim]), randn([4 * embedDim, embedDim]), randn([embedDim, 4 * embedDim])];
+      const pair = () => scope(() => void linear(linear(x, up), down));
+      const macs = rows * embedDim * embedDim * 8;
+      const calls = Math.max(1, Math.round(4e10 / macs));
+      pair();
+      const { seconds } = timed(() => {
+        for (let i = 0; i < calls; i++) pair();
+      });
+      return (calls * macs) / seconds;
     }),
   );
 }
 
-function seconds(run) {
+function timed(run) {
   const began = performance.now();
-  const tokens = run();
-  return { seconds: (performance.now() - began) / 1000, tokens };
+  const before = process.cpuUsage();
+  const result = run();
+  const { user, system } = process.cpuUsage(before);
+  return { seconds: threads === 1 ? (user + system) / 1e6 : (performance.now() - began) / 1000, result };
 }
 
-ours(skipping);
-const afterOurs = process.resourceUsage().maxRSS * 1024;
+const shareEqual = (a, b) => a.filter((token, i) => token === b[i]).length / a.length;
+
+const weightBytes = scope(() => memoryStats().liveBytes);
+ours(skipping, 1);
+const peakBytes = process.resourceUsage().maxRSS * 1024;
+const noise = recordedNoise();
 const times = { whole: [], skipping: [], released: [], rate: [] };
-let equal = 0;
+const began = performance.now();
+let equalTokens = 0;
+let floatTokens;
 for (let round = 0; round < rounds; round++) {
-  const [whole, released] = [seconds(() => ours(strategy)), seconds(releasedOrder)];
+  if (round > 0 && performance.now() - began > LAST_START_SECONDS * 1000) break;
   times.rate.push(matmulRate());
+  const whole = timed(() => ours(strategy));
+  const released = timed(() => referenceTokens(model, strategy, labelsOf(batch), noise));
+  const lean = skipsNothing ? whole : timed(() => ours(skipping));
   times.whole.push(whole.seconds);
   times.released.push(released.seconds);
-  times.skipping.push(seconds(() => ours(skipping)).seconds);
-  equal = whole.tokens.filter((token, i) => token === released.tokens[i]).length / whole.tokens.length;
+  times.skipping.push(lean.seconds);
+  equalTokens = shareEqual(whole.result, released.result);
+  floatTokens = lean.result;
+}
+let int8;
+if (model.useInt8()) {
+  const { seconds, result } = timed(() => ours(skipping));
+  int8 = { seconds: summary([seconds]), equalTokens: shareEqual(result, floatTokens) };
 }
 const macs = (chosen) => generationCost(familyOf(family), config, chosen).computed * batch;
-const weights = model.numParameters * 4;
 process.stdout.write(
   JSON.stringify({
     name,
     batch,
     numSteps: strategy.numSteps,
+    clock: threads === 1 ? 'processor' : 'wall',
+    rounds: times.whole.length,
     seconds: Object.fromEntries(Object.entries(times).map(([key, list]) => [key, summary(list)])),
+    int8,
     macs: { whole: macs(strategy), skipping: macs(skipping) },
-    equalTokens: equal,
-    peakBytes: afterOurs,
-    weightBytes: weights,
+    equalTokens,
+    peakBytes,
+    weightBytes,
   }),
 );
 model.dispose();

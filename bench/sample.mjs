@@ -1,6 +1,7 @@
 // `npm run bench -- sample`: images a second of a model folder, by its own strategy, guidance and decoding included, from
-// noise to pixels; and the published NAT sizes with random weights, noise to tokens, against the order of the released
-// code on the same engine and against the machine's matrix products (nat-sampling.mjs). `--model` chooses one folder or size.
+// noise to pixels; and the published NAT sizes with random weights, noise to tokens, in float32 and int8, against the order
+// of the released code on the same engine (reference-nat.mjs) and against the machine's matrix products (nat-sampling.mjs).
+// `--model` chooses one folder or size.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -16,7 +17,7 @@ const SHIPPED = fileURLToPath(new URL('../packages/models-emoji/emoji-32', impor
 const BATCHES = [1, 16, 64];
 const PUBLISHED = ['autonat-l', 'enat-l'];
 const NAT_BATCH = 4;
-/** A round of a published size takes minutes. */
+/** Of a published size; where a round takes minutes, nat-sampling.mjs stops earlier. */
 const NAT_ROUNDS = 3;
 
 export async function bench(options) {
@@ -54,38 +55,35 @@ function natRows(name, { rounds, threads }) {
   const words = [script, name, NAT_BATCH, Math.min(rounds, NAT_ROUNDS), threads].map(String);
   const { status, stdout } = spawnSync(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] });
   if (status !== 0) throw new Error(`nat-sampling.mjs ${name} ended with ${status}`);
-  const { seconds, macs, peakBytes, weightBytes, numSteps, equalTokens } = JSON.parse(stdout);
-  const title = `${name}, ${numSteps} steps, batch ${NAT_BATCH}`;
-  const per = ({ median, low, high }, value) => ({ median: value(median), low: value(high), high: value(low) });
-  const share = (time, work) => (work / time / seconds.rate.median) * 100;
+  const { seconds, macs, int8, peakBytes, weightBytes, numSteps, equalTokens } = JSON.parse(stdout);
   const once = (value) => ({ median: value, low: value, high: value });
-  const row = (what, unit, ours) => ({ name: `${title}: ${what}`, unit, ours });
+  const per = ({ median, low, high }, value) => ({ median: value(median), low: value(high), high: value(low) });
+  const imagesPerSecond = (times) => per(times, (time) => NAT_BATCH / time);
+  const share = (times, work) => per(times, (time) => (work / time / seconds.rate.median) * 100);
+  const against = (times) => once(seconds.released.median / times.median);
+  const row = (what, unit, ours) => ({ name: `${name}, ${numSteps} steps, batch ${NAT_BATCH}: ${what}`, unit, ours });
   return [
+    row('ours', 'images/s', imagesPerSecond(seconds.whole)),
+    row('ours, --skip-guidance-below 0.001', 'images/s', imagesPerSecond(seconds.skipping)),
+    row('order of the released code', 'images/s', imagesPerSecond(seconds.released)),
+    row('ours against that order', 'times', against(seconds.whole)),
+    row('the same, skipping', 'times', against(seconds.skipping)),
     row(
-      'ours',
-      'images/s',
-      per(seconds.whole, (time) => NAT_BATCH / time),
+      'matmul rate',
+      'GMAC/s',
+      per(seconds.rate, (rate) => rate / 1e9),
     ),
-    row(
-      'ours, --skip-guidance-below 0.001',
-      'images/s',
-      per(seconds.skipping, (time) => NAT_BATCH / time),
-    ),
-    row(
-      'order of the released code',
-      'images/s',
-      per(seconds.released, (time) => NAT_BATCH / time),
-    ),
-    row('ours against that order', 'times', once(seconds.released.median / seconds.whole.median)),
-    row('the same, skipping', 'times', once(seconds.released.median / seconds.skipping.median)),
-    row(
-      'share of the matmul rate',
-      '%',
-      per(seconds.whole, (time) => share(time, macs.whole)),
-    ),
-    row('matmul rate', 'GMAC/s', once(seconds.rate.median / 1e9)),
+    row('ours, share of that rate', '%', share(seconds.whole, macs.whole)),
+    row('the same, skipping', '%', share(seconds.skipping, macs.skipping)),
     row('tokens equal to that order', '%', once(equalTokens * 100)),
-    row('peak memory over weights', 'times', once(peakBytes / weightBytes)),
+    ...(int8 === undefined
+      ? []
+      : [
+          row('ours, skipping, --dtype int8', 'images/s', imagesPerSecond(int8.seconds)),
+          row('int8 against float32', 'times', once(seconds.skipping.median / int8.seconds.median)),
+          row('tokens equal to float32', '%', once(int8.equalTokens * 100)),
+        ]),
+    row('peak memory over weights, batch 1', 'times', once(peakBytes / weightBytes)),
   ];
 }
 

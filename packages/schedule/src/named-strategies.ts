@@ -129,11 +129,24 @@ export interface HaltonStrategyOptions {
 }
 
 /**
- * Tokens in the order of a Halton sequence, without regard to confidence (Besnier et al. 2025, arXiv 2503.17076), as many at
- * a step as with MaskGIT's cosine schedule.
+ * Tokens in the order of a Halton sequence, without regard to confidence (Besnier et al. 2025, arXiv 2503.17076). As many
+ * at a step as the authors' sampler takes, by the arccos schedule, to within one: it rounds the tokens revealed down,
+ * here the masked ones are. It reveals evenly at first, and many at the last steps.
  */
 export function haltonStrategy(options: HaltonStrategyOptions): Strategy {
-  return { ...cosineStrategy({ ...options, choiceTemperature: 0 }), order: 'halton' };
+  const { numSteps, guidanceScale = 1, sampleTemperature = 1 } = options;
+  const strategy = build('haltonStrategy', numSteps, {
+    remask: 'sort',
+    keepProgress: true,
+    sampleTemperatureFloor: SAMPLE_TEMPERATURE_FLOOR.enat,
+    step: (i) => ({
+      maskRatio: Math.acos((i + 1) / numSteps) / (Math.PI / 2), // 0 after the last
+      sampleTemperature,
+      choiceTemperature: 0,
+      guidanceScale,
+    }),
+  });
+  return { ...strategy, order: 'halton' };
 }
 
 const values = z.array(z.number()).max(MAX_STEPS);

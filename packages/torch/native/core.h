@@ -19,6 +19,7 @@ extern const CoreEntry kAutogradFunctions[];
 extern const CoreEntry kRuntimeFunctions[];
 extern const CoreEntry kNoiseFunctions[];
 extern const CoreEntry kLinearRowsFunctions[];
+extern const CoreEntry kLinearInt8Functions[];
 extern const CoreEntry kAttendRowsFunctions[];
 extern const CoreEntry kDistributedFunctions[];
 extern const CoreEntry kReducerFunctions[];

@@ -6,6 +6,7 @@
 #include "core.h"
 #include "noise_arithmetic.h"
 #include "noise_cuda.h"
+#include "noise_vector.h"
 
 namespace tessera {
 namespace {
@@ -57,7 +58,7 @@ napi_value exponentialNoise(Arguments& a) {
   at::parallel_for(0, images.size(0) * rows, 16, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       float* target = values + row * codes;
-      for (int64_t code = 0; code < codes; code += 4) {
+      for (int64_t code = exponentialBlocks(target, codes, position[row], image[row / rows], where); code < codes; code += 4) {
         const Words words = noiseWords(code, position[row], image[row / rows], where);
         const int64_t lanes = std::min<int64_t>(4, codes - code);
         for (int64_t lane = 0; lane < lanes; ++lane) {

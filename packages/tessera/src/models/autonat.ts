@@ -107,6 +107,11 @@ export class AutoNat extends Module implements MaskedModel {
     return this.config.numClasses;
   }
 
+  /** The blocks alone: the head stays float32. */
+  useInt8(): boolean {
+    return this.quantizeLayers(/^(in_blocks|mid_block|out_blocks)\./);
+  }
+
   startSession(labels: Tensor, guided: boolean): AutoNatSession {
     return new AutoNatSession(this, labels, guided);
   }
@@ -214,7 +219,7 @@ class Block {
     return addOver(this.fc2.forward(geluOver(this.fc1.forward(this.norm2.forward(h)))), h);
   }
 
-  /** Queries of some tokens, keys and values of all. */
+  /** Queries of some tokens, keys and values of all; in float32, for it takes the weight apart. */
   private restricted(all: Tensor, some: Tensor): [Tensor, Tensor, Tensor] {
     const { weight } = this.qkv;
     const { dim } = this;

@@ -131,6 +131,11 @@ export class Enat extends Module implements MaskedModel {
     return this.config.numClasses;
   }
 
+  /** The blocks alone: the conditioning and the head stay float32. */
+  useInt8(): boolean {
+    return this.quantizeLayers(/^blocks\.\d+\.(attn|mlp)\.|^prev_proj\.mlp\./);
+  }
+
   startSession(labels: Tensor, guided: boolean): EnatSession {
     return new EnatSession(this, labels, guided);
   }

@@ -39,6 +39,8 @@ export interface MaskedModel extends ModelOfAnyKind {
   readonly maskToken: number;
   /** Whether the samples of a batch may have different numbers of mask tokens. */
   readonly takesRaggedMasks: boolean;
+  /** The blocks multiply in int8 from now on, for inference; false where this machine's libtorch cannot. */
+  useInt8(): boolean;
   /**
    * @param labels [B] int64
    * @param guided whether any step will ask for the unconditional branch

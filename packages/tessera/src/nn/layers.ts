@@ -1,12 +1,24 @@
 /** The layers that every family shares, each a few named tensors and a forward function. */
 
-import { conv2d, embedding, groupNorm, layerNorm, linear, type Tensor } from '@tessera/torch';
+import {
+  conv2d,
+  embedding,
+  groupNorm,
+  keep,
+  layerNorm,
+  linear,
+  linearInt8,
+  packInt8,
+  scope,
+  type Tensor,
+} from '@tessera/torch';
 import { type Initialisation, ONES, ZEROS } from './initialisation.ts';
-import type { ParameterBuilder } from './module.ts';
+import type { ParameterBuilder, Quantizable } from './module.ts';
 
-export class Linear {
+export class Linear implements Quantizable {
   readonly weight: Tensor; // [out, in]
   readonly bias: Tensor | undefined; // [out]
+  private packed: Tensor | undefined; // the weight for int8 products
 
   constructor(
     p: ParameterBuilder,
@@ -16,11 +28,26 @@ export class Linear {
   ) {
     this.weight = p.parameter('weight', [outFeatures, inFeatures], options.weightInit ?? { kind: 'xavier-uniform' });
     this.bias = (options.bias ?? true) ? p.parameter('bias', [outFeatures], options.biasInit ?? ZEROS) : undefined;
+    p.register(this);
+  }
+
+  useInt8(): boolean {
+    this.packed ??= scope(() => {
+      const packed = packInt8(this.weight);
+      return packed === undefined ? undefined : keep(packed);
+    });
+    return this.packed !== undefined;
+  }
+
+  dropInt8(): void {
+    this.packed?.dispose();
+    this.packed = undefined;
   }
 
   /** x — [..., in]; returns [..., out]. */
   forward(x: Tensor): Tensor {
-    return linear(x, this.weight, this.bias);
+    const { weight, bias, packed } = this;
+    return packed === undefined ? linear(x, weight, bias) : linearInt8(x, packed, bias);
   }
 }
 

@@ -13,7 +13,17 @@ export interface ParameterSource {
   take(name: string, shape: readonly number[], initialisation: Initialisation): Tensor;
 }
 
+/** A layer that can multiply with weights of a byte instead of its own. */
+export interface Quantizable {
+  /** False where this machine's libtorch cannot; the layer then stays as it is. */
+  useInt8(): boolean;
+  /** Back to its own weights. */
+  dropInt8(): void;
+}
+
 export class ParameterBuilder {
+  /** Layers by the name in front of their tensors', such as `blocks.3.mlp.fc1`. */
+  readonly quantizable: Map<string, Quantizable>;
   /** Every tensor of the module, in order of construction. */
   readonly state: Map<string, Tensor>;
   /** Names in `state` that are not trained. */
@@ -28,6 +38,7 @@ export class ParameterBuilder {
     this.prefix = prefix;
     this.state = parent?.state ?? new Map();
     this.bufferNames = parent?.bufferNames ?? new Set();
+    this.quantizable = parent?.quantizable ?? new Map();
     this.statisticNames = parent?.statisticNames ?? new Set();
   }
 
@@ -41,6 +52,11 @@ export class ParameterBuilder {
     const tensor = this.source.take(full, shape, initialisation);
     this.state.set(full, tensor);
     return tensor;
+  }
+
+  /** Tells the module of a layer that has a form in int8. */
+  register(layer: Quantizable): void {
+    this.quantizable.set(this.prefix.replace(/\.$/, ''), layer);
   }
 
   /** A tensor that is saved but not trained. */
@@ -96,8 +112,18 @@ export abstract class Module {
     for (const tensor of this.parameters.values()) tensor.grad = undefined;
   }
 
+  /**
+   * Layers of these names multiply in int8 from now on, for inference: later changes of their weights have no effect.
+   * False where this machine's libtorch cannot.
+   */
+  protected quantizeLayers(names: RegExp): boolean {
+    const chosen = [...this.builder.quantizable].filter(([name]) => names.test(name));
+    return chosen.map(([, layer]) => layer.useInt8()).every((done) => done);
+  }
+
   /** Frees every tensor; the module cannot be used afterwards. */
   dispose(): void {
+    for (const layer of this.builder.quantizable.values()) layer.dropInt8();
     for (const tensor of this.state.values()) tensor.dispose();
   }
 

@@ -95,7 +95,8 @@ test('a Halton strategy reveals the tokens in its order, whatever the model says
       expect(Math.min(...positions.map((p) => ranks[p]!))).toBe(36 - positions.length / 3);
     },
   });
-  expect(counts).toEqual([36, 34, 29, 21, 11]);
+  // 36 times 2/pi arccos(i/5), rounded down.
+  expect(counts).toEqual([36, 31, 26, 21, 14]);
 });
 
 /** The left half known: token p of image i is (i + p) % 32. */
@@ -195,3 +196,54 @@ test('guidance that is never asked for is never computed', () => {
   );
   expect(rows).toEqual([3, 3, 3]);
 });
+
+test('AutoNAT on a grid of 32: known tokens stay, every mask is filled, batches agree', () => {
+  const model = initialise((p) => new AutoNat({ ...SIZES, gridSize: 32, embedDim: 16, depth: 2 }, p));
+  const strategy = autonatInitialStrategy(2);
+  const make = (indices: number[], start?: KnownTokens) =>
+    scope(() => {
+      const options = { strategy, labels: indices.map(() => 1), noise: philoxNoise(5, indices) };
+      return generateTokens(model, start === undefined ? options : { ...options, start }).toNumbers();
+    });
+  const both = make([0, 1]);
+  expect(both).toHaveLength(2048);
+  expect(both.every((token) => token >= 0 && token < 32)).toBe(true);
+  const alone = make([1]);
+  expect(alone.filter((token, i) => token !== both[1024 + i]).length).toBeLessThan(11);
+  const mask = Array.from({ length: 1024 }, (_, i) => i % 32 >= 16);
+  const edited = make([1], { tokens: [alone], mask: [mask] });
+  expect(edited.filter((_, i) => !mask[i])).toEqual(alone.filter((_, i) => !mask[i]));
+  model.dispose();
+});
+
+test.runIf(process.arch === 'x64').each(['enat', 'autonat'] as const)(
+  '%s in int8: near the logits of float32, the same images in any batch, nothing stays alive',
+  (family) => {
+    const before = memoryStats();
+    const source = family === 'enat' ? enat : autonat;
+    const model = initialise((p) => (family === 'enat' ? new Enat(enat.config, p) : new AutoNat(autonat.config, p))) as
+      | Enat
+      | AutoNat;
+    model.copyFrom(source);
+    const strategy = family === 'enat' ? STRATEGY : THRESHOLD;
+    const firstLogits = (which: MaskedModel): number[] => {
+      let logits: number[] | undefined;
+      generate(0, 4, { model: which, strategy, observe: ({ prediction }) => (logits ??= prediction.cond.toNumbers()) });
+      return logits!;
+    };
+    const exact = firstLogits(source);
+    expect(firstLogits(model)).toEqual(exact);
+    expect(model.useInt8()).toBe(true);
+    const rounded = firstLogits(model);
+    const mean = exact.reduce((sum, x) => sum + x, 0) / exact.length;
+    const power = (values: number[]): number => values.reduce((sum, x) => sum + x * x, 0) ** 0.5;
+    const error = power(exact.map((x, i) => x - rounded[i]!)) / power(exact.map((x) => x - mean));
+    expect(error).toBeGreaterThan(1e-4); // it is in use
+    expect(error).toBeLessThan(0.1);
+    const four = generate(0, 4, { model, strategy });
+    const differing = generate(2, 1, { model, strategy })[0]!.filter((token, i) => token !== four[2]![i]);
+    expect(differing.length).toBeLessThan(2);
+    model.dispose();
+    expect(memoryStats()).toEqual(before);
+  },
+);

@@ -21,20 +21,22 @@ export interface GeneratorChoice extends GivenFields {
   dtype?: WeightsType | undefined;
 }
 
-/** int8: a byte a weight and a scale a row, the float weights freed; of a GPT. */
+/**
+ * int8: of a GPT a byte a weight and a scale a row, the float weights freed, since its steps wait for memory; of NATs
+ * int8 products in the blocks on a CPU, the float weights kept (docs/benchmarks.md).
+ */
 export const weightsTypes = ['float32', 'int8'] as const;
 export type WeightsType = (typeof weightsTypes)[number];
 
-/** Makes a model that is only to generate smaller. */
+/** Makes a model that is only to generate smaller, or faster. */
 export function setWeightsType(model: GeneratorModel, dtype: WeightsType | undefined): void {
   if (dtype !== 'int8') return;
-  if (!(model instanceof Gpt)) {
-    throw new PipelineError(
-      'OPTIONS',
-      `int8 weights are for GPTs, whose steps wait for memory; this is ${model.family}.`,
-    );
+  if (model instanceof Gpt) {
+    model.quantize({ release: true });
+  } else if (model.generation === 'masked' && !model.useInt8()) {
+    const problem = 'int8 needs a libtorch with fbgemm, as builds for x86 have; this one has none: leave --dtype out.';
+    throw new PipelineError('OPTIONS', problem);
   }
-  model.quantize({ release: true });
 }
 
 /** Owned by the caller. */

@@ -65,6 +65,8 @@ export interface Addon extends DistributedAddon, PrecisionAddon, Partial<CudaAdd
     purpose: number,
   ): number;
   linearRows(x: number, weight: number): number;
+  packInt8(weight: number): number | undefined;
+  linearPacked(x: number, packed: number, bias?: number): number;
   attendRows(query: number, keys: number, values: number, lengths?: number): number;
   linearRowsInt8(x: number, weight: number, scales: number): number;
   gumbelNoise(images: number, positions: number, seed: number, step: number, purpose: number): number;

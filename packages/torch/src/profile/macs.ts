@@ -10,6 +10,7 @@ export function macsOf({ operation, args, result }: DispatchEvent): number {
   const shape = (i: number): number[] => (args[i] as Tensor).shape;
   switch (operation.name) {
     case 'linear': // [..., in] × [out, in]
+    case 'linear_int8':
     case 'matmul':
     case 'mm':
     case 'bmm':

@@ -6,8 +6,8 @@ import { z } from 'zod';
 import { modelPresetNames } from '../../models/presets.ts';
 import { train } from '../../pipelines/train.ts';
 import { lrSchedules } from '../../pipelines/train-schedule.ts';
-import { tokenizerPresets } from '../../tokenizers/registry.ts';
 import { precisions } from '../../pipelines/train-settings.ts';
+import { tokenizerPresets } from '../../tokenizers/registry.ts';
 import { numberList, oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
 import { defineCommand } from '../command.ts';
 
