@@ -20,6 +20,7 @@ describe('docs/moving-over.md', () => {
       'fit',
       'import',
       'inspect',
+      'launch',
       'sample',
       'search',
       'stats',
@@ -30,10 +31,14 @@ describe('docs/moving-over.md', () => {
   });
 
   it.each(lines)('tessera %s', (line) => {
-    const [name, ...words] = line.split(' ');
-    const command = COMMANDS.find((each) => each.name === name)!;
-    const texts = parseStrictly(words, { ...command.args, ...GLOBAL_ARGUMENTS }, command.name);
-    // Arguments are checked here; nothing is done before the first event is asked for.
-    expect(() => command.start(texts, { signal: new AbortController().signal })).not.toThrow();
+    for (const words of line.split(' -- ')) expect(() => start(words.split(' '), line)).not.toThrow();
   });
 });
+
+/** Arguments are checked here; nothing is done before the first event is asked for. */
+function start([name, ...words]: string[], line: string): void {
+  const command = COMMANDS.find((each) => each.name === name)!;
+  const texts = parseStrictly(words, { ...command.args, ...GLOBAL_ARGUMENTS }, command.name);
+  const rest = command.rest === undefined ? {} : { rest: line.split(' -- ')[1]!.split(' ') };
+  command.start({ ...texts, ...rest }, { signal: new AbortController().signal });
+}
