@@ -3,6 +3,7 @@
 // no JavaScript object names any more and that nobody can free. Costs a stack trace a tensor: for finding leaks, not for
 // running. Each thread has its own; finalizers only report here, they free nothing (design rule 1).
 
+import { fileURLToPath } from 'node:url';
 import { watchTensors } from './dispatch.ts';
 import { addon } from './native/addon.ts';
 
@@ -112,7 +113,8 @@ function describe(handle: number, origin: Origin | undefined): LiveTensor {
   };
 }
 
-const OWN_FOLDER = new URL('.', import.meta.url).href;
+/** Stacks name files by URL or, where they were mapped to sources, by path. */
+const OWN_FOLDERS = [new URL('.', import.meta.url).href, fileURLToPath(new URL('.', import.meta.url))];
 
 /** The stack without this package's own frames, which only say that a tensor was made. */
 function callers(): string {
@@ -120,8 +122,7 @@ function callers(): string {
   Error.stackTraceLimit = 30;
   const lines = new Error().stack!.split('\n').slice(1);
   Error.stackTraceLimit = limit;
-  const own = (line: string) =>
-    (line.includes(OWN_FOLDER) || line.includes(OWN_FOLDER.replace('file://', ''))) && !line.includes('.test.');
+  const own = (line: string) => OWN_FOLDERS.some((folder) => line.includes(folder)) && !line.includes('.test.');
   return lines
     .filter((line) => !own(line))
     .slice(0, 8)

@@ -218,9 +218,10 @@ describe('a rank', { timeout: 90_000 }, () => {
     third!.process.kill('SIGKILL');
     const ended = await Promise.all([first!.ended, second!.ended]);
     for (const [, error] of answers(ended)) {
-      expect(error).toMatchObject({ code: 'RANK_GONE', ranks: [2] });
+      // The other survivor may have failed, and left, before this one asked.
+      expect(error).toMatchObject({ code: 'RANK_GONE', ranks: expect.arrayContaining([2]) });
       expect((error as Error).message).toMatch(
-        /^allReduce: .* at collective 2 \(allReduce float32 \[4\]\) on rank [01]: rank 2 is gone \(no sign of life for 3 s\)/,
+        /^allReduce: .* at collective 2 \(allReduce float32 \[4\]\) on rank [01]: .*rank 2 is gone \(no sign of life for 3 s\)/,
       );
     }
     expect((await third!.ended).end).toBe('SIGKILL');
