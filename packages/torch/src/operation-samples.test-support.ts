@@ -1,7 +1,8 @@
 /**
  * A good call of every row of the operation table, with the values that it must give (results one after the other),
  * worked out by hand or with plain JavaScript. Calls without values are random or unfilled; operations.test.ts checks
- * what can be said of those. The hostile tests damage the arguments of these same calls.
+ * what can be said of those. The hostile tests damage the arguments of these same calls. Long because it has a row an
+ * operation: the table and its samples are read side by side.
  */
 
 import * as T from './index.ts';

@@ -9,6 +9,8 @@
  * - A store of keys and values is an argument (gpt-session.ts), not a part of the network.
  *
  * Shapes: B batch, S positions (T of the condition, then tokens), D width, H heads, K head width, V codes.
+ *
+ * Longer than most files: a model is one file, read from its inputs down to its layers.
  */
 
 import {
