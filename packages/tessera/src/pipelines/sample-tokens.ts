@@ -6,6 +6,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { encodeNpy } from '@tessera/formats';
+import { classNamesOf } from '../data/imagenet-classes.ts';
 import type { GeneratorConfig, GeneratorModel } from '../models/family.ts';
 import { chooseSampling, describeSampling, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
@@ -31,7 +32,7 @@ export async function* sampleTokens(options: SampleTokensOptions): AsyncGenerato
   try {
     const strategy = chooseSampling(options, undefined, model.generation);
     const { config } = model;
-    const { labels } = planImages(options.classes ?? [], config.numClasses, undefined, options);
+    const { labels } = planImages(options.classes ?? [], config.numClasses, classNamesOf(config.numClasses), options);
     yield { kind: 'note', message: describe(model) };
     setWeightsType(model, options.dtype);
     const message = `Sampling tokens of ${labels.length} images, ${describeSampling(strategy)}, seed ${seed}`;
