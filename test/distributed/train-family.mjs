@@ -21,8 +21,8 @@ import {
 import {
   createGeneratorTask,
   createVqTask,
-  placeholderParameters,
   openRunTogether,
+  placeholderParameters,
   Ranks,
   resolveTrainingConfig,
   ShardedModule,
@@ -35,7 +35,15 @@ import { vqPreset } from '../../packages/tessera/dist/tokenizers/vq-config.js';
 
 const [family, folder, changes = '{}'] = process.argv.slice(2);
 // What makes a rank another than its fellows, for the tests that want a failure.
-const { shift = 0, slowness = 0, timeoutMs = 60_000, stopAt = 0, dieAt = 0, dieWriting = 0, ...others } = JSON.parse(changes);
+const {
+  shift = 0,
+  slowness = 0,
+  timeoutMs = 60_000,
+  stopAt = 0,
+  dieAt = 0,
+  dieWriting = 0,
+  ...others
+} = JSON.parse(changes);
 // How the networks are spread, and whether to say how much memory that takes.
 const { shardOptimizer = false, shardParameters = false, recompute = false, network = {}, memory = false, ...settings } = others; // biome-ignore format: one row
 const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
@@ -152,7 +160,11 @@ try {
   };
   if (dieWriting > 0 && ranks.rank === ranks.size - 1) dieWhileWriting(join(folder, `checkpoints/.writing-step-${String(dieWriting).padStart(7, '0')}`)); // biome-ignore format: one row
   let peak = 0;
-  if (memory) listen(() => void (peak = Math.max(peak, memoryStats().liveBytes)));
+  if (memory) {
+    listen(() => {
+      peak = Math.max(peak, memoryStats().liveBytes);
+    });
+  }
   const run = await openRunTogether(folder, { training: config, shift: shift * ranks.rank }, ranks);
   for await (const event of trainLoop(task, config, run, { ranks, shardOptimizer, signal: stop.signal })) {
     if (event.kind !== 'sample') say(event);

@@ -68,7 +68,7 @@ export class Recompute {
       const [earlier, gradient] = [before[i], gradients[i]];
       if (earlier !== undefined) parameter.grad = earlier;
       if (gradient === undefined) continue;
-      const product = parameter.mul(gradient).sum();
+      const product = scope(() => parameter.mul(gradient).sum());
       result = result.add(product.sub(product.detach()));
     }
     return result;

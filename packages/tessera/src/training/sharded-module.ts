@@ -164,7 +164,7 @@ export class ShardedModule implements Trainable, BlockWeights {
     for (const slot of this.slots.values()) {
       const { piece, gradient } = slot;
       if (gradient === undefined) continue;
-      const product = piece.mul(gradient).sum();
+      const product = scope(() => piece.mul(gradient).sum());
       whole = whole.add(product.sub(product.detach()));
       gradient.dispose();
       slot.gradient = undefined;
