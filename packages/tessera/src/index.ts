@@ -336,6 +336,8 @@ export { createGeneratorTask, type GeneratorTaskOptions } from './training/gener
 export { type TrainingEvent, type TrainLoopOptions, trainLoop } from './training/loop.ts';
 export { Ranks } from './training/ranks.ts';
 export { openRun, openRunTogether, RunFolder } from './training/run-folder.ts';
+export { placeholderParameters, ShardedModule } from './training/sharded-module.ts';
+export { wholeFile } from './training/stored-tensors.ts';
 export type { OptimizerSettings, Shard, ShardResult, TrainedPart, TrainingTask } from './training/task.ts';
 export { networksOf, TrainedNetwork } from './training/trained-network.ts';
 export { TrainingError, type TrainingErrorCode } from './training/training-error.ts';

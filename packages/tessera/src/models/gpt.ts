@@ -223,6 +223,12 @@ export class Gpt extends Module implements AutoregressiveModel {
   }
 }
 
+/** The block that a parameter belongs to, by its name; undefined for the tables, the last norm and the output. */
+export function gptBlockOf(parameter: string): number | undefined {
+  const index = /^layers\.(\d+)\./.exec(parameter)?.[1];
+  return index === undefined ? undefined : Number(index);
+}
+
 /** Condition in front of tokens: [B, T, D] and [B, m, D] to [B, T + m, D]. */
 export function prepend(condition: Tensor, tokens: Tensor | undefined): Tensor {
   return tokens === undefined ? condition : cat([condition, tokens], 1);

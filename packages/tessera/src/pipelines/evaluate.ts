@@ -192,6 +192,7 @@ function processOf(env: NodeJS.ProcessEnv): { rank: number; world: number } {
 }
 
 function writeWhole(path: string, text: string): void {
-  writeFileSync(`${path}.writing`, text);
-  renameSync(`${path}.writing`, path);
+  const temporary = `${path}.writing-${process.pid}`; // two processes may find everything there at once
+  writeFileSync(temporary, text);
+  renameSync(temporary, path);
 }

@@ -97,7 +97,7 @@ async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): A
       numRows: data.numRows,
     });
     checkSize(options.size, settings.config.gridSize, opened?.tokenizer.downsampleFactor);
-    const { preset, family, config, recipe, training, recompute } = settings;
+    const { preset, family, config, recipe, training, recompute, shardOptimizer, shardParameters } = settings;
     yield { kind: 'stage', stage: 'train', message: `training ${preset} on ${data.numRows} images` };
     const { stages } = recipe as Partial<GptRecipe>;
     if (stages !== undefined && stages.length > 1) yield { kind: 'note', message: describeStages(stages) };
@@ -114,6 +114,8 @@ async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): A
       dataIdentity: data.identity,
       tokenizer: opened?.tokenizer,
       recompute,
+      shardOptimizer,
+      shardParameters,
       alsoSaveTo: options.alsoSaveTo,
       prepare: (model) => {
         if (options.initFrom !== undefined) {

@@ -52,7 +52,10 @@ export function reviveDeadCodes(options: RevivalOptions): void {
   const chosen = drawInProportion(squaredDistances.toNumbers(), dead.length, draws);
   if (chosen.length === 0) return;
   const values = rows.indexSelect(0, int64(chosen)); // [dead, d]
-  for (const state of [tokenizer.state, ...averages]) state.get(CODEBOOK)!.indexCopy_(0, int64(dead), values);
+  for (const state of [tokenizer.state, ...averages]) {
+    // Of some averages a rank may have a share alone.
+    state.get(CODEBOOK)?.indexCopy_(0, int64(dead), values);
+  }
 }
 
 /** `count` indices drawn with replacement, index i with probability weights[i] / sum; none if all weights are 0. */
