@@ -10,7 +10,7 @@
  * `float16` here rounds where it rounds; `float64` is exact. Distances are made a block at a time.
  */
 
-import { cat, fromTypedArray, noGrad, scope, type Tensor, where } from '@tessera/torch';
+import { arange, cat, fromTypedArray, noGrad, scope, type Tensor, where } from '@tessera/torch';
 import { MetricError } from './metric-error.ts';
 
 export type DistancePrecision = 'float16' | 'float32' | 'float64';
@@ -201,13 +201,27 @@ function within(
   return distances.le(radiusOf === 'rows' ? radii.unsqueeze(1) : radii.narrow(0, start, length));
 }
 
-/** For each row — [N, D] the index of its nearest neighbour among columns — [M, D], and the squared distance. */
-export function nearestNeighbours(rows: Tensor, columns: Tensor): { indices: number[]; distances: number[] } {
+/**
+ * For each row — [N, D] the index of its nearest neighbour among columns — [M, D], and the squared distance.
+ *
+ * @param without for each row a column that does not count, such as the row itself
+ */
+export function nearestNeighbours(
+  rows: Tensor,
+  columns: Tensor,
+  without?: readonly number[],
+): { indices: number[]; distances: number[] } {
   return noGrad(() =>
     scope(() => {
       let best: { distance: Tensor; index: Tensor } | undefined;
+      const left = without === undefined ? undefined : fromTypedArray(Int32Array.from(without), [without.length, 1]);
       for (const [start, length] of ranges(columns.size(0))) {
-        const [distance, local] = squaredDistances(rows, columns.narrow(0, start, length), 'float64').minDim(1);
+        let distances = squaredDistances(rows, columns.narrow(0, start, length), 'float64');
+        if (left !== undefined) {
+          const own = arange(start, start + length, 1, { dtype: 'int32' }).eq(left);
+          distances = distances.maskedFill(own, Number.POSITIVE_INFINITY);
+        }
+        const [distance, local] = distances.minDim(1);
         const index = local.add(start);
         if (best === undefined) best = { distance, index };
         else {

@@ -110,16 +110,21 @@ describe('class judge', () => {
 it('memorisation tells copies from new images of the same kind', () =>
   scope(() => {
     const [training, unseen, fresh] = [features(200, 4, 1), features(60, 4, 2), features(60, 4, 3)];
-    const honest = memorisation(fresh, unseen, training);
+    const honest = memorisation(fresh, training, unseen);
     expect(Math.abs(honest.nearer - 0.5)).toBeLessThan(0.15);
     expect(honest.suspicious).toBeLessThan(0.2);
     const copies = training.narrow(0, 7, 30).add(1e-3);
-    const caught = memorisation(copies, unseen, training);
+    const caught = memorisation(copies, training, unseen);
     expect(caught.nearer).toBe(1);
     expect(caught.suspicious).toBe(1);
     expect(caught.nearest[0]!.training).toBe(7 + caught.nearest[0]!.sample);
     expect(caught.nearest[0]!.distance).toBeCloseTo(2e-3, 4);
     expect(caught.unseen.count).toBe(60);
+    // Without unseen images, training ones are compared with the others, never with themselves.
+    const alone = memorisation(copies, training);
+    expect(alone.unseenAre).toBe('training');
+    expect(alone.unseen.least).toBeGreaterThan(0);
+    expect(alone.nearer).toBe(1);
     // Equal distances are neither nearer nor farther.
-    expect(memorisation(unseen, unseen, training).nearer).toBeCloseTo(0.5, 10);
+    expect(memorisation(unseen, training, unseen).nearer).toBeCloseTo(0.5, 10);
   }));
