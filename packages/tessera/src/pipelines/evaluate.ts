@@ -131,7 +131,8 @@ async function* evaluateShared(options: EvaluateOptions, processes: Processes): 
     writeWhole(join(out, 'result.md'), markdownTable([result, ...others.map((other) => other.result)]));
     const source = await openSource({ ...options, ...changesOf(curve, result), protocol });
     try {
-      const pictures = await reportPictures(source, result, reference.images);
+      const store = new FeatureStore(work, source.images, extractor, protocol);
+      const pictures = await reportPictures(source, result, reference.images, store);
       writeWhole(join(out, 'samples.png'), pictures.samples.bytes);
       writeReport(join(out, 'report.html'), evaluationReport(result, others, pictures));
     } finally {

@@ -26,6 +26,9 @@ import type { Protocol } from './protocols.ts';
 /** Images of a block: what a kill loses at most. */
 const BLOCK = 128;
 
+/** Raised when blocks hold other columns than before. */
+const FORMAT = 2;
+
 /** By name, [n, …]. */
 type Columns = Record<string, Tensor>;
 
@@ -40,7 +43,7 @@ export class FeatureStore {
     const { name, input, rounding, sfid } = protocol;
     this.batch = Math.min(BLOCK, extractor.batch, images.batch ?? BLOCK);
     const identity = { images: images.fingerprint, count: images.count, extractor: extractor.sha256 };
-    this.key = sha256(JSON.stringify({ ...identity, input, rounding, sfid, batch: this.batch }));
+    this.key = sha256(JSON.stringify({ format: FORMAT, ...identity, input, rounding, sfid, batch: this.batch }));
     this.folder = join(work, `${name}-${images.kind}-${this.key.slice(0, 16)}`);
     this.count = images.count;
   }
@@ -132,6 +135,13 @@ export class FeatureStore {
         0,
       ),
     );
+  }
+
+  /** One row of a column, [1, …], where the pictures have that column. */
+  row(name: string, index: number): Tensor | undefined {
+    const block = Math.floor(index / BLOCK);
+    const found = loadSafetensors(this.path(block)).tensors.get(name);
+    return found?.narrow(0, index - block * BLOCK, 1);
   }
 
   private write(block: number, parts: readonly Columns[]): void {

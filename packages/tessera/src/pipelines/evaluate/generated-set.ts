@@ -4,17 +4,20 @@
  */
 
 import type { SamplingSettings } from '@tessera/schedule';
-import { keep, noGrad, scope } from '@tessera/torch';
+import { keep, noGrad, scope, type Tensor } from '@tessera/torch';
 import { labelOf } from '../evaluation-images.ts';
 import { generateLabelled } from '../start-generation.ts';
 import { fingerprintOfTokenizer } from '../tokenize/work-plan.ts';
-import { hashOfFile, type ImageSet, sha256 } from './image-set.ts';
+import { hashOfFile, type ImageSet, type MeasuredImages, sha256 } from './image-set.ts';
 import type { OpenedModel } from './open-model.ts';
 import type { Protocol } from './protocols.ts';
 import { toBytes } from './reconstructed-set.ts';
 
 /** Of pictures of 256 px so many at a time are drawn, of smaller ones more: activations of their decoder are 1 GB. */
 const BATCH_AT_256 = 16;
+
+/** Bytes of pictures that are kept beside their features, so that a report need not draw them again. */
+const MOST_KEPT = 2 ** 28;
 
 /** The model stays the caller's. */
 export async function generatedSet(
@@ -28,6 +31,21 @@ export async function generatedSet(
   const hash = await hashOfFile(weights);
   const what = { strategy, seed, classes: protocol.classes, numImages, weights: hash, rounding: protocol.rounding };
   const size = gridSize * tokenizer.downsampleFactor;
+  const readMeasured = async (first: number, count: number): Promise<MeasuredImages> => {
+    signal?.throwIfAborted();
+    await new Promise((resolve) => setImmediate(resolve));
+    return noGrad(() =>
+      scope(() => {
+        const some = labels.slice(first, first + count);
+        const tokens = generateLabelled(model, { strategy, labels: some, seed, first });
+        const decoded = tokenizer.decode(tokens).clamp(0, 1);
+        const bytes = toBytes(decoded);
+        const images = protocol.rounding === 'float' ? decoded : bytes;
+        const columns = numImages * size ** 2 * 3 <= MOST_KEPT ? { pictures: keep(bytes.clone()) } : {};
+        return { images: keep(images), columns: columns as Record<string, Tensor> };
+      }),
+    );
+  };
   return {
     kind: 'model',
     path,
@@ -37,17 +55,11 @@ export async function generatedSet(
     classes: classes ?? Array.from({ length: numClasses }, (_, label) => `class ${label}`),
     size,
     batch: Math.max(1, Math.floor(BATCH_AT_256 * (256 / size) ** 2)),
+    readMeasured,
     async read(first, count) {
-      signal?.throwIfAborted();
-      await new Promise((resolve) => setImmediate(resolve));
-      return noGrad(() =>
-        scope(() => {
-          const some = labels.slice(first, first + count);
-          const tokens = generateLabelled(model, { strategy, labels: some, seed, first });
-          const images = tokenizer.decode(tokens).clamp(0, 1);
-          return keep(protocol.rounding === 'float' ? images : toBytes(images));
-        }),
-      );
+      const { images, columns } = await readMeasured(first, count);
+      columns.pictures?.dispose();
+      return images;
     },
     dispose: () => {},
   };

@@ -8,6 +8,7 @@ import { gridPng } from '../../data/contact-sheet.ts';
 import type { RgbImage } from '../../data/image.ts';
 import { toRgbImages } from '../decode-tokens.ts';
 import type { ReportImage } from '../report.ts';
+import type { FeatureStore } from './feature-store.ts';
 import type { ImageSet } from './image-set.ts';
 import type { Source } from './open-source.ts';
 import type { EvaluationResult } from './result.ts';
@@ -30,16 +31,17 @@ export async function reportPictures(
   { images, originals }: Source,
   { memorisation }: EvaluationResult,
   reference: ImageSet | undefined,
+  store: FeatureStore,
 ): Promise<ReportPictures> {
   if (originals !== undefined) return { samples: await reconstructions(originals, images), rows: [], pairs: undefined };
   const { indices, labels } = gridIndices(images);
   const rows = labels.map((label) => images.classes?.[label] ?? `class ${label}`);
   const caption = rows.length === 0 ? 'samples, evenly chosen' : 'a class a row';
-  const samples = await image(await picturesOf(images, indices), COLUMNS, caption);
+  const samples = await image(await picturesOf(images, indices, store), COLUMNS, caption);
   if (memorisation === undefined || reference === undefined) return { samples, rows, pairs: undefined };
   const tiles: RgbImage[] = [];
   for (const { sample, training } of memorisation.nearest.slice(0, PAIRS)) {
-    tiles.push(...(await picturesOf(images, [sample])), ...(await picturesOf(reference, [training])));
+    tiles.push(...(await picturesOf(images, [sample], store)), ...(await picturesOf(reference, [training])));
   }
   const { width, height } = tiles[0]!;
   const alike = tiles.every((tile) => tile.width === width && tile.height === height);
@@ -62,9 +64,18 @@ async function reconstructions(originals: ImageSet, images: ImageSet): Promise<R
   return image(tiles, Math.min(COLUMNS, chosen.length), 'originals, and below each what came back');
 }
 
-async function picturesOf(images: ImageSet, indices: readonly number[]): Promise<RgbImage[]> {
+/** @param store what may hold the pictures, too */
+async function picturesOf(images: ImageSet, indices: readonly number[], store?: FeatureStore): Promise<RgbImage[]> {
   const pictures: RgbImage[] = [];
   for (const index of indices) {
+    const kept = scope(() => {
+      const row = store?.row('pictures', index);
+      return row === undefined ? undefined : rgbImages(row);
+    });
+    if (kept !== undefined) {
+      pictures.push(...kept);
+      continue;
+    }
     const batch = await images.read(index, 1);
     pictures.push(...rgbImages(batch));
     batch.dispose();
