@@ -28,6 +28,7 @@ svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font-size: 12px; font-family: inherit; font-variant-numeric: tabular-nums; }
 .grid, .axis { stroke: var(--line); fill: none; } .axis { stroke: var(--soft); }
 .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round; }
+.bar { stroke-opacity: 0.45; stroke-width: 4; stroke-linecap: butt; }
 .legend { display: flex; flex-wrap: wrap; gap: 0.25rem 1rem; color: var(--soft); font-size: 0.85rem; margin-bottom: 0.35rem; }
 .swatch { display: inline-block; width: 0.9em; height: 0.25em; border-radius: 2px; margin-right: 0.4em; vertical-align: middle; }
 ${[0, 1, 2, 3, 4, 5].map((i) => `.line.series-${i} { stroke: var(--c${i}); } circle.series-${i} { fill: var(--c${i}); } .swatch.series-${i} { background: var(--c${i}); }`).join('\n')}
