@@ -80,7 +80,16 @@ function baselineImages(numSteps) {
 }
 
 function common(numSteps, seed) {
-  return { model, reference, objective: OBJECTIVE, numSteps, seed, start: 'autonat-initial', confirmBlocks: 0, workers };
+  return {
+    model,
+    reference,
+    objective: OBJECTIVE,
+    numSteps,
+    seed,
+    start: 'autonat-initial',
+    confirmBlocks: 0,
+    workers,
+  };
 }
 
 async function baseline(numSteps, seed) {
@@ -112,9 +121,13 @@ async function heldOut(numSteps, seed) {
   const start = autonatInitialStrategy(numSteps);
   await measure(`T${numSteps} start`, start);
   await measure(`T${numSteps} cosine`, cosineStrategy({ numSteps }));
-  await measure(`T${numSteps} cosine, s = ${guidanceScale.toPrecision(3)}`, cosineStrategy({ numSteps, guidanceScale }));
+  await measure(
+    `T${numSteps} cosine, s = ${guidanceScale.toPrecision(3)}`,
+    cosineStrategy({ numSteps, guidanceScale }),
+  );
   await measure(`T${numSteps} noise`, start, BASELINE.numImages);
-  const result = (what) => parseStrategy(parseYaml(readFileSync(join(folder(numSteps, seed, what), 'strategy.yaml'), 'utf8')));
+  const result = (what) =>
+    parseStrategy(parseYaml(readFileSync(join(folder(numSteps, seed, what), 'strategy.yaml'), 'utf8')));
   await measure(`T${numSteps} seed${seed} ours`, result('ours'));
   await measure(`T${numSteps} seed${seed} baseline, best`, result('baseline'));
   await measure(`T${numSteps} seed${seed} baseline, last`, lastPoint(numSteps, seed, result('baseline')));
@@ -147,7 +160,10 @@ async function measure(key, settings, numImages = HELD_OUT.numImages) {
   for await (const { index, value } of evaluators.evaluate(() => jobs.shift())) blocks[index] = value;
   evaluators.dispose();
   process.stderr.write(`${key}: ${blocks.map((value) => value.toPrecision(5)).join(' ')}\n`);
-  writeFileSync(`${path}.writing`, `${JSON.stringify({ ...measured, [key]: { hash, values: blocks } }, undefined, 2)}\n`);
+  writeFileSync(
+    `${path}.writing`,
+    `${JSON.stringify({ ...measured, [key]: { hash, values: blocks } }, undefined, 2)}\n`,
+  );
   renameSync(`${path}.writing`, path);
 }
 
