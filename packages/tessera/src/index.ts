@@ -227,6 +227,7 @@ export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-token
 export { LocalEvaluators, ProcessEvaluators, RankEvaluators } from './pipelines/search/evaluators.ts';
 export { type ObjectiveDescription, openObjective } from './pipelines/search/open-objective.ts';
 export { type SearchOptions, search } from './pipelines/search.ts';
+export { type SearchTrainingOptions, searchTraining } from './pipelines/search-training.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
 export { makeStatistics, type StatisticsOptions } from './pipelines/statistics.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';
@@ -252,6 +253,7 @@ export {
   autoregressiveSpace,
 } from './search/autoregressive-space.ts';
 export { type EvaluationRecord, Ledger } from './search/ledger.ts';
+export { type MaskRatioBounds, maskRatioSpace } from './search/mask-ratio-space.ts';
 export { AskTell, type Candidate, checkSpace, type Method, type Space } from './search/method.ts';
 export { type CmaOptions, cmaEs } from './search/methods/cma-es.ts';
 export { coordinateSearch } from './search/methods/coordinate.ts';

@@ -32,7 +32,7 @@ import { LocalEvaluators, ProcessEvaluators, RankEvaluators } from './search/eva
 import { describeTerms, parseTerms } from './search/objective-terms.ts';
 import { type ObjectiveDescription, openObjective } from './search/open-objective.ts';
 import { provenanceOf, writeSearchFiles } from './search/search-files.ts';
-import { hashModel, joinSearch, type SearchPlan } from './search/search-plan.ts';
+import { hashModel, joinSearch, type SearchPlan, searchPlanSchema } from './search/search-plan.ts';
 
 export interface SearchOptions
   extends Pick<MethodOptions, 'population' | 'ratioRate' | 'otherRate' | 'momentum' | 'clip' | 'maxUpdates'> {
@@ -84,7 +84,7 @@ export async function* search(options: SearchOptions): AsyncGenerator<PipelineEv
   }
   if (options.saveAs !== undefined) checkStrategyName(options.saveAs);
   const { parametrisation, plan } = await planSearch(options);
-  if (group === undefined || group.rank === 0) joinSearch(out, plan);
+  if (group === undefined || group.rank === 0) joinSearch(out, plan, searchPlanSchema);
   const records = group === undefined || group.rank === 0 ? Ledger.open(join(out, 'evaluations.jsonl')) : undefined;
   // Other ranks hold the record in memory; rank 0 writes.
   const ledger = group === undefined ? records! : (records ?? new Ledger(undefined));

@@ -94,7 +94,7 @@ function writeBasePoints({ folder, plan, parametrisation, records }: SearchResul
   }
 }
 
-function progressCharts(records: readonly EvaluationRecord[]): Chart[] {
+export function progressCharts(records: readonly EvaluationRecord[]): Chart[] {
   let images = 0;
   let best = Number.POSITIVE_INFINITY;
   const values: [number, number][] = [];
@@ -131,7 +131,7 @@ function settingsSection({ parametrisation }: SearchResult, best: EvaluationReco
   return { heading: 'The settings', tables: [{ header: ['setting', 'start', 'best'], rows }] };
 }
 
-function confirmationSection({ start, best, difference }: Confirmation) {
+export function confirmationSection({ start, best, difference }: Confirmation) {
   return {
     heading: 'On noise that the search did not see',
     paragraphs: [
@@ -192,12 +192,13 @@ export function provenanceOf(
   };
 }
 
-function writeWhole(path: string, text: string): void {
+/** A whole file or none. */
+export function writeWhole(path: string, text: string): void {
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(`${path}.writing`, text);
   renameSync(`${path}.writing`, path);
 }
 
-function round(value: number): number {
+export function round(value: number): number {
   return Number(value.toPrecision(6));
 }
