@@ -51,10 +51,11 @@ export * from './generated/operations.ts';
 export { GradScaler, type GradScalerOptions, type GradScalerState } from './grad-scaler.ts';
 export type { Index, Slice, SliceText } from './indexing.ts';
 export { linearInt8, packInt8 } from './linear-int8.ts';
-export { linearRows, linearRowsInt8, quantizeRows } from './linear-rows.ts';
+export { gatedRows, linearRows, quantizeRows, type RowWeight } from './linear-rows.ts';
 export { formatLiveTensors, type LiveTensor, listLiveTensors, traceMemory } from './memory-trace.ts';
 export { AddonError, type AddonErrorCode } from './native/locate-addon.ts';
 export { exponentialNoise, gumbelNoise, type NoiseKey } from './noise.ts';
+export { normRows, turnRows } from './norm-rows.ts';
 export {
   float32Precision,
   isDeterministic,
