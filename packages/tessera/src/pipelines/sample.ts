@@ -17,8 +17,7 @@ import type { PipelineEvent } from './events.ts';
 import { type GeneratedBatch, generateImages } from './generate-images.ts';
 import { gridOrder } from './grid-order.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
-
-import { setWeightsType, type WeightsType } from './open-generator.ts';
+import { loadedType, setWeightsType, type WeightsType } from './open-generator.ts';
 import { type RevealStep, revealFrames, revealGrid } from './reveal.ts';
 import { ImagesNpzWriter } from './write-npz.ts';
 
@@ -49,7 +48,7 @@ export interface SampleOptions extends StrategyChoice {
 }
 
 export async function* sample(options: SampleOptions): AsyncGenerator<PipelineEvent> {
-  const model = openModelFolder(options.model);
+  const model = openModelFolder(options.model, loadedType(options.dtype));
   try {
     setWeightsType(model.model, options.dtype);
     yield* sampleModel(model, options);
