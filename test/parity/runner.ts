@@ -52,6 +52,11 @@ export class CaseContext {
     return onDevice(this.reader.tensor(reference.file ?? this.golden.file!, reference.tensor));
   }
 
+  /** The same on the CPU, for what is computed there on any machine, such as distances of features. */
+  hostTensor(role: string): Tensor {
+    return this.tensor(role).to('cpu');
+  }
+
   /** An input that is several tensors, by key. */
   tensors(role: string): Map<string, Tensor> {
     const reference = this.golden.inputs[role];

@@ -86,10 +86,12 @@ export async function pretendGpu(original: () => Promise<typeof Torch>): Promise
     const given = tensorsIn(args, Tensor);
     const onGpu = given.filter((tensor) => there.has(tensor.handle));
     if (onGpu.length > 0) gpuLog.operations++;
-    if (onGpu.length > 0 && onGpu.length < given.length) {
+    // A copy is the one operation that may have both.
+    if (onGpu.length > 0 && onGpu.length < given.length && operation.name !== 'copy_') {
       gpuLog.mixed.push(`${operation.name}(${given.map((tensor) => tensor.device).join(', ')})`);
     }
-    if (onGpu.length > 0) for (const tensor of tensorsIn([result], Tensor)) place(tensor, true);
+    const isThere = operation.name === 'copy_' ? there.has(given[0]!.handle) : onGpu.length > 0;
+    for (const tensor of tensorsIn([result], Tensor)) place(tensor, isThere);
   });
 
   const makers = ['zeros', 'ones', 'empty', 'full', 'arange'] as const;
@@ -115,6 +117,11 @@ export async function pretendGpu(original: () => Promise<typeof Torch>): Promise
       const attnMask = positions.lt(lengths.unsqueeze(1)).unsqueeze(1).unsqueeze(1);
       return torch.scaledDotProductAttention(query, keys, values, { attnMask });
     },
+    gradients: (outputs, inputs, options) =>
+      torch.gradients(outputs, inputs, options).map((found, i) => {
+        if (found !== undefined) place(found, there.has(inputs[i]!.handle));
+        return found;
+      }) as never,
     cudaIsAvailable: () => true,
     cudaDeviceCount: () => 1,
     setDevice: () => {},
