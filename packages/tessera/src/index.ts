@@ -158,6 +158,7 @@ export { type ParameterShapes, parameterShapes } from './models/parameter-shapes
 export { enatPreset, type ModelPreset, modelPreset, modelPresetNames } from './models/presets.ts';
 export { FAMILIES, type FamilyName, familyNames, familyOf, recogniseFamily } from './models/registry.ts';
 export { AdamW, type AdamWOptions } from './nn/adamw.ts';
+export { beside, DeviceError, networkDevice, useDevice } from './nn/device.ts';
 export { Ema } from './nn/ema.ts';
 export { clipByNorm, globalNorm, gradientsOf } from './nn/gradients.ts';
 export { type Initialisation, initialTensor } from './nn/initialisation.ts';

@@ -71,5 +71,5 @@ export { RecorderError, type RecorderErrorCode } from './recorder/recorder-error
 export type { NamedTensors } from './recorder/trace.ts';
 export { cudaDeviceCount, getNumThreads, manualSeed, setNumThreads, torchVersion } from './runtime.ts';
 export { keep, type MemoryStats, memoryStats, scope } from './scope.ts';
-export { type BackwardOptions, swapTensors, Tensor } from './tensor.ts';
+export { type BackwardOptions, type Device, swapTensors, Tensor } from './tensor.ts';
 export { fromTorchTensor, type LoadedTensors, loadSafetensors, saveSafetensors } from './tensor-files.ts';

@@ -12,7 +12,7 @@ import { chooseSampling, describeSampling, type StrategyChoice } from './choose-
 import { planImages } from './class-choice.ts';
 import type { PipelineEvent } from './events.ts';
 import { generateImages } from './generate-images.ts';
-import { type GeneratorChoice, openGenerator, setWeightsType } from './open-generator.ts';
+import { type GeneratorChoice, loadedType, openGenerator, setWeightsType } from './open-generator.ts';
 
 export interface SampleTokensOptions extends StrategyChoice, GeneratorChoice {
   /** npy file to write. */
@@ -28,7 +28,8 @@ export interface SampleTokensOptions extends StrategyChoice, GeneratorChoice {
 
 export async function* sampleTokens(options: SampleTokensOptions): AsyncGenerator<PipelineEvent> {
   const { seed = 0, tokens: path } = options;
-  const model = openGenerator({ ...options, dtype: undefined });
+  // int8 comes after what is said of the weights.
+  const model = openGenerator({ ...options, dtype: loadedType(options.dtype) });
   try {
     const strategy = chooseSampling(options, undefined, model.generation);
     const { config } = model;

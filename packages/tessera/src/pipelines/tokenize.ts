@@ -95,8 +95,7 @@ async function* run(
   layout: Layout,
 ): AsyncGenerator<PipelineEvent> {
   const { out, share = shareOfRank(), signal } = options;
-  // Encoded where the weights are.
-  const device = [...tokenizer.state.values()][0]!.device;
+  const { device } = tokenizer;
   const pixels = BATCH_PIXELS[device === 'cpu' ? 'cpu' : 'cuda'];
   const pictures = options.batch ?? Math.max(1, Math.min(LARGEST_BATCH, Math.floor(pixels / recipe.size ** 2)));
   const plan = makePlan(source, tokenizer, {
