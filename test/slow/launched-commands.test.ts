@@ -118,7 +118,20 @@ test('train in pieces: samples, a model folder, and checkpoints for export, samp
   );
   await tessera(1, 'sample', '--weights', at('pieces', step), '--model', 'gpt-nano', '--tokens', at('drawn.npy'), '--num-images', '3'); // biome-ignore format: one row
   expect(readFileSync(at('drawn.npy')).subarray(1, 6).toString()).toBe('NUMPY');
-  await tessera(1, 'train', ...words, '--init-from', at('pieces', step), '--out', at('further'));
+  for (const ranks of [1, 2]) {
+    const more = ranks === 1 ? ['--recompute'] : ['--shard-parameters'];
+    await tessera(
+      ranks,
+      'train',
+      ...words,
+      ...more,
+      '--init-from',
+      at('pieces', step),
+      '--out',
+      at(`further-${ranks}`),
+    );
+  }
+  expectClose(metricsOf(at('further-2')), metricsOf(at('further-1')));
   // The same command goes on, on one process too.
   await tessera(1, 'train', ...words, ...more, '--shard-parameters', '--out', at('pieces'));
 });

@@ -5,7 +5,7 @@ import { manualSeed } from '@tessera/torch';
 import type { TokenRows } from '../data/token-dataset.ts';
 import type { GeneratorConfig, GeneratorModel } from '../models/family.ts';
 import { type FamilyName, familyOf } from '../models/registry.ts';
-import { initialise, ParameterBuilder } from '../nn/module.ts';
+import { freshParameters, initialise, ParameterBuilder } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import type { TrainingConfig } from '../training/config.ts';
@@ -64,20 +64,28 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
   let finished = false;
   try {
     manualSeed(training.seed);
-    model = initialise(construct);
-    options.prepare?.(model);
-    familyOf(options.family).checkRecipe?.(model, recipe);
     if (options.shardParameters === true && ranks.group !== undefined) {
       const blockOf = blocksOf(options.family);
-      ranks.copyFromFirst([...model.state.values()]);
-      const cut = ShardedModule.cut(model, ranks.group, blockOf);
+      let cut: ShardedModule;
+      if (options.prepare === undefined) {
+        cut = ShardedModule.construct(construct, freshParameters(), ranks.group, blockOf);
+        model = cut.whole as GeneratorModel;
+      } else {
+        model = initialise(construct);
+        options.prepare(model);
+        ranks.copyFromFirst([...model.state.values()]);
+        cut = ShardedModule.cut(model, ranks.group, blockOf);
+      }
       ema = construct(new ParameterBuilder(placeholderParameters()));
       pieces = { model: cut, ema: cut.copyFor(ema, blockOf) };
       cut.trainable();
     } else {
+      model = initialise(construct);
+      options.prepare?.(model);
       ema = loadModule(construct, model.state, 'the network');
       model.trainable();
     }
+    familyOf(options.family).checkRecipe?.(model, recipe);
     const task = createGeneratorTask({
       model,
       ema,

@@ -102,6 +102,7 @@ async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): A
     const { stages } = recipe as Partial<GptRecipe>;
     if (stages !== undefined && stages.length > 1) yield { kind: 'note', message: describeStages(stages) };
     const run = resolve(out);
+    const { initFrom } = options;
     ema = yield* trainGenerator({
       run,
       stage: 'train',
@@ -117,11 +118,10 @@ async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): A
       shardOptimizer,
       shardParameters,
       alsoSaveTo: options.alsoSaveTo,
-      prepare: (model) => {
-        if (options.initFrom !== undefined) {
-          copyInitialWeights(model, options.initFrom, options.ignoreKeys ?? [], options.entry);
-        }
-      },
+      prepare:
+        initFrom === undefined
+          ? undefined
+          : (model) => void copyInitialWeights(model, initFrom, options.ignoreKeys ?? [], options.entry),
       ranks,
       signal: options.signal,
     });

@@ -23,7 +23,7 @@ import {
   zeros,
 } from '@tessera/torch';
 import type { RunBlock } from '../models/family.ts';
-import type { Module, ParameterSource, Trainable } from '../nn/module.ts';
+import { type Module, ParameterBuilder, type ParameterSource, type Trainable } from '../nn/module.ts';
 import { type BlockWeights, Recompute } from '../nn/recompute.ts';
 import { checkShapes } from '../nn/state-dict.ts';
 import { type Piece, type StoredTensors, savePart } from './stored-tensors.ts';
@@ -100,18 +100,36 @@ export class ShardedModule implements Trainable, BlockWeights {
    * than the module itself is ever there. The module is this one's from now on.
    */
   static cut(module: Module, group: ProcessGroup, blockOf: (parameter: string) => number | undefined): ShardedModule {
-    const slots = [...module.parameters].map(([name, tensor]): Slot => {
-      const { shape, numel } = tensor;
-      const [start, length, chunk] = run(numel, group);
-      const piece = noGrad(() =>
-        scope(() => keep(padded(tensor.detach().flatten().narrow(0, start, length).clone(), chunk))),
-      );
-      const placeholder = placeholderOf(shape, tensor.device);
-      swapTensors(tensor, placeholder);
-      placeholder.dispose(); // which is the whole parameter now
-      return { name, tensor, shape, numel, piece, start, length, gradient: undefined };
+    return new ShardedModule(
+      module,
+      group,
+      [...module.parameters].map(([name, tensor]) => cutUp(name, tensor, group)),
+      blockOf,
+    );
+  }
+
+  /**
+   * Constructs a module and cuts it up as it comes to be, so that no more than one of its parameters is ever whole. All ranks
+   * get the first one's values.
+   *
+   * @param source where the whole parameters come from, the same on all ranks
+   */
+  static construct(
+    construct: (p: ParameterBuilder) => Module,
+    source: ParameterSource,
+    group: ProcessGroup,
+    blockOf: (parameter: string) => number | undefined,
+  ): ShardedModule {
+    const slots: Slot[] = [];
+    const builder = new ParameterBuilder({
+      take: (name, shape, initialisation) => {
+        const tensor = source.take(name, shape, initialisation);
+        noGrad(() => group.broadcast(tensor, 0));
+        if (!builder.bufferNames.has(name)) slots.push(cutUp(name, tensor, group));
+        return tensor;
+      },
     });
-    return new ShardedModule(module, group, slots, blockOf);
+    return new ShardedModule(construct(builder), group, slots, blockOf);
   }
 
   /** Pieces of their own, with the same values, for another module of the same architecture, whose tensors are freed. */
@@ -343,6 +361,18 @@ export class ShardedModule implements Trainable, BlockWeights {
 /** Of the optimizer's state by name. */
 export function parameterOf(key: string): string {
   return key.replace(/\.(exp_avg|exp_avg_sq|step)$/, '');
+}
+
+/** Leaves a placeholder where a parameter was. */
+function cutUp(name: string, tensor: Tensor, group: ProcessGroup): Slot {
+  const { shape, numel, device } = tensor;
+  const [start, length, chunk] = run(numel, group);
+  const own = () => padded(tensor.detach().flatten().narrow(0, start, length).clone(), chunk);
+  const piece = noGrad(() => scope(() => keep(own())));
+  const placeholder = placeholderOf(shape, device);
+  swapTensors(tensor, placeholder);
+  placeholder.dispose(); // which is the whole parameter now
+  return { name, tensor, shape, numel, piece, start, length, gradient: undefined };
 }
 
 /** This rank's run of a parameter's numbers: where it starts, how many there are, and how many with padding. */
