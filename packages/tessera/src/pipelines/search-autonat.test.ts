@@ -150,6 +150,7 @@ describe('a search of an AutoNAT', () => {
     [{ objective: 'fd-local', reference: 'nowhere' }, 'got nothing there'],
     [{ objective: 'fid,is', inception: 'nowhere.pth' }, 'there is nothing at nowhere.pth'],
     [{ objective: 'likelihood', reference: 'nowhere' }, 'Expected a token data set at nowhere'],
+    [{ objective: 'recall-local', numImages: 3 }, 'recall-local needs at least 4 images an evaluation, got 3'],
     [{ model: 'nowhere' }, 'nowhere is no model folder'],
     // Another T.
     [{ start: 'wrong.yaml' }, 'wrong.yaml'],
