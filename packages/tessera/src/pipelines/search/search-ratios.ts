@@ -15,19 +15,24 @@ import { stringify as stringifyYaml } from 'yaml';
 import { z } from 'zod';
 import type { OpenedTokens } from '../../data/tokens/open-tokens.ts';
 import { type EvaluationRecord, Ledger } from '../../search/ledger.ts';
-import { type MaskBeta, type MaskRatioBounds, maskRatioSpace } from '../../search/mask-ratio-space.ts';
+import {
+  type MaskBeta,
+  type MaskRatioBounds,
+  type MaskRatioSpace,
+  maskRatioSpace,
+} from '../../search/mask-ratio-space.ts';
 import { startMethod } from '../../search/methods.ts';
 import { bestOf, runSearch, type SearchBudget, totals } from '../../search/run-search.ts';
 import { SearchError } from '../../search/search-error.ts';
 import type { TrainingConfig } from '../../training/config.ts';
 import type { PipelineEvent } from '../events.ts';
-import { type ModelDescription, type ModelFolder, writeModelFolder } from '../model-folder.ts';
+import { type ModelDescription, writeModelFolder } from '../model-folder.ts';
 import { writeReport } from '../report.ts';
 import { ToldEvents } from '../told-events.ts';
 import { type Confirmation, confirm } from './confirm.ts';
 import { describeTerms } from './objective-terms.ts';
 import { type ObjectiveDescription, objectiveSchema, openObjective } from './open-objective.ts';
-import { confirmationSection, progressCharts, round, writeWhole } from './search-files.ts';
+import { confirmationSection, describeBudget, progressCharts, round, writeWhole } from './search-files.ts';
 import { hashModel, joinSearch } from './search-plan.ts';
 import { TrainingEvaluators } from './training-evaluator.ts';
 
@@ -121,6 +126,7 @@ export async function* searchRatios(options: RatioSearch): AsyncGenerator<Pipeli
       const mark = bestOf(ledger.records)?.index === index ? '  best' : '';
       yield { kind: 'note', message: `${columns.map((text) => text.padStart(12)).join('  ')}${mark}` };
       evaluators.keepOnly(firstAndBest(ledger.records).map(settingsOf));
+      writePage(out, plan, ledger.records, ratios);
       signal?.throwIfAborted();
     }
     const best = bestOf(ledger.records);
@@ -144,7 +150,16 @@ export async function* searchRatios(options: RatioSearch): AsyncGenerator<Pipeli
     yield* told.during(evaluators.train(settingsOf(best)));
     const { maskBeta } = settingsOf(best);
     const found = { maskBeta, value: best.value, ...totals(ledger.records), confirmation };
-    const files = writeFiles(out, plan, opened.folder, strategy, ledger.records, found, ratios.settings);
+    const provenance = { ...provenanceOf(plan, found), budget: describeBudget(budget) };
+    const files = {
+      recipe: join(out, 'recipe.yaml'),
+      model: join(out, 'model'),
+      report: writePage(out, plan, ledger.records, ratios, { provenance, confirmation }),
+    };
+    writeWhole(files.recipe, stringifyYaml({ recipe: { maskDistribution: 'beta', maskBeta }, provenance }));
+    const card = `# Of a search\n\nA short training with mask ratios from Beta(${maskBeta.join(', ')}), by \`tessera search-training\`.\n`;
+    const { imageSize, model: network, tokenizer, classes, nullClass } = opened.folder;
+    writeModelFolder(files.model, { imageSize, model: network, tokenizer, strategy, classes, nullClass, card });
     for (const [what, path] of Object.entries(files)) yield { kind: 'file', path, what };
     return { ...found, files };
   } finally {
@@ -177,42 +192,34 @@ function firstAndBest(records: readonly EvaluationRecord[]): EvaluationRecord[] 
   return records.filter((record) => record.index === 0 || record === bestOf(records));
 }
 
-function writeFiles(
+/** Curve and table, also while the search runs. */
+function writePage(
   out: string,
   plan: RatioPlan,
-  { imageSize, model, tokenizer, classes, nullClass }: ModelFolder,
-  strategy: Strategy,
   records: readonly EvaluationRecord[],
-  found: Omit<RatiosFound, 'files'>,
-  settings: (point: readonly number[]) => { maskBeta: [number, number] },
-): RatiosFound['files'] {
-  const provenance = provenanceOf(plan, found);
-  const files = { recipe: join(out, 'recipe.yaml'), model: join(out, 'model'), report: join(out, 'report.html') };
-  writeWhole(
-    files.recipe,
-    stringifyYaml({ recipe: { maskDistribution: 'beta', maskBeta: found.maskBeta }, provenance }),
-  );
-  const card = `# Of a search\n\nA short training with mask ratios from Beta(${found.maskBeta.join(', ')}), by \`tessera search-training\`.\n`;
-  writeModelFolder(files.model, { imageSize, model, tokenizer, strategy, classes, nullClass, card });
+  { settings }: MaskRatioSpace,
+  end: { provenance?: Provenance; confirmation?: Confirmation | undefined } = {},
+): string {
+  const path = join(out, 'report.html');
   const rows = [...records]
     .sort((a, b) => a.index - b.index)
     .map(({ index, phase, point, value }): [number, string, number, number, number, number] => {
       const [alpha, beta] = settings(point).maskBeta;
       return [index, phase, round(alpha), round(beta), round(alpha / (alpha + beta)), round(value)];
     });
-  writeReport(files.report, {
+  writeReport(path, {
     title: `Search of the training of ${plan.objective.model}`,
-    summary: Object.entries(provenance).map(([name, value]) => [name, String(value)]),
+    summary: Object.entries(end.provenance ?? {}).map(([name, value]) => [name, String(value)]),
     sections: [
       { heading: 'Best so far', charts: progressCharts(records) },
-      ...(found.confirmation === undefined ? [] : [confirmationSection(found.confirmation)]),
+      ...(end.confirmation === undefined ? [] : [confirmationSection(end.confirmation)]),
       {
         heading: 'Trainings',
         tables: [{ header: ['training', 'phase', 'alpha', 'beta', 'mean ratio', 'value'], rows }],
       },
     ],
   });
-  return files;
+  return path;
 }
 
 function provenanceOf(plan: RatioPlan, found: Omit<RatiosFound, 'files'>): Provenance {
