@@ -3,37 +3,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encodeNpz, readNpz } from '@tessera/formats';
 import { withFile } from '@tessera/formats/node';
-import { Draws } from '@tessera/schedule';
 import { afterAll, describe, expect, it } from 'vitest';
 import { encodePng } from '../data/contact-sheet.ts';
 import { classLabels } from './evaluate/generated-set.ts';
 import { type EvaluateOptions, type EvaluationResult, evaluate } from './evaluate.ts';
 import type { PipelineEvent } from './events.ts';
+import { writeDiscs } from './picture-archives.test-support.ts';
 import { makeStatistics } from './statistics.ts';
 import { writeTinyModel } from './tiny-model.test-support.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'evaluate-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 const at = (name: string): string => join(folder, name);
-
-/** Discs of random colour and place on a light ground; `noise` in bytes. */
-function writePictures(path: string, count: number, seed: number, noise = 0, size = 16): string {
-  const data = new Uint8Array(count * size * size * 3);
-  for (let i = 0; i < count; i++) {
-    const draws = new Draws(seed, 0, i, 4);
-    const [x, y, radius] = [draws.uniform() * size, draws.uniform() * size, 2 + draws.uniform() * 5];
-    const colour = [draws.integer(256), draws.integer(256), draws.integer(256)];
-    for (let at = 0; at < size * size; at++) {
-      const inside = Math.hypot((at % size) - x, Math.floor(at / size) - y) < radius;
-      for (let c = 0; c < 3; c++) {
-        const value = (inside ? colour[c]! : 230) + noise * (2 * draws.uniform() - 1);
-        data[(i * size * size + at) * 3 + c] = Math.max(0, Math.min(255, Math.round(value)));
-      }
-    }
-  }
-  writeFileSync(path, encodeNpz([['arr_0', { dtype: 'uint8', shape: [count, size, size, 3], data }]]));
-  return path;
-}
 
 async function run(
   events: AsyncIterable<PipelineEvent>,
@@ -48,21 +29,27 @@ async function run(
 }
 
 async function measured(options: EvaluateOptions): Promise<EvaluationResult> {
-  const { result } = await run(evaluate({ protocol: 'local', ...options }));
+  const { result } = await run(evaluate({ protocol: 'local', resamples: 10, ...options }));
   return result as unknown as EvaluationResult;
 }
 
-const reference = writePictures(at('reference.npz'), 200, 1);
-const same = writePictures(at('same.npz'), 200, 2);
-const noisy = writePictures(at('noisy.npz'), 200, 2, 60);
-const noisier = writePictures(at('noisier.npz'), 200, 2, 160);
+const reference = writeDiscs(at('reference.npz'), 200, 1);
+const same = writeDiscs(at('same.npz'), 200, 2);
+const noisy = writeDiscs(at('noisy.npz'), 200, 2, { noise: 60 });
+const noisier = writeDiscs(at('noisier.npz'), 200, 2, { noise: 160 });
 
 describe('evaluate with the local extractor', () => {
   it('orders sets by how far they are from the reference, and says what it measured', async () => {
     const [a, b, c] = [
-      await measured({ source: same, reference, out: at('a') }),
-      await measured({ source: noisy, reference, out: at('b') }),
-      await measured({ source: noisier, reference, out: at('c'), compare: [at('a/result.json')] }),
+      await measured({ source: same, reference, features: at('features'), out: at('a') }),
+      await measured({ source: noisy, reference, features: at('features'), out: at('b') }),
+      await measured({
+        source: noisier,
+        reference,
+        features: at('features'),
+        out: at('c'),
+        compare: [at('a/result.json')],
+      }),
     ];
     for (const name of ['FD-local', 'KID-local']) {
       expect(a.metrics[name]!.value).toBeLessThan(b.metrics[name]!.value / 2);
@@ -110,8 +97,8 @@ describe('evaluate with the local extractor', () => {
       expect(archive.header('sigma')!.dtype).toBe('float64');
     });
     const [a, b] = [
-      await measured({ source: noisy, reference, out: at('d') }),
-      await measured({ source: noisy, reference: stats, out: at('e') }),
+      await measured({ source: noisy, reference, features: at('features'), out: at('d') }),
+      await measured({ source: noisy, reference: stats, features: at('features'), out: at('e') }),
     ];
     expect(b.metrics['FD-local']!.value).toBeCloseTo(a.metrics['FD-local']!.value, 8);
     expect(b.metrics['KID-local']).toBeUndefined();
@@ -119,7 +106,7 @@ describe('evaluate with the local extractor', () => {
   });
 
   it('warns of too few images', async () => {
-    const few = writePictures(at('few.npz'), 20, 5);
+    const few = writeDiscs(at('few.npz'), 20, 5);
     const { warnings } = await run(evaluate({ source: few, reference, protocol: 'local', out: at('few') }));
     expect(warnings.join()).toMatch(/FD-local of 20 images and 192 features: the covariance is singular/);
   });
