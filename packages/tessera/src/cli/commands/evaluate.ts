@@ -220,8 +220,14 @@ export const evaluateCommand = defineCommand({
   run: (options, { signal }) => evaluate({ ...options, signal }),
   print: (result) => {
     if (result.complete !== true) return '';
-    const { metrics, out } = result as unknown as EvaluationResult & { out: string };
-    const lines = Object.entries(metrics).map(([name, metric]) => `${name.padEnd(16)} ${withInterval(metric)}`);
+    const { metrics, sweep, out } = result as unknown as EvaluationResult & { out: string };
+    const width = Math.max(...Object.keys(metrics).map((name) => name.length));
+    const lines = Object.entries(metrics).map(([name, metric]) => `${name.padEnd(width)}  ${withInterval(metric)}`);
+    if (sweep !== undefined) {
+      const [first = ''] = Object.keys(metrics);
+      const points = sweep.points.map(({ value, metrics: own }) => `  ${value}: ${withInterval(own[first]!)}`);
+      lines.unshift(`${first} by ${sweep.setting}:`, ...points, `The best is ${sweep.best}:`);
+    }
     return `${lines.join('\n')}\nThe report is ${typedPath(`${out}/report.html`)}\n`;
   },
 });
