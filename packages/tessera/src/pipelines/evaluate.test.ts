@@ -109,6 +109,22 @@ describe('evaluate with the local extractor', () => {
     const few = writeDiscs(at('few.npz'), 20, 5);
     const { warnings } = await run(evaluate({ source: few, reference, protocol: 'local', out: at('few') }));
     expect(warnings.join()).toMatch(/FD-local of 20 images and 192 features: the covariance is singular/);
+    const written = JSON.parse(readFileSync(at('few/result.json'), 'utf8')) as EvaluationResult;
+    expect(written.warnings).toEqual(warnings);
+    expect(written.metrics['FD-local']!.note).toBe('of 20 images: too large');
+    const three = await measured({ source: writeDiscs(at('three.npz'), 3, 5), reference, out: at('three') });
+    expect(three.warnings.join()).toMatch(/3 images have no third neighbour: there is no precision and no recall/);
+    expect(three.metrics.precision).toBeUndefined();
+    await expect(measured({ source: writeDiscs(at('one.npz'), 1, 5), reference, out: at('one') })).rejects.toThrow(
+      /at least 2 images, got 1/,
+    );
+  });
+
+  it('warns of pictures of another size than the reference, and fixes what the protocol fixes', async () => {
+    const large = writeDiscs(at('large.npz'), 20, 5, { size: 24 });
+    const found = await measured({ source: large, reference, out: at('large') });
+    expect(found.warnings.join()).toMatch(/large\.npz are 24×24, those of .*reference\.npz 16×16/);
+    expect(found.settings).toMatchObject({ rounding: 'bytes', classes: 'balanced', statistics: 'float64' });
   });
 });
 
@@ -163,6 +179,21 @@ describe('evaluate refuses', () => {
     await expect(refused({ guidanceScale: 2 })).rejects.toThrow(/same\.npz is no model/);
   });
 
+  it('intervals of one resample, results that are none, and two curves at once', async () => {
+    await expect(refused({ resamples: 1 })).rejects.toThrow(/2 resamples or more/);
+    await expect(refused({ compare: [at('same.npz')] })).rejects.toThrow(/same\.npz: expected the result\.json/);
+    await expect(refused({ compare: [at('nowhere')] })).rejects.toThrow(/nowhere: expected the result\.json/);
+    await expect(
+      refused({ sweep: { setting: 'numSteps', values: [1] }, checkpoints: 'all', source: same }),
+    ).rejects.toThrow(/of one model/);
+    await expect(refused({ reference: undefined })).rejects.toThrow(/--reference PATH/);
+    const statistics = npz('unit.npz', [
+      ['mu', { dtype: 'float64', shape: [192], data: new Float64Array(192) }],
+      ['sigma', { dtype: 'float64', shape: [192, 192], data: new Float64Array(192 * 192) }],
+    ]);
+    await expect(refused({ reference: statistics, heldOut: same })).rejects.toThrow(/holds statistics alone/);
+  });
+
   it('folders of mixed sizes, unless they are resized', async () => {
     const mixed = mkdtempSync(join(folder, 'mixed-'));
     for (let i = 0; i < 6; i++) {
@@ -173,7 +204,7 @@ describe('evaluate refuses', () => {
     await expect(refused({ source: mixed })).rejects.toThrow(/16×16 \(0\.png\) and 20×20 \(4\.png\).*--size PX/);
     expect((await measured({ source: mixed, reference, size: 16, out: at('mixed') })).source.numImages).toBe(6);
     writeFileSync(join(mixed, '5.png'), 'no picture');
-    await expect(refused({ source: mixed, size: 16 })).rejects.toThrow(/5\.png/);
+    await expect(refused({ source: mixed, size: 16 })).rejects.toThrow(/5\.png.*would be another set.*remove the file/);
   });
 });
 
