@@ -62,7 +62,8 @@ export {
 export { StoredTokens, type TokensToWrite, type TokenWriter } from './data/tokens/token-rows.ts';
 export { type ImageRecipe, imageVariants, recipeSchema, variantsPerImage } from './data/variants.ts';
 // Metrics.
-export { bootstrapInterval, type Interval } from './metrics/bootstrap.ts';
+export { bootstrapInterval, bootstrapRows, type Interval, intervalAround, intervalOf } from './metrics/bootstrap.ts';
+export { ClassJudge, type JudgeQuality, trainClassJudge } from './metrics/class-judge.ts';
 export { CodebookCounter, type CodebookUsage } from './metrics/codebook-usage.ts';
 export type { FeatureExtractor } from './metrics/feature-extractor.ts';
 export {
@@ -72,6 +73,7 @@ export {
   statisticsOf,
 } from './metrics/feature-statistics.ts';
 export { frechetDistance } from './metrics/frechet.ts';
+export { frechetDistanceOfRows, resamplesWithin } from './metrics/frechet-resampling.ts';
 export {
   type InceptionFeatures,
   type InceptionInput,
@@ -98,6 +100,7 @@ export {
   nearestNeighbours,
   squaredDistances,
 } from './metrics/manifold.ts';
+export { type Memorisation, memorisation, type NearestDistances } from './metrics/memorisation.ts';
 export { MetricError, type MetricErrorCode } from './metrics/metric-error.ts';
 export { psnr, ssim } from './metrics/picture-quality.ts';
 export {

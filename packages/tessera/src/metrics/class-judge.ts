@@ -33,6 +33,8 @@ export interface JudgeQuality {
   heldOutAccuracy: number;
   /** Share that always saying the most frequent class would reach. */
   chance: number;
+  /** The held-out images by class: some classes are harder to tell than others. */
+  byClass: { right: number; count: number }[];
 }
 
 export class ClassJudge {
@@ -75,19 +77,24 @@ export function trainClassJudge(features: Tensor, labels: readonly number[], num
     );
   }
   const { weight, bias } = scope(() => fit(features, labels, trained, numClasses));
-  const counts = new Map<number, number>();
-  for (const i of heldOut) counts.set(labels[i]!, (counts.get(labels[i]!) ?? 0) + 1);
+  const byClass = Array.from({ length: numClasses }, () => ({ right: 0, count: 0 }));
   const seen = scope(() => new ClassJudge(weight, bias, NOTHING).labelsOf(rowsOf(features, heldOut)));
-  const right = heldOut.filter((i, at) => seen[at] === labels[i]).length;
+  for (const [at, i] of heldOut.entries()) {
+    const own = byClass[labels[i]!]!;
+    own.count += 1;
+    if (seen[at] === labels[i]) own.right += 1;
+  }
+  const right = byClass.reduce((sum, one) => sum + one.right, 0);
   return new ClassJudge(weight, bias, {
     numTrained: trained.length,
     numHeldOut: heldOut.length,
     heldOutAccuracy: right / heldOut.length,
-    chance: Math.max(...counts.values()) / heldOut.length,
+    chance: Math.max(...byClass.map(({ count }) => count)) / heldOut.length,
+    byClass,
   });
 }
 
-const NOTHING: JudgeQuality = { numTrained: 0, numHeldOut: 0, heldOutAccuracy: 0, chance: 0 };
+const NOTHING: JudgeQuality = { numTrained: 0, numHeldOut: 0, heldOutAccuracy: 0, chance: 0, byClass: [] };
 
 /** Softmax regression on standardised features; what standardising does is then folded into weight and bias. */
 function fit(

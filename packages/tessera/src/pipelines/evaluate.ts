@@ -21,7 +21,7 @@ import { FeatureStore } from './evaluate/feature-store.ts';
 import type { ImageSet } from './evaluate/image-set.ts';
 import { checkJudge, type OpenJudge, openJudge } from './evaluate/judge.ts';
 import { type Measurement, measure } from './evaluate/measure.ts';
-import { openSource, type Source, type SourceOptions } from './evaluate/open-source.ts';
+import { checkSource, openSource, type Source, type SourceOptions } from './evaluate/open-source.ts';
 import { type Processes, processesOf, separateProcesses } from './evaluate/processes.ts';
 import { PROTOCOLS, type Protocol, type ProtocolName } from './evaluate/protocols.ts';
 import { openReference, openUnseen, type Reference, sizesDiffer } from './evaluate/reference.ts';
@@ -92,6 +92,7 @@ async function* evaluateShared(options: EvaluateOptions, processes: Processes): 
   const protocol = PROTOCOLS[options.protocol ?? 'fid'];
   const { signal, size, reconstruction = false } = options;
   const out = options.out ?? join('evaluations', `${nameOf(options)}-${protocol.name}`);
+  checkSource({ ...options, protocol });
   const others = (options.compare ?? []).map(readResult);
   const path = options.reference ?? (reconstruction ? options.source : undefined);
   if (path === undefined) throw new PipelineError('OPTIONS', 'Expected what to compare with: --reference PATH.');

@@ -77,6 +77,9 @@ export const evaluateCommand = defineCommand({
       valueHint: 'PRESET',
       description: 'with --weights: what its shapes do not tell, and how it is sampled; as for "tessera sample"',
     },
+    'encoder-depth': { type: 'string', valueHint: 'N', description: 'with --weights: blocks of the encoder' },
+    'decoder-depth': { type: 'string', valueHint: 'N', description: 'with --weights: blocks of the decoder' },
+    'num-heads': { type: 'string', valueHint: 'N', description: 'with --weights: attention heads' },
     tokenizer: {
       type: 'string',
       valueHint: 'NAME|PATH',
@@ -189,6 +192,9 @@ export const evaluateCommand = defineCommand({
     size: wholeNumber(1, 65536).optional(),
     weights: text('a weights file').optional(),
     model: oneOf(modelPresetNames).optional(),
+    encoderDepth: wholeNumber(1, 256).optional(),
+    decoderDepth: wholeNumber(1, 256).optional(),
+    numHeads: wholeNumber(1, 256).optional(),
     tokenizer: text('a tokenizer').optional(),
     tokenizerWeights: text('a weights file').optional(),
     reconstruction: z.boolean().optional(),
@@ -214,8 +220,14 @@ export const evaluateCommand = defineCommand({
   run: (options, { signal }) => evaluate({ ...options, signal }),
   print: (result) => {
     if (result.complete !== true) return '';
-    const { metrics, out } = result as unknown as EvaluationResult & { out: string };
-    const lines = Object.entries(metrics).map(([name, metric]) => `${name.padEnd(16)} ${withInterval(metric)}`);
+    const { metrics, sweep, out } = result as unknown as EvaluationResult & { out: string };
+    const width = Math.max(...Object.keys(metrics).map((name) => name.length));
+    const lines = Object.entries(metrics).map(([name, metric]) => `${name.padEnd(width)}  ${withInterval(metric)}`);
+    if (sweep !== undefined) {
+      const [first = ''] = Object.keys(metrics);
+      const points = sweep.points.map(({ value, metrics: own }) => `  ${value}: ${withInterval(own[first]!)}`);
+      lines.unshift(`${first} by ${sweep.setting}:`, ...points, `The best is ${sweep.best}:`);
+    }
     return `${lines.join('\n')}\nThe report is ${typedPath(`${out}/report.html`)}\n`;
   },
 });

@@ -11,7 +11,7 @@
 
 import { existsSync, mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
-import { cat, keep, loadSafetensors, saveSafetensors, scope, type Tensor } from '@tessera/torch';
+import { cat, empty, keep, loadSafetensors, saveSafetensors, scope, type Tensor } from '@tessera/torch';
 import {
   type FeatureStatistics,
   RunningStatistics,
@@ -127,14 +127,16 @@ export class FeatureStore {
     return this.column('pool');
   }
 
-  /** Another column of all pictures, [N, …]; the caller's scope owns it. */
+  /** Another column of all pictures, [N, …]; the caller's scope owns it. Blocks are copied one by one: at most one is there twice. */
   column(name: string): Tensor {
-    return scope(() =>
-      cat(
-        this.blocks().map((block) => this.read(block, name)),
-        0,
-      ),
-    );
+    return scope(() => {
+      const [, ...shape] = this.read(0, name).shape;
+      const all = empty([this.count, ...shape], { dtype: this.read(0, name).dtype });
+      for (const block of this.blocks()) {
+        scope(() => all.narrow(0, block * BLOCK, this.sizeOf(block)).copy_(this.read(block, name)));
+      }
+      return all;
+    });
   }
 
   /** One row of a column, [1, …], where the pictures have that column. */

@@ -84,7 +84,13 @@ export async function openFolderSet(path: string, size: number | undefined, sign
 }
 
 async function decoded(item: ImageItem, size: number | undefined): Promise<RgbImage> {
-  const image = await decodeImage(item.path, { alpha: 'white' });
+  const image = await decodeImage(item.path, { alpha: 'white' }).catch((error: Error) => {
+    throw new PipelineError(
+      'IMAGE',
+      `${error.message} A set without it would be another set, so nothing is left out: mend or remove the file and run this again.`,
+      { cause: error },
+    );
+  });
   return size === undefined ? image : centerCrop(image, size);
 }
 

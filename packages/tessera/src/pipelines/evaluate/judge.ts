@@ -20,8 +20,8 @@ export interface Judgement {
   /** Share of the samples that look like the class they are of. */
   accuracy: number;
   quality: JudgeQuality;
-  /** Worst first. */
-  byClass: { name: string; right: number; count: number }[];
+  /** Worst first; with the share of held-out reference images of the class that the judge tells, where there are any. */
+  byClass: { name: string; right: number; count: number; heldOut?: number }[];
 }
 
 /** Names without meaning, which stand where nothing names the classes. */
@@ -43,7 +43,7 @@ export function checkJudge(images: ImageSet, reference: ImageSet | undefined, wh
 /** The judge of a reference: the one kept there, or a new one. Owned by the caller. */
 export function openJudge(work: string, reference: ImageSet, features: FeatureStore): OpenJudge {
   const classes = reference.classes!;
-  const path = join(work, `judge-${features.key.slice(0, 16)}.safetensors`);
+  const path = join(work, `judge-1-${features.key.slice(0, 16)}.safetensors`);
   if (existsSync(path)) {
     const { tensors, metadata } = loadSafetensors(path);
     const quality = JSON.parse(metadata.quality!) as JudgeQuality;
@@ -74,7 +74,14 @@ export function judgeSamples({ judge, classes }: OpenJudge, pool: Tensor, images
     of.right += 1;
     right += 1;
   }
-  const byClass = [...counts].map(([name, of]) => ({ name, ...of }));
+  const byClass = [...counts].map(([name, of]) => {
+    const theirs = judge.quality.byClass[classes.indexOf(name)];
+    return {
+      name,
+      ...of,
+      ...(theirs === undefined || theirs.count === 0 ? {} : { heldOut: theirs.right / theirs.count }),
+    };
+  });
   byClass.sort((a, b) => a.right / a.count - b.right / b.count);
   return { accuracy: right / seen.length, quality: judge.quality, byClass };
 }

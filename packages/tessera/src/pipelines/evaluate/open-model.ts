@@ -9,7 +9,7 @@ import { parseConfig, parseSamplingSettings, type SamplingSettings } from '@tess
 import { loadSafetensors, scope } from '@tessera/torch';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
-import type { GeneratorModel } from '../../models/family.ts';
+import type { GeneratorModel, GivenFields } from '../../models/family.ts';
 import type { ModelPreset } from '../../models/presets.ts';
 import { familyOf } from '../../models/registry.ts';
 import { loadModule } from '../../nn/state-dict.ts';
@@ -23,7 +23,7 @@ import { chooseTokenizer } from '../tokenize/choose-tokenizer.ts';
 import { presetStrategy } from '../train-recipes.ts';
 import { isModelFolder } from './image-set.ts';
 
-export interface ModelChoice {
+export interface ModelChoice extends Omit<GivenFields, 'gridSize'> {
   /** A model folder, a run, a checkpoint of a run; undefined with `weights`. */
   source?: string | undefined;
   /** Weights file alone. */
@@ -114,7 +114,7 @@ function openCheckpoint(path: string, choice: ModelChoice): OpenedModel {
 }
 
 function openWeights(weights: string, choice: ModelChoice): OpenedModel {
-  const { model: preset, size } = choice;
+  const { model: preset, size, encoderDepth, decoderDepth, numHeads } = choice;
   const tokenizer = tokenizerOf(weights, choice, []);
   const gridSize = size === undefined ? undefined : size / tokenizer.downsampleFactor;
   return {
@@ -124,7 +124,9 @@ function openWeights(weights: string, choice: ModelChoice): OpenedModel {
     classes: undefined,
     nullClass: undefined,
     folder: undefined,
-    ...together(tokenizer, () => openGenerator({ weights, preset, gridSize, exactly: preset !== undefined })),
+    ...together(tokenizer, () =>
+      openGenerator({ weights, preset, gridSize, encoderDepth, decoderDepth, numHeads, exactly: preset !== undefined }),
+    ),
   };
 }
 

@@ -46,8 +46,9 @@ export interface Source {
   dispose(): void;
 }
 
-export async function openSource(options: SourceOptions): Promise<Source> {
-  const { source: path, weights, protocol, reconstruction = false } = options;
+/** What can be refused before anything is opened or measured. */
+export function checkSource(options: SourceOptions): void {
+  const { source: path, weights, reconstruction = false, ssimRange } = options;
   if ((path === undefined) === (weights === undefined)) {
     throw new PipelineError('OPTIONS', 'Expected what is to be evaluated, or --weights FILE of a model, and not both.');
   }
@@ -56,10 +57,23 @@ export async function openSource(options: SourceOptions): Promise<Source> {
       throw new PipelineError('NOT_FOUND', `${place}: no such file or folder.`);
     }
   }
+  const isModel = weights !== undefined || holdsModel(path!);
+  if (reconstruction && isModel) {
+    throw new PipelineError(
+      'OPTIONS',
+      'A reconstruction starts from pictures: expected a folder of images or an .npz.',
+    );
+  }
+  if (reconstruction && !hasTokenizer(options)) throw withoutTokenizer('A reconstruction goes through a tokenizer');
+  if (!reconstruction && ssimRange !== undefined) throw misplaced('ssimRange', 'a reconstruction (--reconstruction)');
+  if (!isModel) refuseModelOptions(options, reconstruction ? 'a reconstruction draws nothing' : `${path} is no model`);
+}
+
+export async function openSource(options: SourceOptions): Promise<Source> {
+  checkSource(options);
+  const { source: path, weights, protocol, reconstruction = false } = options;
   if (reconstruction) return openReconstruction(options);
-  if (options.ssimRange !== undefined) throw misplaced('ssimRange', 'a reconstruction (--reconstruction)');
   if (weights !== undefined || holdsModel(path!)) return openGenerated(options);
-  refuseModelOptions(options, `${path} is no model`);
   const images = await openPictures(path!, options, protocol);
   return { images, strategy: undefined, dispose: () => images.dispose() };
 }
@@ -91,15 +105,9 @@ async function openPictures(path: string, options: SourceOptions, protocol: Prot
 
 /** Of pictures, through a tokenizer. */
 async function openReconstruction(options: SourceOptions): Promise<Source> {
-  const { source, protocol, size, signal, ssimRange = 1 } = options;
-  if (source === undefined || holdsModel(source)) {
-    throw new PipelineError(
-      'OPTIONS',
-      'A reconstruction starts from pictures: expected a folder of images or an .npz.',
-    );
-  }
-  refuseModelOptions(options, 'a reconstruction draws nothing');
-  const tokenizer = requireTokenizer(options, 'A reconstruction goes through a tokenizer');
+  const { protocol, size, signal, ssimRange = 1 } = options;
+  const source = options.source!;
+  const tokenizer = requireTokenizer(options, source);
   let originals: ImageSet | undefined;
   try {
     originals = isArchive(source) ? openNpzSet(source) : await openFolderSet(source, size, signal);
@@ -137,11 +145,19 @@ function hasTokenizer({ tokenizer, tokenizerWeights }: SourceOptions): boolean {
 function requireTokenizer({ tokenizer, tokenizerWeights }: SourceOptions, why: string): Tokenizer {
   if (tokenizer !== undefined) return chooseTokenizer({ tokenizer, weights: tokenizerWeights }).tokenizer;
   if (tokenizerWeights !== undefined) return scope(() => loadOfficialTokenizer(tokenizerWeights));
-  throw new PipelineError('OPTIONS', `${why}: add --tokenizer with a folder or a file, or --tokenizer-weights FILE.`);
+  throw withoutTokenizer(why);
+}
+
+function withoutTokenizer(why: string): PipelineError {
+  const advice = 'add --tokenizer with a folder or a file, or --tokenizer-weights FILE';
+  return new PipelineError('OPTIONS', `${why}: ${advice}.`);
 }
 
 const MODEL_OPTIONS = [
   'model',
+  'encoderDepth',
+  'decoderDepth',
+  'numHeads',
   'numImages',
   'strategy',
   'numSteps',

@@ -97,8 +97,15 @@ function judgeSection({ accuracy, quality, byClass }: Judgement): ReportSection 
     tables: [
       {
         title: 'Classes, the hardest to recognise first',
-        header: ['class', 'recognised', 'samples'],
-        rows: byClass.slice(0, 30).map(({ name, right, count }) => [name, percent(right / count), count]),
+        header: ['class', 'samples', 'recognised', 'of held-out reference pictures'],
+        rows: byClass
+          .slice(0, 30)
+          .map(({ name, right, count, heldOut }) => [
+            name,
+            count,
+            percent(right / count),
+            heldOut === undefined ? '' : percent(heldOut),
+          ]),
       },
     ],
   };
@@ -140,6 +147,7 @@ function memorisationSection({ memorisation }: EvaluationResult, { pairs }: Repo
 /** Results side by side; where protocol or reference differ, that is said instead of hidden. */
 function comparison(own: EvaluationResult, samples: ReportImage, others: readonly StoredResult[]): ReportSection {
   const all = [own, ...others.map(({ result }) => result)];
+  const labels = ['this one', ...others.map(({ path }) => path)];
   const names = metricNames(all);
   const alike = all.every(
     ({ protocol, reference, extractor, source }) =>
@@ -155,16 +163,17 @@ function comparison(own: EvaluationResult, samples: ReportImage, others: readonl
       : ['Protocol, extractor, reference or kind of source differ between them: the numbers are not comparable.']),
     ...(counts ? [] : ['The numbers of images differ: Fréchet distances of fewer images are larger.']),
   ];
-  const curves = all.flatMap(({ sweep, source }) =>
-    sweep !== undefined && sweep.setting === own.sweep?.setting ? [{ name: source.path, points: sweep.points }] : [],
+  const curves = all.flatMap(({ sweep }, i) =>
+    sweep !== undefined && sweep.setting === own.sweep?.setting ? [{ name: labels[i]!, points: sweep.points }] : [],
   );
   return {
     heading: 'Beside other results',
     paragraphs,
     tables: [
       {
-        header: ['what', 'protocol', 'images', ...names],
-        rows: all.map(({ source, protocol, metrics }) => [
+        header: ['result', 'of', 'protocol', 'images', ...names],
+        rows: all.map(({ source, protocol, metrics }, i) => [
+          labels[i]!,
           source.path,
           protocol,
           source.numImages,
@@ -173,10 +182,11 @@ function comparison(own: EvaluationResult, samples: ReportImage, others: readonl
       },
     ],
     charts: curves.length < 2 ? [] : names.map((name) => curveChart(name, own.sweep!.setting, curves)),
+    beside: true,
     images: [
-      { ...samples, caption: own.source.path },
-      ...others.flatMap(({ result, samples: bytes }) =>
-        bytes === undefined ? [] : [{ caption: result.source.path, mime: 'image/png' as const, bytes }],
+      { ...samples, caption: labels[0]! },
+      ...others.flatMap(({ path, samples: bytes }) =>
+        bytes === undefined ? [] : [{ caption: path, mime: 'image/png' as const, bytes }],
       ),
     ],
   };

@@ -45,6 +45,8 @@ const resultSchema = z.looseObject({
 });
 
 export interface StoredResult {
+  /** As it was given. */
+  path: string;
   result: EvaluationResult;
   /** Its grid of samples, where it is there. */
   samples: Uint8Array | undefined;
@@ -64,7 +66,7 @@ export function readResult(path: string): StoredResult {
   }
   const result = parseConfig(resultSchema, content, file) as unknown as EvaluationResult;
   const samples = join(dirname(file), 'samples.png');
-  return { result, samples: existsSync(samples) ? readFileSync(samples) : undefined };
+  return { path, result, samples: existsSync(samples) ? readFileSync(samples) : undefined };
 }
 
 /** A Markdown table, a result a row. */

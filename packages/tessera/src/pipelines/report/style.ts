@@ -24,6 +24,7 @@ figcaption { font-weight: 600; font-size: 0.95rem; margin-bottom: 0.5rem; overfl
 .images { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }
 .images figure { margin: 0; max-width: 100%; }
 .images img { display: block; max-width: 100%; height: auto; border-radius: 4px; image-rendering: pixelated; }
+.beside figure { flex: 0 1 calc(50% - 0.5rem); } @media (max-width: 40rem) { .beside figure { flex-basis: 100%; } }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font-size: 12px; font-family: inherit; font-variant-numeric: tabular-nums; }
 .grid, .axis { stroke: var(--line); fill: none; } .axis { stroke: var(--soft); }
@@ -36,6 +37,7 @@ figure.table { overflow-x: auto; padding: 0.35rem 0; } .table figcaption { paddi
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 0.92rem; }
 th, td { padding: 0.45rem 1rem; text-align: left; border-top: 1px solid var(--line); white-space: nowrap; }
 thead th { color: var(--soft); font-weight: 500; border-top: 0; }
+td:last-child:not(.number) { white-space: normal; min-width: 12rem; }
 td.number, th.number { text-align: right; }
 .empty, footer { color: var(--soft); } footer { margin-top: 3rem; font-size: 0.85rem; }
 `;
