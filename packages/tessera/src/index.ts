@@ -204,6 +204,7 @@ export {
   writeModelFolder,
   writeTokenizerFolder,
 } from './pipelines/model-folder.ts';
+export { forgetGraph } from './pipelines/masked-graph.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
 export {
   type LlamagenCheckpoint,
@@ -228,6 +229,7 @@ export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-token
 export { LocalEvaluators, ProcessEvaluators, RankEvaluators } from './pipelines/search/evaluators.ts';
 export { type ObjectiveDescription, openObjective } from './pipelines/search/open-objective.ts';
 export { type SearchOptions, search } from './pipelines/search.ts';
+export { generateLabelled, type StartOptions, startGeneration } from './pipelines/start-generation.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
 export { makeStatistics, type StatisticsOptions } from './pipelines/statistics.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';
