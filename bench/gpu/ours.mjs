@@ -122,11 +122,11 @@ const RUNS = {
 
   vq(item) {
     report('ours', item, () => {
-      const vq = initialise((p) => new LlamaGenVq(vqPreset('vq-16'), p));
+      const vq = initialise((p) => new LlamaGenVq(vqPreset(device === 'cpu' ? 'vq-small' : 'llamagen-vq16'), p));
       const images = T.rand([item.batch, 3, item.size, item.size], { device: vq.device });
       const tokens = noGrad(() => vq.encode(images));
       const run = () => noGrad(() => scope(() => void (item.way === 'encode' ? vq.encode(images) : vq.decode(tokens))));
-      const flops = 2 * T.countMacs(run);
+      const flops = 2 * T.countMacs(run).macs;
       const result = timed(run);
       for (const owned of [vq, images, tokens]) owned.dispose();
       return { ...result, flops };
