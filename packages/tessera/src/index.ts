@@ -195,6 +195,7 @@ export {
   MaskedGeneration,
   type StepRecord,
 } from './pipelines/masked-generation.ts';
+export { forgetGraph } from './pipelines/masked-graph.ts';
 export {
   type ModelFolder,
   type ModelToWrite,
@@ -204,7 +205,6 @@ export {
   writeModelFolder,
   writeTokenizerFolder,
 } from './pipelines/model-folder.ts';
-export { forgetGraph } from './pipelines/masked-graph.ts';
 export { type NoiseSource, philoxNoise } from './pipelines/noise-source.ts';
 export {
   type LlamagenCheckpoint,
@@ -229,8 +229,8 @@ export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-token
 export { LocalEvaluators, ProcessEvaluators, RankEvaluators } from './pipelines/search/evaluators.ts';
 export { type ObjectiveDescription, openObjective } from './pipelines/search/open-objective.ts';
 export { type SearchOptions, search } from './pipelines/search.ts';
-export { generateLabelled, type StartOptions, startGeneration } from './pipelines/start-generation.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
+export { generateLabelled, type StartOptions, startGeneration } from './pipelines/start-generation.ts';
 export { makeStatistics, type StatisticsOptions } from './pipelines/statistics.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';
 export { encodePictures } from './pipelines/tokenize/encode-share.ts';
