@@ -261,27 +261,34 @@ function timed(body) {
   return (performance.now() - began) / 1000;
 }
 
-function print({ machine: about, steps, allReduce, checkpoint, restart, rowsPerSecond: rows }) {
+export function print({ machine: about, steps, allReduce, checkpoint, restart, rowsPerSecond: rows }) {
   const ms = (seconds) => `${(1000 * seconds).toFixed(1)} ms`;
   const rate = (bytes, seconds) => `${Math.round(bytes / seconds / 1e6)} MB/s`;
+  // A shared step that is no longer than one without exchange only shows how busy the machine was.
+  const shareOf = ({ shared, without }) => (shared > without ? percent(1 - without / shared) : '–');
+  const hiddenOf = ({ shared, without, exchange }) => (shared > without ? percent(Math.max(0, 1 - (shared - without) / exchange)) : '–'); // biome-ignore format: one row
+  const times = (ratio) => `${ratio.toFixed(2)} times`;
   const percent = (share) => `${Math.round(100 * share)} %`;
-  const { alone, shared, without, exchange, parameters } = steps;
+  const { processor, batch, parameters } = steps;
   const table = (header, rows) => [header, header.map((title) => '-'.repeat(title.length)), ...rows].map((row) => `| ${row.join(' | ')} |`); // biome-ignore format: one row
-  const visible = Math.max(0, shared - without);
   process.stdout.write(
     `${[
       describeMachine(about),
       '',
       ...table(
-        [`a step of enat-nano, ${(parameters / 1e6).toFixed(1)} million parameters, batch 32`, 'value'],
         [
-          ['one process', ms(alone)],
-          ['two processes', ms(shared)],
-          ['speed-up from 1 to 2', `${(alone / shared).toFixed(2)} times`],
-          ['two processes without exchange', ms(without)],
-          ['the exchange alone', ms(exchange)],
-          ['share of the step that is communication', percent(visible / shared)],
-          ['of the exchange hidden behind the backward pass', percent(1 - Math.min(1, visible / exchange))],
+          `a step of enat-nano, ${(parameters / 1e6).toFixed(1)} million parameters, batch ${batch}`,
+          'on the clock',
+          "of a process's processor",
+        ],
+        [
+          ['one process', ms(steps.alone), ms(processor.alone)],
+          ['two processes', ms(steps.shared), ms(processor.shared)],
+          ['speed-up from 1 to 2', times(steps.alone / steps.shared), times(processor.alone / processor.shared)],
+          ['two processes without exchange', ms(steps.without), ms(processor.without)],
+          ['the exchange alone', ms(steps.exchange), ms(processor.exchange)],
+          ['share of the step that is communication', shareOf(steps), shareOf(processor)],
+          ['of the exchange hidden behind the backward pass', hiddenOf(steps), '–'],
         ],
       ),
       '',

@@ -69,7 +69,7 @@ export function autonatTrainingLoss(
     return Array.from(orders.permutation(seqLen).subarray(0, count).sort(), (p) => row * seqLen + p);
   });
   const result = autonatLoss(model, {
-    ...maskTokens(model, batch.tokens, tensor(masked.flat(), 'int64')),
+    ...maskTokens(model, batch.tokens, tensor(masked.flat(), 'int64').to(batch.tokens.device as 'cpu')),
     labels: dropLabels(batch.labels, model.nullLabel, batch.draws(DrawPurpose.LABEL_DROP), recipe.labelDrop),
     labelSmoothing: recipe.labelSmoothing,
     dropout: { probability: model.config.tokenDropout },
@@ -87,7 +87,10 @@ export function measureAutonat(model: AutoNat, { tokens, labels, indices }: Meas
   return measureMasked(seqLen, indices, (order, maskCount) => {
     // Masked positions are those of the lowest orders, ascending.
     const positions = order.ge(maskCount).argsort({ stable: true }).narrow(1, 0, maskCount);
-    const masked = positions.add(rows).flatten();
+    const masked = positions
+      .add(rows)
+      .flatten()
+      .to(tokens.device as 'cpu');
     return autonatLoss(model, { ...maskTokens(model, tokens, masked), labels, labelSmoothing: 0 });
   });
 }

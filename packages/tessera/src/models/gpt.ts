@@ -195,9 +195,18 @@ export class Gpt extends Module implements AutoregressiveModel {
     return [...this.blocks.flatMap((block) => block.projections), this.output];
   }
 
+  override moveTo(device: 'cpu' | `cuda:${number}`): this {
+    this.dropRopes();
+    return super.moveTo(device);
+  }
+
   override dispose(): void {
     super.dispose();
     this.dropQuantized();
+    this.dropRopes();
+  }
+
+  private dropRopes(): void {
     for (const { cos, sin } of this.ropes.values()) {
       cos.dispose();
       sin.dispose();

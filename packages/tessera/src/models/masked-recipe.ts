@@ -52,7 +52,7 @@ export function dropLabels(labels: Tensor, nullLabel: number, draws: Draws, shar
     Array.from({ length: labels.size(0) }, () => (draws.uniform() < share ? 1 : 0)),
     'int64',
   );
-  return where(dropped.to('bool'), labels.fullLike(nullLabel), labels);
+  return where(dropped.to('bool').to(labels.device as 'cpu'), labels.fullLike(nullLabel), labels);
 }
 
 /** Mask ratios of the held-out measurement: from nearly everything masked to mostly visible. */

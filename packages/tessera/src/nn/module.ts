@@ -5,7 +5,7 @@
  * initialisation and strict loading alike.
  */
 
-import { keep, noGrad, scope, type Tensor } from '@tessera/torch';
+import { keep, noGrad, scope, swapTensors, type Tensor } from '@tessera/torch';
 import { type Initialisation, initialTensor } from './initialisation.ts';
 
 /** Where tensors come from: freshly drawn, or a checkpoint. The tensor is owned by the module. */
@@ -119,6 +119,17 @@ export abstract class Module {
   protected quantizeLayers(names: RegExp): boolean {
     const chosen = [...this.builder.quantizable].filter(([name]) => names.test(name));
     return chosen.map(([, layer]) => layer.useInt8()).every((done) => done);
+  }
+
+  /** Moves every tensor to a device; whoever holds one, such as an optimizer, sees it there. Gradients are dropped. */
+  moveTo(device: 'cpu' | `cuda:${number}`): this {
+    for (const tensor of this.state.values()) {
+      if (tensor.device === device) continue;
+      const moved = noGrad(() => scope(() => keep(tensor.detach().to(device)))).requiresGrad_(tensor.requiresGrad);
+      swapTensors(tensor, moved);
+      moved.dispose(); // which is the one left behind now
+    }
+    return this;
   }
 
   /** Frees every tensor; the module cannot be used afterwards. */

@@ -1,7 +1,7 @@
 /** Training a generator of any family on tokens: the family's own loss, on the rows of a shard. */
 
 import { DrawPurpose } from '@tessera/schedule';
-import { autocast, noGrad, scope } from '@tessera/torch';
+import { autocast, noGrad, scope, type Tensor } from '@tessera/torch';
 import type { TokenRows } from '../data/token-dataset.ts';
 import type { GeneratorModel, RunBlock } from '../models/family.ts';
 import { familyOf } from '../models/registry.ts';
@@ -39,7 +39,7 @@ export function createGeneratorTask(options: GeneratorTaskOptions): TrainingTask
     numItems: data.numRows,
     ...(data.itemAt === undefined ? {} : { itemAt: (seed, place) => data.itemAt!(seed, place) }),
     shardLoss: (shard) => {
-      const rows = data.rows(shard.items, shard.draws(DrawPurpose.AUGMENT));
+      const rows = onDeviceOf(model, data.rows(shard.items, shard.draws(DrawPurpose.AUGMENT)));
       const draws = (purpose: number) => shard.draws(purpose);
       const batch = { ...rows, step: shard.step, draws };
       const lossOf = (runBlock?: RunBlock) =>
@@ -67,6 +67,12 @@ export function createGeneratorTask(options: GeneratorTaskOptions): TrainingTask
   };
 }
 
+function onDeviceOf<T extends { tokens: Tensor; labels: Tensor }>(model: GeneratorModel, rows: T): T {
+  const [parameter] = model.parameters.values();
+  const device = parameter!.device as 'cpu';
+  return { ...rows, tokens: rows.tokens.to(device), labels: rows.labels.to(device) };
+}
+
 function inBfloat16(model: GeneratorModel): <T>(body: () => T) => T {
   const [parameter] = model.parameters.values();
   const device = parameter!.device.startsWith('cuda') ? 'cuda' : 'cpu';
@@ -84,7 +90,7 @@ function measure(network: GeneratorModel, heldOut: TokenRows, nextPass?: () => R
     const indices = Array.from({ length: Math.min(MEASURED_BATCH, numRows - start) }, (_, i) => start + i);
     const batch = noGrad(() =>
       scope(() => {
-        const rows = { ...heldOut.rows(indices, undefined), indices, runBlock: nextPass?.() };
+        const rows = { ...onDeviceOf(network, heldOut.rows(indices, undefined)), indices, runBlock: nextPass?.() };
         return familyOf(network).measure(network, rows);
       }),
     );

@@ -33,7 +33,7 @@ export interface FleetSpeeds {
   inside: LinkSpeed;
   /** Between machines, of all ranks of one together. */
   between: LinkSpeed;
-  /** Share of an exchange that the backward pass hides where it is long enough: the last bucket is always seen. */
+  /** Share of what travels during the backward pass that it hides, where it is long enough; 0 where both want the same cores. */
   hidden: number;
   /** Rows of tokens that a rank reads. */
   rowsPerSecond: number;
@@ -93,8 +93,10 @@ export function stepCost(work: TrainingWork, fleet: FleetSpeeds, setup: FleetSet
   const hideable = pieces ? compute : (forward * BACKWARD) / shardsPerRank;
   // The broadcast comes after the backward pass.
   const after = sharding === 'optimizer' ? half(1, tensors) : 0;
-  const during = exchange - after;
-  const visibleExchange = after + Math.max(during * (1 - fleet.hidden), during - hideable);
+  // The last bucket is full when the pass is over.
+  const last = pieces ? 0 : (exchange - after) * Math.min(1, BUCKET_BYTES / bytes);
+  const during = exchange - after - last;
+  const visibleExchange = after + last + Math.max(during * (1 - fleet.hidden), during - hideable);
 
   const share = sharding === 'none' ? 1 : 1 / ranks;
   const moved = ADAM_BYTES * share + EMA_BYTES * (pieces ? share : 1);
@@ -130,9 +132,9 @@ function halfAllReduce(
   return ring(g, inside) + ring(m, between);
 }
 
-/** What `npm run bench -- distributed` measures, in seconds. */
+/** Of what `npm run bench -- distributed` measures; seconds, those of the step of a process's processors. */
 export interface DistributedMeasurement {
-  steps: { alone: number; shared: number; without: number; exchange: number; batch: number; parameters: number };
+  steps: { processor: { alone: number }; batch: number; parameters: number };
   allReduce: readonly { mebibytes: number; seconds: number }[];
   checkpoint: { bytes: number; write: number };
 }
@@ -146,18 +148,16 @@ export interface DistributedMeasurement {
 export function fitMachine(
   { steps, allReduce, checkpoint }: DistributedMeasurement,
   macs: number,
-  rest: Pick<FleetSpeeds, 'memoryBytesPerSecond' | 'rowsPerSecond'>,
+  rest: Pick<FleetSpeeds, 'memoryBytesPerSecond' | 'rowsPerSecond' | 'hidden'>,
 ): FleetSpeeds {
   const optimizer = (steps.parameters * ADAM_BYTES) / rest.memoryBytesPerSecond;
   const link = fitLink(allReduce.map(({ mebibytes, seconds }) => ({ bytes: mebibytes * 2 ** 20, seconds })));
-  const visible = Math.max(0, steps.shared - steps.without);
   return {
     ...rest,
-    macsPerSecond: ((1 + BACKWARD) * macs * steps.batch) / (steps.alone - optimizer),
+    macsPerSecond: ((1 + BACKWARD) * macs * steps.batch) / (steps.processor.alone - optimizer),
     ranksPerMachine: 2,
     inside: link,
     between: link,
-    hidden: 1 - Math.min(1, visible / steps.exchange),
     checkpointBytesPerSecond: checkpoint.bytes / checkpoint.write,
   };
 }
