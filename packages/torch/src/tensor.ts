@@ -11,6 +11,9 @@ import { addon } from './native/addon.ts';
 import { AddonError } from './native/locate-addon.ts';
 import { shortMessage } from './torch-message.ts';
 
+/** Where a tensor is. */
+export type Device = 'cpu' | `cuda:${number}`;
+
 export interface BackwardOptions {
   /** Keep the graph for another backward pass. */
   readonly retainGraph?: boolean;
@@ -38,9 +41,8 @@ export class Tensor extends TensorMethods {
     return guarded('dtype', () => addon().dtype(this.handle)) as DType;
   }
 
-  /** `cpu` or `cuda:N`. */
-  get device(): string {
-    return guarded('device', () => addon().device(this.handle));
+  get device(): Device {
+    return guarded('device', () => addon().device(this.handle)) as Device;
   }
 
   /** Number of entries. */
@@ -70,7 +72,7 @@ export class Tensor extends TensorMethods {
   }
 
   /** Casts to a dtype, moves to a device, or returns itself as a new handle where nothing changes. */
-  to(target: DType | `cuda:${number}` | 'cpu'): Tensor {
+  to(target: DType | Device): Tensor {
     if (target === 'cpu' || target.startsWith('cuda')) {
       return guarded('to', () => wrap(addon().toDevice(this.handle, target)), this);
     }

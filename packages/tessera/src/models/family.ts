@@ -51,8 +51,6 @@ export interface MaskedModel extends ModelOfAnyKind {
 /** A network that predicts the next token from those before it. */
 export interface AutoregressiveModel extends ModelOfAnyKind {
   readonly generation: 'autoregressive';
-  /** Where its weights are. */
-  readonly device: string;
   /**
    * @param labels [B] int64
    * @param guided the unconditional rows follow: [2B, …]
@@ -73,10 +71,21 @@ export interface SequenceCondition {
 export interface AutoregressiveSession {
   /** Bytes of what is kept of earlier positions. */
   readonly cacheBytes: number;
+  /** Positions that a row can hold. */
+  readonly capacity: number;
   /** Begins rows anew; returns logits of their first token, [r, V], in the caller's scope. */
   begin(rows: readonly number[], condition: SequenceCondition): Tensor;
   /** tokens — [count] int64, the last of each of the first rows; returns logits of the next, [count, V]. */
   step(tokens: Tensor, count?: number): Tensor;
+  /**
+   * The same with the position of each row in a tensor, [count] int64 on the device, so that nothing depends on values of
+   * the host but `longest`, how many positions may be attended to. Rows then count as one further only by `advance`.
+   */
+  stepAt(tokens: Tensor, positions: Tensor, longest: number): Tensor;
+  /** The first rows have come one position further. */
+  advance(count: number): void;
+  /** Position that a row's next token goes to; -1 for a parked row. */
+  position(row: number): number;
   /** A row that draws nothing: it runs along, and what comes out means nothing until it is begun anew. */
   park(row: number): void;
   dispose(): void;

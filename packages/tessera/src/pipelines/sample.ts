@@ -20,8 +20,7 @@ import { type GeneratedBatch, generateImages } from './generate-images.ts';
 import { gridOrder } from './grid-order.ts';
 import { amongRanks } from './join-ranks.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
-
-import { setWeightsType, type WeightsType } from './open-generator.ts';
+import { loadedType, setWeightsType, type WeightsType } from './open-generator.ts';
 import { type RevealStep, revealFrames, revealGrid } from './reveal.ts';
 import { ImagesNpzWriter } from './write-npz.ts';
 
@@ -56,7 +55,7 @@ export function sample(options: SampleOptions): AsyncGenerator<PipelineEvent> {
 }
 
 async function* sampleOn(options: SampleOptions, ranks: Ranks): AsyncGenerator<PipelineEvent> {
-  const model = openModelFolder(options.model);
+  const model = openModelFolder(options.model, loadedType(options.dtype));
   try {
     setWeightsType(model.model, options.dtype);
     yield* sampleModel(model, options, ranks);

@@ -1,11 +1,11 @@
 /** One training of a generator on tokens, for `fit` and `train`: run folder, loop, a grid of samples along the way. */
 
 import { join } from 'node:path';
-import { keep, manualSeed } from '@tessera/torch';
+import { manualSeed } from '@tessera/torch';
 import type { TokenRows } from '../data/token-dataset.ts';
 import type { GeneratorConfig, GeneratorModel } from '../models/family.ts';
 import { type FamilyName, familyOf } from '../models/registry.ts';
-import { freshParameters, initialise, ParameterBuilder, type ParameterSource } from '../nn/module.ts';
+import { freshParameters, initialise, ParameterBuilder } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import type { TrainingConfig } from '../training/config.ts';
@@ -18,7 +18,6 @@ import { placeholderParameters, ShardedModule } from '../training/sharded-module
 import { classGrid } from './class-grid.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { savePicture } from './pictures.ts';
-import type { Device } from './rank-device.ts';
 import { stopped, TrainingNarrator } from './training-events.ts';
 
 export interface GeneratorTraining {
@@ -44,8 +43,6 @@ export interface GeneratorTraining {
   shardOptimizer?: boolean | undefined;
   /** Each rank keeps a piece of every weight, average and moment alone; for families that say where their blocks are. */
   shardParameters?: boolean | undefined;
-  /** Where the networks train; samples are drawn on the CPU. */
-  device?: Device | undefined;
   /** A folder that gets a copy of every checkpoint. */
   alsoSaveTo?: string | undefined;
   /** The processes that train together; default: this one alone. */
@@ -58,18 +55,7 @@ const GRID_IMAGES = 64;
 
 /** Trains to the end and returns the averaged network, owned by the caller; with sharded parameters the first rank's alone is whole. */
 export async function* trainGenerator(options: GeneratorTraining): AsyncGenerator<PipelineEvent, GeneratorModel> {
-  const {
-    config,
-    task: recipe,
-    training,
-    data,
-    heldOut,
-    tokenizer,
-    stage,
-    ranks = new Ranks(),
-    signal,
-    device = 'cpu',
-  } = options;
+  const { config, task: recipe, training, data, heldOut, tokenizer, stage, ranks = new Ranks(), signal } = options;
   const run = await openRunTogether(options.run, { config, task: recipe, training, data: options.dataIdentity }, ranks);
   const construct = (p: ParameterBuilder) => familyOf(options.family).construct(config, p);
   let model: GeneratorModel | undefined;
@@ -82,12 +68,11 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
       const blockOf = blocksOf(options.family);
       let cut: ShardedModule;
       if (options.prepare === undefined) {
-        cut = ShardedModule.construct(construct, parametersOn(device), ranks.group, blockOf);
+        cut = ShardedModule.construct(construct, freshParameters(), ranks.group, blockOf);
         model = cut.whole as GeneratorModel;
       } else {
         model = initialise(construct);
         options.prepare(model);
-        model.moveTo(device);
         ranks.copyFromFirst([...model.state.values()]);
         cut = ShardedModule.cut(model, ranks.group, blockOf);
       }
@@ -97,8 +82,8 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
     } else {
       model = initialise(construct);
       options.prepare?.(model);
-      ema = loadModule(construct, model.state, 'the network').moveTo(device);
-      model.moveTo(device).trainable();
+      ema = loadModule(construct, model.state, 'the network');
+      model.trainable();
     }
     familyOf(options.family).checkRecipe?.(model, recipe);
     const task = createGeneratorTask({
@@ -119,9 +104,7 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
       yield* narrator.tell(event);
       if (event.kind === 'sample' && tokenizer !== undefined) {
         const path = join(event.folder, `step-${String(event.step).padStart(7, '0')}.png`);
-        ema.moveTo('cpu');
         const images = classGrid({ model: ema, tokenizer, perClass, seed: training.seed });
-        ema.moveTo(device);
         // Few classes: a class a row. Many: the classes one after the other, in a square.
         await savePicture(path, images, { scale: 2, ...(perClass > 2 ? { columns: perClass } : {}) });
         yield { kind: 'file', path, what: 'samples, class by class' };
@@ -133,7 +116,6 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
     }
     if (!finished) throw stopped();
     pieces?.ema.assemble(ranks.isFirst);
-    if (ranks.isFirst) ema.moveTo('cpu');
     return ema;
   } finally {
     run.close();
@@ -142,19 +124,6 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
     model?.dispose();
     if (!finished) ema?.dispose();
   }
-}
-
-/** Drawn on the CPU, so that every device starts with the same numbers. */
-function parametersOn(device: Device): ParameterSource {
-  const source = freshParameters();
-  const take: ParameterSource['take'] = (...what) => {
-    const drawn = source.take(...what);
-    if (device === 'cpu') return drawn;
-    const moved = keep(drawn.to(device));
-    drawn.dispose();
-    return moved;
-  };
-  return { take };
 }
 
 function blocksOf(family: FamilyName): (parameter: string) => number | undefined {

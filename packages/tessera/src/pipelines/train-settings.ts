@@ -4,7 +4,7 @@
  */
 
 import { readFileSync } from 'node:fs';
-import { parseConfig, strictConfig } from '@tessera/schedule';
+import { parseConfig, provenanceSchema, strictConfig } from '@tessera/schedule';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import type { GeneratorConfig } from '../models/family.ts';
@@ -37,6 +37,8 @@ const trainFileSchema = strictConfig({
   recompute: z.boolean().optional(),
   shardOptimizer: z.boolean().optional(),
   shardParameters: z.boolean().optional(),
+  /** Where the settings come from, such as a search; not read. */
+  provenance: provenanceSchema.optional(),
 });
 
 export type TrainFile = z.output<typeof trainFileSchema>;

@@ -2,7 +2,6 @@
 
 import { join, resolve } from 'node:path';
 import { isAutoregressive, type SamplingSettings } from '@tessera/schedule';
-import { cudaDeviceCount, setDevice } from '@tessera/torch';
 import { DataError } from '../data/data-error.ts';
 import { MixedTokens } from '../data/tokens/mixed-tokens.ts';
 import { type OpenedTokens, openTokens, requireTokens } from '../data/tokens/open-tokens.ts';
@@ -14,7 +13,6 @@ import { PipelineError, type PipelineEvent } from './events.ts';
 import { copyInitialWeights } from './initial-weights.ts';
 import { amongRanks } from './join-ranks.ts';
 import { openAnyTokenizer, writeModelFolder } from './model-folder.ts';
-import { type Device, type DeviceKind, rankDevice } from './rank-device.ts';
 import { trainGenerator } from './train-generator.ts';
 import { presetStrategy } from './train-recipes.ts';
 import { describeStages } from './train-schedule.ts';
@@ -35,8 +33,6 @@ export interface TrainOptions extends TrainFlags {
   size?: number | undefined;
   /** Read all tokens first, comparing checksums and every number with its range. */
   verify?: boolean | undefined;
-  /** Where to train: `cuda`, the GPU of this process's number on its machine. Default: cpu. */
-  device?: DeviceKind | undefined;
   /** Every checkpoint goes there too. */
   alsoSaveTo?: string | undefined;
   /** Resolve the settings, show them, do nothing. */
@@ -51,18 +47,10 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
     yield { kind: 'result', result: { settings: { model: preset, family, network: config, recipe, training } } };
     return;
   }
-  const device = rankDevice(options.device ?? 'cpu', cudaDeviceCount());
-  // NCCL asks for it.
-  if (device !== 'cpu') setDevice(Number(device.slice('cuda:'.length)));
-  yield* amongRanks((ranks) => trainOn(options, file, ranks, device));
+  yield* amongRanks((ranks) => trainOn(options, file, ranks));
 }
 
-async function* trainOn(
-  options: TrainOptions,
-  file: TrainFile,
-  ranks: Ranks,
-  device: Device,
-): AsyncGenerator<PipelineEvent> {
+async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): AsyncGenerator<PipelineEvent> {
   const out = options.out ?? file.out;
   const paths = options.data ?? file.data ?? [];
   const [path] = paths;
@@ -129,7 +117,6 @@ async function* trainOn(
       recompute,
       shardOptimizer,
       shardParameters,
-      device,
       alsoSaveTo: options.alsoSaveTo,
       prepare:
         initFrom === undefined

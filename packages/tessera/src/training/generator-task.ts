@@ -1,10 +1,11 @@
 /** Training a generator of any family on tokens: the family's own loss, on the rows of a shard. */
 
 import { DrawPurpose } from '@tessera/schedule';
-import { autocast, noGrad, scope, type Tensor } from '@tessera/torch';
+import { autocast, noGrad, scope } from '@tessera/torch';
 import type { TokenRows } from '../data/token-dataset.ts';
 import type { GeneratorModel, RunBlock } from '../models/family.ts';
 import { familyOf } from '../models/registry.ts';
+import { beside } from '../nn/device.ts';
 import { Recompute } from '../nn/recompute.ts';
 import type { TrainingConfig } from './config.ts';
 import type { ShardedModule } from './sharded-module.ts';
@@ -39,9 +40,9 @@ export function createGeneratorTask(options: GeneratorTaskOptions): TrainingTask
     numItems: data.numRows,
     ...(data.itemAt === undefined ? {} : { itemAt: (seed, place) => data.itemAt!(seed, place) }),
     shardLoss: (shard) => {
-      const rows = onDeviceOf(model, data.rows(shard.items, shard.draws(DrawPurpose.AUGMENT)));
+      const rows = data.rows(shard.items, shard.draws(DrawPurpose.AUGMENT));
       const draws = (purpose: number) => shard.draws(purpose);
-      const batch = { ...rows, step: shard.step, draws };
+      const batch = { ...onDeviceOf(model, rows), step: shard.step, draws };
       const lossOf = (runBlock?: RunBlock) =>
         inPrecision(() => family.trainingLoss(model, ema, { ...batch, runBlock }, recipe));
       // A block runs again in the backward pass, which is outside.
@@ -67,15 +68,12 @@ export function createGeneratorTask(options: GeneratorTaskOptions): TrainingTask
   };
 }
 
-function onDeviceOf<T extends { tokens: Tensor; labels: Tensor }>(model: GeneratorModel, rows: T): T {
-  const [parameter] = model.parameters.values();
-  const device = parameter!.device as 'cpu';
-  return { ...rows, tokens: rows.tokens.to(device), labels: rows.labels.to(device) };
+function onDeviceOf(model: GeneratorModel, rows: ReturnType<TokenRows['rows']>): ReturnType<TokenRows['rows']> {
+  return { tokens: beside(rows.tokens, model), labels: beside(rows.labels, model) };
 }
 
 function inBfloat16(model: GeneratorModel): <T>(body: () => T) => T {
-  const [parameter] = model.parameters.values();
-  const device = parameter!.device.startsWith('cuda') ? 'cuda' : 'cpu';
+  const device = model.device.startsWith('cuda') ? 'cuda' : 'cpu';
   return (body) => autocast({ device, dtype: 'bfloat16' }, body);
 }
 
@@ -90,8 +88,8 @@ function measure(network: GeneratorModel, heldOut: TokenRows, nextPass?: () => R
     const indices = Array.from({ length: Math.min(MEASURED_BATCH, numRows - start) }, (_, i) => start + i);
     const batch = noGrad(() =>
       scope(() => {
-        const rows = { ...onDeviceOf(network, heldOut.rows(indices, undefined)), indices, runBlock: nextPass?.() };
-        return familyOf(network).measure(network, rows);
+        const rows = onDeviceOf(network, heldOut.rows(indices, undefined));
+        return familyOf(network).measure(network, { ...rows, indices, runBlock: nextPass?.() });
       }),
     );
     for (const [name, value] of Object.entries(batch)) {

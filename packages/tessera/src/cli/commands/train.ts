@@ -4,7 +4,6 @@ import { MASK_DISTRIBUTIONS, strictConfig } from '@tessera/schedule';
 import { stringify as stringifyYaml } from 'yaml';
 import { z } from 'zod';
 import { modelPresetNames } from '../../models/presets.ts';
-import { deviceKinds } from '../../pipelines/rank-device.ts';
 import { train } from '../../pipelines/train.ts';
 import { lrSchedules } from '../../pipelines/train-schedule.ts';
 import { precisions } from '../../pipelines/train-settings.ts';
@@ -136,11 +135,6 @@ export const trainCommand = defineCommand({
       valueHint: 'NAME',
       description: 'of matrix products in training: float32 (default), bf16 (for GPUs; slower on most CPUs)',
     },
-    device: {
-      type: 'string',
-      valueHint: 'cpu|cuda',
-      description: 'where to train (default cpu); cuda: each process on the GPU of its number, LOCAL_RANK',
-    },
     recompute: { type: 'boolean', description: 'less memory, more time: run each block again in the backward pass' },
     'shard-optimizer': {
       type: 'boolean',
@@ -220,7 +214,6 @@ export const trainCommand = defineCommand({
     ignoreKeys: z.array(text('a name')).optional(),
     exactOriginal: z.boolean().optional(),
     precision: oneOf(precisions).optional(),
-    device: oneOf(deviceKinds).optional(),
     recompute: z.boolean().optional(),
     shardOptimizer: z.boolean().optional(),
     shardParameters: z.boolean().optional(),
