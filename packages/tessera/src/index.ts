@@ -161,6 +161,7 @@ export { type ParameterShapes, parameterShapes } from './models/parameter-shapes
 export { enatPreset, type ModelPreset, modelPreset, modelPresetNames } from './models/presets.ts';
 export { FAMILIES, type FamilyName, familyNames, familyOf, recogniseFamily } from './models/registry.ts';
 export { AdamW, type AdamWOptions } from './nn/adamw.ts';
+export { beside, DeviceError, networkDevice, useDevice } from './nn/device.ts';
 export { Ema } from './nn/ema.ts';
 export { clipByNorm, globalNorm, gradientsOf } from './nn/gradients.ts';
 export { type Initialisation, initialTensor } from './nn/initialisation.ts';
@@ -230,6 +231,7 @@ export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-token
 export { LocalEvaluators, ProcessEvaluators, RankEvaluators } from './pipelines/search/evaluators.ts';
 export { type ObjectiveDescription, openObjective } from './pipelines/search/open-objective.ts';
 export { type SearchOptions, search } from './pipelines/search.ts';
+export { type SearchTrainingOptions, searchTraining } from './pipelines/search-training.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
 export { makeStatistics, type StatisticsOptions } from './pipelines/statistics.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';
@@ -255,6 +257,7 @@ export {
   autoregressiveSpace,
 } from './search/autoregressive-space.ts';
 export { type EvaluationRecord, Ledger } from './search/ledger.ts';
+export { type MaskRatioBounds, maskRatioSpace } from './search/mask-ratio-space.ts';
 export { AskTell, type Candidate, checkSpace, type Method, type Space } from './search/method.ts';
 export { type CmaOptions, cmaEs } from './search/methods/cma-es.ts';
 export { coordinateSearch } from './search/methods/coordinate.ts';
@@ -339,6 +342,8 @@ export { createGeneratorTask, type GeneratorTaskOptions } from './training/gener
 export { type TrainingEvent, type TrainLoopOptions, trainLoop } from './training/loop.ts';
 export { Ranks } from './training/ranks.ts';
 export { openRun, openRunTogether, RunFolder } from './training/run-folder.ts';
+export { placeholderParameters, ShardedModule } from './training/sharded-module.ts';
+export { wholeFile } from './training/stored-tensors.ts';
 export type { OptimizerSettings, Shard, ShardResult, TrainedPart, TrainingTask } from './training/task.ts';
 export { networksOf, TrainedNetwork } from './training/trained-network.ts';
 export { TrainingError, type TrainingErrorCode } from './training/training-error.ts';

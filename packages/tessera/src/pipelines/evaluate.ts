@@ -303,6 +303,7 @@ function nameOf({ source, weights, reconstruction, tokenizer, tokenizerWeights }
 }
 
 function writeWhole(path: string, content: string | Uint8Array): void {
-  writeFileSync(`${path}.writing`, content);
-  renameSync(`${path}.writing`, path);
+  const temporary = `${path}.writing-${process.pid}`; // two processes may find everything there at once
+  writeFileSync(temporary, content);
+  renameSync(temporary, path);
 }
