@@ -117,6 +117,7 @@ describe('sources of an evaluation', () => {
     ]);
     expect(first.metrics).not.toEqual(newest.metrics);
     expect(readFileSync(at('curve/report.html'), 'utf8')).toContain('Over checkpoints');
+    expect(readFileSync(at('curve/result.md'), 'utf8')).toMatch(/\n\n\| step \| FD-local .*\n.*\n\| 2 \| .*\n\| 4 \| /);
     await expect(measured({ source: run, ...how, checkpoints: [3] })).rejects.toThrow(/step 3; there are 2, 4/);
     await expect(measured({ source: tiny, ...how, checkpoints: 'all' })).rejects.toThrow(/folder with checkpoints/);
   });

@@ -14,7 +14,6 @@
 
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { hasLauncherEnvironment } from '@tessera/torch';
 import { type Curve, type CurveOptions, checkpointCurve, type Sweep, sweepCurve } from './evaluate/curve.ts';
 import { type EvaluationExtractor, openExtractor } from './evaluate/extractor.ts';
 import { FeatureStore } from './evaluate/feature-store.ts';
@@ -22,14 +21,13 @@ import type { ImageSet } from './evaluate/image-set.ts';
 import { checkJudge, type OpenJudge, openJudge } from './evaluate/judge.ts';
 import { type Measurement, measure } from './evaluate/measure.ts';
 import { checkSource, openSource, type Source, type SourceOptions } from './evaluate/open-source.ts';
-import { type Processes, processesOf, separateProcesses } from './evaluate/processes.ts';
+import { amongProcesses, type Processes } from './evaluate/processes.ts';
 import { PROTOCOLS, type Protocol, type ProtocolName } from './evaluate/protocols.ts';
 import { openReference, openUnseen, type Reference, sizesDiffer } from './evaluate/reference.ts';
 import { evaluationReport } from './evaluate/report-content.ts';
 import { reportPictures } from './evaluate/report-pictures.ts';
-import { type EvaluationResult, markdownTable, readResult } from './evaluate/result.ts';
+import { type EvaluationResult, markdownTables, readResult } from './evaluate/result.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
-import { amongRanks } from './join-ranks.ts';
 import { writeReport } from './report.ts';
 
 export type { Sweep } from './evaluate/curve.ts';
@@ -61,13 +59,7 @@ export interface EvaluateOptions extends Omit<SourceOptions, 'protocol'> {
 }
 
 export async function* evaluate(options: EvaluateOptions): AsyncGenerator<PipelineEvent> {
-  const { env } = process;
-  // Without an address they cannot meet.
-  if (hasLauncherEnvironment(env) && env.MASTER_ADDR === undefined) {
-    yield* evaluateShared(options, separateProcesses(env));
-  } else {
-    yield* amongRanks((ranks) => evaluateShared(options, processesOf(ranks)));
-  }
+  yield* amongProcesses((processes) => evaluateShared(options, processes));
 }
 
 interface Run {
@@ -129,7 +121,7 @@ async function* evaluateShared(options: EvaluateOptions, processes: Processes): 
     }
     for (const message of result.warnings) yield { kind: 'warning', message };
     writeWhole(join(out, 'result.json'), `${JSON.stringify(result, undefined, 2)}\n`);
-    writeWhole(join(out, 'result.md'), markdownTable([result, ...others.map((other) => other.result)]));
+    writeWhole(join(out, 'result.md'), markdownTables([result, ...others.map((other) => other.result)]));
     const source = await openSource({ ...options, ...changesOf(curve, result), protocol });
     try {
       const store = new FeatureStore(work, source.images, extractor, protocol);
