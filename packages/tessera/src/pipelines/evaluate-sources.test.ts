@@ -151,6 +151,7 @@ describe('a reconstruction', () => {
     expect(metrics.PSNR!.low).toBeLessThan(metrics.PSNR!.value);
     expect(metrics['codebook usage']!.value).toBe(expected.used);
     expect(result.reference.path).toBe(reference);
+    expect(result.source).toMatchObject({ kind: 'reconstruction', tokenizer: tiny });
     const wide = await measured({ ...options, ssimRange: 2 });
     expect(wide.metrics.SSIM!.value).toBeGreaterThan(metrics.SSIM!.value);
     expect(wide.metrics.PSNR).toEqual(metrics.PSNR);

@@ -193,6 +193,7 @@ async function* evaluateOne(
       return undefined;
     }
     const { seed = 0, resamples } = options;
+    const named = options.tokenizer ?? options.tokenizerWeights;
     const found = measure({
       protocol,
       extractor,
@@ -217,6 +218,7 @@ async function* evaluateOne(
         kind: images.kind,
         numImages: images.count,
         fingerprint: images.fingerprint,
+        ...(named === undefined ? {} : { tokenizer: named }),
         ...(strategy === undefined ? {} : { strategy, seed }),
       },
       reference: {

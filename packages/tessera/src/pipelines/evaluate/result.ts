@@ -15,7 +15,16 @@ export interface EvaluationResult extends Measurement {
   /** All that the protocol fixes. */
   settings: Protocol;
   extractor: { name: string; sha256: string; dim: number };
-  source: { path: string; kind: string; numImages: number; fingerprint: string; strategy?: unknown; seed?: number };
+  source: {
+    path: string;
+    kind: string;
+    numImages: number;
+    fingerprint: string;
+    /** As it was named. */
+    tokenizer?: string;
+    strategy?: unknown;
+    seed?: number;
+  };
   reference: { path: string; kind: string; sha256: string; numImages?: number };
   /** A curve: the metrics by value; `metrics` are those of the best Fréchet distance. */
   sweep?: { setting: string; points: { value: number; metrics: Record<string, MetricValue> }[]; best: number };
