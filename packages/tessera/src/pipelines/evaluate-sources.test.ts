@@ -181,6 +181,18 @@ describe('the class judge', () => {
     expect(best).toMatchObject({ name: TINY_CLASSES[1], count: 8 });
     expect(best!.right).toBeGreaterThan(5);
     expect(readdirSync(at('judged')).filter((name) => name.startsWith('judge-'))).toHaveLength(1);
+    // Of processes that do not wait for one another, whichever finds everything there asks the judge.
+    process.env.WORLD_SIZE = '2';
+    try {
+      const apart = { ...options, source: fresh, features: at('judged-apart') };
+      process.env.RANK = '0';
+      expect(await measured(apart)).toMatchObject({ complete: true });
+      process.env.RANK = '1';
+      expect((await measured(apart)).metrics).toEqual(good.metrics);
+    } finally {
+      delete process.env.RANK;
+      delete process.env.WORLD_SIZE;
+    }
     const model = await measured({ ...options, source: tiny, numImages: 12, out: at('judged-model') });
     expect(model.judge!.byClass.map(({ count }) => count)).toEqual([4, 4, 4]);
     expect(readFileSync(at('judged-model/report.html'), 'utf8')).toContain('Class judge');

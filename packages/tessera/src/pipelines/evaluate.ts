@@ -159,7 +159,8 @@ async function* openCompared(
     heldOut = yield* featuresOf(run, images, 'held-out');
   }
   let judge: OpenJudge | undefined;
-  if (options.judge === true && features?.isComplete === true && run.processes.rank === 0) {
+  const { rank, areTogether } = run.processes;
+  if (options.judge === true && features?.isComplete === true && (rank === 0 || !areTogether)) {
     judge = openJudge(run.work, reference.images!, features);
     owned.push(judge.judge);
     const { heldOutAccuracy, numHeldOut, chance } = judge.judge.quality;
@@ -192,6 +193,8 @@ async function* evaluateOne(
     if (stores.some((store) => store?.isComplete === false) || (processes.areTogether && processes.rank > 0)) {
       return undefined;
     }
+    // Of processes that do not wait: the reference became complete after the judge was asked for.
+    if (options.judge === true && compared.judge === undefined) return undefined;
     const { seed = 0, resamples } = options;
     const named = options.tokenizer ?? options.tokenizerWeights;
     const found = measure({

@@ -32,6 +32,7 @@ async function expectOnCpu(options: Partial<SourceOptions>): Promise<void> {
   const source = await openSource({ protocol: PROTOCOLS.local, ...options });
   const { images, columns } = await source.images.readMeasured!(0, 4);
   expect(gpuLog.operations).toBeGreaterThan(0);
+  expect(gpuLog.mixed).toEqual([]);
   expect(images.shape).toEqual([4, 16, 16, 3]);
   for (const column of [images, ...Object.values(columns)]) {
     expect(column.device).toBe('cpu');
@@ -43,7 +44,6 @@ async function expectOnCpu(options: Partial<SourceOptions>): Promise<void> {
 it('a reconstruction is compared on the CPU, where its originals are', async () => {
   const discs = writeDiscs(join(folder, 'discs.npz'), 4, 1);
   await expectOnCpu({ source: discs, reconstruction: true, tokenizer: tiny });
-  expect(gpuLog.mixed).toEqual([]);
 });
 
 it("a model's pictures come to the CPU", () => expectOnCpu({ source: tiny, numImages: 4 }));
