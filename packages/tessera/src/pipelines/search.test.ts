@@ -9,7 +9,7 @@ import {
   parseStrategy,
   type Strategy,
 } from '@tessera/schedule';
-import { noGrad, scope, tensor } from '@tessera/torch';
+import { noGrad, type ProcessGroup, scope, tensor } from '@tessera/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse as parseYaml } from 'yaml';
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
@@ -155,6 +155,7 @@ describe('search', () => {
     [{ knots: 9, numSteps: 4 }, 'Expected 1 to 4 knots for 4 steps'],
     [{ momentum: 0.1 }, 'momentum belongs to the method finite-difference'],
     [{ method: 'coordinate' as const, population: 9 }, 'A population belongs to cma-es and halving'],
+    [{ group: { rank: 0, size: 2 } as ProcessGroup, workers: 2 }, 'without workers (got 2)'],
     [{ saveAs: '../x' }, 'Expected a name of letters'],
   ])('refuses %j', async (changes, message) => {
     await expect(run('refused', changes)).rejects.toThrow(message);
