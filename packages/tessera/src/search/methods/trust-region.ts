@@ -119,7 +119,7 @@ function fit(points: readonly Known[], best: Known, radius: number): Model {
       for (let j = 0; j < size; j++) matrix[i]![j]! += weight * row[i]! * row[j]!;
     }
   }
-  for (let i = 0; i < size; i++) matrix[i]![i]! += i > n ? 1e-2 : 1e-6;
+  for (let i = 0; i < size; i++) matrix[i]![i]! += i > n ? 1e-4 : 1e-6;
   const solution = solvePositive(matrix, right);
   return {
     offset: solution[0]!,
