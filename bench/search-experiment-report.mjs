@@ -155,11 +155,11 @@ function plot() {
 }
 
 function panel(numSteps, of, { left, width, height }) {
-  const frame = { x0: left + 52, x1: left + width - 16, y0: 34, y1: height - 44 };
+  const frame = { x0: left + 52, x1: left + width - 16, y0: 50, y1: height - 44 };
   const values = of.flatMap(({ blocks }) => [mean(blocks) - halfWidth(blocks), mean(blocks) + halfWidth(blocks)]);
   const pad = 0.06 * (Math.max(...values) - Math.min(...values)) + 1e-6;
   const [low, high] = [Math.min(...values) - pad, Math.max(...values) + pad];
-  const [first, last] = [Math.log10(1e4), Math.log10(1e6)];
+  const [first, last] = [Math.log10(8e3), Math.log10(5e5)];
   const across = (images) => frame.x0 + ((Math.log10(images) - first) / (last - first)) * (frame.x1 - frame.x0);
   const up = (value) => frame.y1 - ((value - low) / (high - low)) * (frame.y1 - frame.y0);
   const text = (x, y, content, more = '') => `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${content}</text>`;
@@ -176,7 +176,7 @@ function panel(numSteps, of, { left, width, height }) {
     line(frame.x0, frame.y0, frame.x0, frame.y1, 'stroke="#999"'),
     text((frame.x0 + frame.x1) / 2, height - 10, 'images drawn by the search', 'text-anchor="middle"'),
   ];
-  for (const images of [1e4, 1e5, 1e6]) {
+  for (const images of [1e4, 3e4, 1e5, 3e5]) {
     svg.push(text(across(images), frame.y1 + 15, images.toLocaleString('en'), 'text-anchor="middle"'));
   }
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
@@ -203,7 +203,7 @@ function panel(numSteps, of, { left, width, height }) {
   }
   const names = SEARCHED.filter((what) => of.some((row) => row.what === what));
   for (const [i, what] of names.entries()) {
-    svg.push(text(frame.x0 + 8, frame.y0 + 10 + 14 * i, `● ${what}`, `fill="${COLOURS[what]}"`));
+    svg.push(text(frame.x0 + 8 + 110 * i, 36, `● ${what}`, `fill="${COLOURS[what]}"`));
   }
   return svg.join('\n');
 }
