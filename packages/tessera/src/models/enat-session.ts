@@ -17,7 +17,7 @@ export class EnatSession implements MaskedSession {
   private readonly model: Enat;
   private readonly batch: number;
   private readonly conditioning: Tensor; // [blocks, B or 2B, 1, 8D]
-  private readonly labels: number[];
+  private readonly labels: number[] | undefined;
   private state: EnatState | undefined; // of B or 2B rows
 
   /**
@@ -27,7 +27,8 @@ export class EnatSession implements MaskedSession {
   constructor(model: Enat, labels: Tensor, guided: boolean) {
     this.model = model;
     this.batch = labels.size(0);
-    this.labels = labels.toNumbers();
+    // Reading them would wait for a GPU, which has rows to spare.
+    this.labels = labels.device === 'cpu' ? labels.toNumbers() : undefined;
     this.conditioning = noGrad(() =>
       scope(() => {
         const rows = guided ? cat([labels, labels.fullLike(model.nullLabel)]) : labels;
@@ -45,13 +46,15 @@ export class EnatSession implements MaskedSession {
     // With nothing visible there is no state to keep, so a branch whose logits are not wanted need not run.
     const nothingVisible = input.fresh === undefined && this.state === undefined;
     const wantsUncond = guidance === 'now';
-    if (nothingVisible) return noGrad(() => this.runFirst(input, wantsUncond));
-    return noGrad(() => this.run(input, wantsUncond || guidance === 'later', wantsUncond));
+    const { labels } = this;
+    if (nothingVisible && labels !== undefined) return noGrad(() => this.runFirst(input, labels, wantsUncond));
+    const both = wantsUncond || (guidance === 'later' && !nothingVisible);
+    return noGrad(() => this.run(input, both, wantsUncond));
   }
 
   /** One row a class, and one for the null label. */
-  private runFirst({ masked }: SessionTokens, wantsUncond: boolean): EnatPrediction {
-    const { model, batch, labels } = this;
+  private runFirst({ masked }: SessionTokens, labels: readonly number[], wantsUncond: boolean): EnatPrediction {
+    const { model, batch } = this;
     const classes = [...new Set(labels)];
     const firsts = classes.map((label) => labels.indexOf(label));
     const rows = wantsUncond ? [...firsts, batch] : firsts;

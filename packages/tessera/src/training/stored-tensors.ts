@@ -6,7 +6,17 @@
  * each reading only what it needs.
  */
 
-import { closeSync, existsSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { byteSizeOf, readSafetensorsHeader, safetensorsChunks } from '@tessera/formats';
 import { type FileByteReader, openFile } from '@tessera/formats/node';
@@ -195,7 +205,7 @@ export function hasStored(folder: string, stem: string): boolean {
 }
 
 function partsIn(folder: string, stem: string): string[] {
-  if (!existsSync(folder)) return [];
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return [];
   const pattern = /^(.*)-(\d{5})-of-(\d{5})\.safetensors$/;
   const found = readdirSync(folder).filter((name) => pattern.exec(name)?.[1] === stem);
   return found.sort().map((name) => join(folder, name));
