@@ -74,6 +74,7 @@ function markdown() {
     '− start',
     '− cosine',
     '− baseline, best',
+    '− baseline, last',
   ];
   const lines = rows
     .filter(({ blocks }) => blocks !== undefined)
@@ -150,6 +151,7 @@ function plot() {
   const total = Math.max(1, panels.length) * width;
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${total} ${height}" font-family="sans-serif" font-size="11">\n` +
+    '<title>FD-local on held-out noise by the images that the search drew</title>\n' +
     `<rect width="${total}" height="${height}" fill="#fff"/>\n${parts.join('\n')}\n</svg>\n`
   );
 }
