@@ -2,6 +2,7 @@
 
 import { empty, fromTypedArray, linspace, noGrad, stack, type Tensor } from '@tessera/torch';
 import {
+  beside,
   LlamaGenVq,
   loadModule,
   MaskgitVqgan,
