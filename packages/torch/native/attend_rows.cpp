@@ -6,57 +6,73 @@
 
 #include <cmath>
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#define TESSERA_ATTENDS 1
-#include <immintrin.h>
-#endif
-
 #include "core.h"
+#include "rows_vector.h"
 
 namespace tessera {
 namespace {
 
-#ifdef TESSERA_ATTENDS
+#ifdef TESSERA_ROWS
 
-/** One query [Width] over `length` keys and values of consecutive rows; `scores` has room for `length`. */
+/** q · key, still spread over a vector. */
+template <int Parts>
+TESSERA_AVX2 inline __m256 spreadDot(const __m256 (&query)[Parts], const float* key) {
+  __m256 even = _mm256_mul_ps(query[0], _mm256_loadu_ps(key));
+  __m256 odd = _mm256_setzero_ps();
+#pragma GCC unroll 8
+  for (int i = 1; i < Parts; ++i) {
+    __m256& sum = i % 2 == 0 ? even : odd;
+    sum = _mm256_fmadd_ps(query[i], _mm256_loadu_ps(key + 8 * i), sum);
+  }
+  return _mm256_add_ps(even, odd);
+}
+
+/** One query [Width] over `length` keys and values of consecutive rows; `scores` has room for paddedTo8(length). */
 template <int Width>
-__attribute__((target("avx2,fma"))) void attendOne(const float* query, const float* keys, const float* values,
-                                                    float* out, float* scores, int64_t length, float scale) {
+TESSERA_AVX2 void attendOne(const float* query, const float* keys, const float* values, float* out, float* scores,
+                            int64_t length, float scale) {
   constexpr int kParts = Width / 8;
   __m256 parts[kParts];
 #pragma GCC unroll 8
   for (int i = 0; i < kParts; ++i) parts[i] = _mm256_loadu_ps(query + 8 * i);
-  float largest = -INFINITY;
-  for (int64_t s = 0; s < length; ++s) {
+  const __m128 scales = _mm_set1_ps(scale);
+  int64_t s = 0;
+  for (; s + 4 <= length; s += 4) {
     const float* key = keys + s * Width;
-    __m256 even = _mm256_mul_ps(parts[0], _mm256_loadu_ps(key));
-    __m256 odd = _mm256_setzero_ps();
-#pragma GCC unroll 8
-    for (int i = 1; i < kParts; ++i) {
-      __m256& sum = i % 2 == 0 ? even : odd;
-      sum = _mm256_fmadd_ps(parts[i], _mm256_loadu_ps(key + 8 * i), sum);
-    }
-    const __m256 all = _mm256_add_ps(even, odd);
-    __m128 half = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
-    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
-    scores[s] = scale * _mm_cvtss_f32(_mm_add_ss(half, _mm_shuffle_ps(half, half, 1)));
-    largest = std::max(largest, scores[s]);
+    const __m128 four = sumsOf(spreadDot(parts, key), spreadDot(parts, key + Width), spreadDot(parts, key + 2 * Width),
+                               spreadDot(parts, key + 3 * Width));
+    _mm_storeu_ps(scores + s, _mm_mul_ps(four, scales));
   }
-  float total = 0;
+  for (; s < length; ++s) scores[s] = scale * sumOf(spreadDot(parts, keys + s * Width));
+  for (; s % 8 != 0; ++s) scores[s] = -INFINITY;
+  const int64_t padded = s;
+
+  __m256 tops = _mm256_loadu_ps(scores);
+  for (s = 8; s < padded; s += 8) tops = _mm256_max_ps(tops, _mm256_loadu_ps(scores + s));
+  float lanes[8];
+  _mm256_storeu_ps(lanes, tops);
+  const __m256 largest = _mm256_set1_ps(*std::max_element(lanes, lanes + 8));
+  __m256 totals = _mm256_setzero_ps();
+  for (s = 0; s < padded; s += 8) {
+    const __m256 weights = expOf(_mm256_sub_ps(_mm256_loadu_ps(scores + s), largest));
+    totals = _mm256_add_ps(totals, weights);
+    _mm256_storeu_ps(scores + s, weights);
+  }
+
 #pragma GCC unroll 8
   for (int i = 0; i < kParts; ++i) parts[i] = _mm256_setzero_ps();
-  for (int64_t s = 0; s < length; ++s) {
-    const float weight = std::exp(scores[s] - largest);
-    total += weight;
-    const __m256 wide = _mm256_set1_ps(weight);
+  for (s = 0; s < length; ++s) {
+    const __m256 weight = _mm256_set1_ps(scores[s]);
     const float* value = values + s * Width;
 #pragma GCC unroll 8
-    for (int i = 0; i < kParts; ++i) parts[i] = _mm256_fmadd_ps(wide, _mm256_loadu_ps(value + 8 * i), parts[i]);
+    for (int i = 0; i < kParts; ++i) parts[i] = _mm256_fmadd_ps(weight, _mm256_loadu_ps(value + 8 * i), parts[i]);
   }
-  const __m256 inverse = _mm256_set1_ps(1 / total);
+  const __m256 inverse = _mm256_set1_ps(1 / sumOf(totals));
 #pragma GCC unroll 8
   for (int i = 0; i < kParts; ++i) _mm256_storeu_ps(out + 8 * i, _mm256_mul_ps(parts[i], inverse));
 }
+
+int64_t paddedTo8(int64_t length) { return (length + 7) / 8 * 8; }
 
 using AttendOne = void (*)(const float*, const float*, const float*, float*, float*, int64_t, float);
 
@@ -100,13 +116,12 @@ napi_value attendRows(Arguments& a) {
       throw std::runtime_error("expected lengths from 1 to " + std::to_string(most));
     }
   }
-#ifdef TESSERA_ATTENDS
-  static const bool capable = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#ifdef TESSERA_ROWS
   const AttendOne kernel = kernelOf(query.size(3));
   const bool plain = query.is_cpu() && keys.is_cpu() && values.is_cpu() && query.scalar_type() == at::kFloat &&
                      keys.scalar_type() == at::kFloat && values.scalar_type() == at::kFloat && rowsLieTogether(keys) &&
                      rowsLieTogether(values) && (!lengths.has_value() || lengths->is_cpu());
-  if (capable && kernel != nullptr && plain && !(c10::GradMode::is_enabled() && query.requires_grad())) {
+  if (hasAvx2() && kernel != nullptr && plain && !(c10::GradMode::is_enabled() && query.requires_grad())) {
     const at::Tensor queries = query.contiguous();
     const at::Tensor counts = lengths.has_value() ? lengths->contiguous() : at::Tensor();
     const int64_t heads = query.size(1);
@@ -115,7 +130,7 @@ napi_value attendRows(Arguments& a) {
     at::Tensor out = at::empty(query.sizes(), query.options());
     const float scale = 1 / std::sqrt(static_cast<float>(width));
     at::parallel_for(0, rows * heads, 4, [&](int64_t begin, int64_t end) {
-      std::vector<float> scores(static_cast<size_t>(most));
+      std::vector<float> scores(static_cast<size_t>(paddedTo8(most)));
       for (int64_t i = begin; i < end; ++i) {
         const int64_t row = i / heads;
         const int64_t head = i % heads;

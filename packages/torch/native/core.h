@@ -21,6 +21,7 @@ extern const CoreEntry kNoiseFunctions[];
 extern const CoreEntry kLinearRowsFunctions[];
 extern const CoreEntry kLinearInt8Functions[];
 extern const CoreEntry kAttendRowsFunctions[];
+extern const CoreEntry kNormRowsFunctions[];
 extern const CoreEntry kDistributedFunctions[];
 extern const CoreEntry kReducerFunctions[];
 extern const CoreEntry kCudaFunctions[];

@@ -3,36 +3,25 @@
 // in order, fetched ahead, and used for four rows of the input at a time while it lies in the nearest cache.
 //
 // An output is one dot product, added up in the same order whatever the number of rows, threads or neighbours: a row's
-// result is the same bits in any batch. Weights may be int8 with one scale an output: a quarter of the bytes.
+// result is the same bits in any batch. Weights may be int8 with one scale an output: a quarter of the bytes. What follows
+// a product at once, the sum with the branch's input or the gate of a SwiGLU, is done where the outputs are made.
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#define TESSERA_STREAMS 1
-#include <immintrin.h>
-#endif
-
 #include "core.h"
+#include "rows_vector.h"
 
 namespace tessera {
 namespace {
 
 /** From here on libtorch's product is faster. */
 constexpr int64_t kMostRows = 16;
+/** Outputs that are worth a thread. */
+constexpr int64_t kOutputsAThread = 96;
 
-#ifdef TESSERA_STREAMS
-#define TESSERA_AVX2 __attribute__((target("avx2,fma")))
-
+#ifdef TESSERA_ROWS
 constexpr int64_t kTile = 3;   // outputs computed together; with 4 rows they fill the 16 registers
 constexpr int64_t kAhead = 2;  // tiles fetched ahead
-
-bool hasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-
-TESSERA_AVX2 inline float sumOf(__m256 v) {
-  __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  half = _mm_add_ps(half, _mm_movehl_ps(half, half));
-  return _mm_cvtss_f32(_mm_add_ss(half, _mm_shuffle_ps(half, half, 1)));
-}
 
 /** What of a tile's rows comes after, to be fetched meanwhile: `bytes` a step of one input channel. */
 struct Fetch {
@@ -43,10 +32,10 @@ struct Fetch {
 /** out[m, n] = x[m] · w[n] for Rows rows of x and Outputs rows of w, all of length k. */
 template <int Rows, int Outputs>
 TESSERA_AVX2 void dotTile(const float* x, const float* w, float* out, int64_t k, int64_t outStride, Fetch fetch) {
-  // Unrolled by command: only then do the sums live in registers.
-  __m256 sums[Rows][Outputs];
+  // Unrolled by command: only then do the sums live in registers. Rows that are not there stay 0.
+  __m256 sums[4][Outputs];
 #pragma GCC unroll 4
-  for (int m = 0; m < Rows; ++m) {
+  for (int m = 0; m < 4; ++m) {
 #pragma GCC unroll 4
     for (int n = 0; n < Outputs; ++n) sums[m][n] = _mm256_setzero_ps();
   }
@@ -68,12 +57,13 @@ TESSERA_AVX2 void dotTile(const float* x, const float* w, float* out, int64_t k,
     }
   }
 #pragma GCC unroll 4
-  for (int m = 0; m < Rows; ++m) {
+  for (int n = 0; n < Outputs; ++n) {
+    alignas(16) float rows[4];
+    _mm_store_ps(rows, sumsOf(sums[0][n], sums[1][n], sums[2][n], sums[3][n]));
 #pragma GCC unroll 4
-    for (int n = 0; n < Outputs; ++n) {
-      float sum = sumOf(sums[m][n]);
-      for (int64_t rest = at; rest < k; ++rest) sum += x[m * k + rest] * w[n * k + rest];
-      out[m * outStride + n] = sum;
+    for (int m = 0; m < Rows; ++m) {
+      for (int64_t rest = at; rest < k; ++rest) rows[m] += x[m * k + rest] * w[n * k + rest];
+      out[m * outStride + n] = rows[m];
     }
   }
 }
@@ -137,24 +127,77 @@ void streamBytes(const float* x, const int8_t* w, const float* scales, float* ou
 }
 #endif
 
+/** A weight [out, in] in float32, or in int8 with a scale an output. */
+struct Weight {
+  const at::Tensor& values;
+  const std::optional<at::Tensor> scales;
+};
+
+#ifdef TESSERA_ROWS
+/** Outputs [begin, end) of x [rows, k]; a row of `out` has `stride` entries and begins with output 0. */
+void stream(const float* x, const Weight& weight, float* out, int64_t rows, int64_t stride, int64_t begin, int64_t end) {
+  const int64_t k = weight.values.size(1);
+  if (weight.scales.has_value()) {
+    streamBytes(x, weight.values.const_data_ptr<int8_t>(), weight.scales->const_data_ptr<float>(), out, rows, k, stride,
+                begin, end);
+  } else {
+    streamFloats(x, weight.values.const_data_ptr<float>(), out, rows, k, stride, begin, end);
+  }
+}
+
+TESSERA_AVX2 inline void gateEight(float* gate, const float* up) {
+  const __m256 x = _mm256_loadu_ps(gate);
+  const __m256 smaller = expOf(_mm256_sub_ps(_mm256_setzero_ps(), x));
+  const __m256 silu = _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1), smaller));
+  _mm256_storeu_ps(gate, _mm256_mul_ps(silu, _mm256_loadu_ps(up)));
+}
+
+/** gate = silu(gate) · up, n values. The last few go the way of the others: an entry's bits do not depend on its place. */
+void applyGate(float* gate, const float* up, int64_t n) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) gateEight(gate + i, up + i);
+  if (i == n) return;
+  float last[8] = {}, factors[8] = {};
+  std::copy(gate + i, gate + n, last);
+  std::copy(up + i, up + n, factors);
+  gateEight(last, factors);
+  std::copy(last, last + (n - i), gate + i);
+}
+#endif
+
 /** Whether this machine and these tensors can stream. */
-bool streams(const at::Tensor& x, const at::Tensor& weight, int64_t rows) {
-#ifdef TESSERA_STREAMS
-  static const bool capable = hasAvx2();
-  return capable && rows >= 1 && rows <= kMostRows && x.is_cpu() && weight.is_cpu() &&
-         x.scalar_type() == at::kFloat && weight.is_contiguous() && x.size(-1) >= 8 &&
-         !(c10::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad()));
+bool streams(const at::Tensor& x, const Weight& weight, int64_t rows) {
+#ifdef TESSERA_ROWS
+  const at::Tensor& values = weight.values;
+  return hasAvx2() && rows >= 1 && rows <= kMostRows && x.is_cpu() && values.is_cpu() && x.scalar_type() == at::kFloat &&
+         (weight.scales.has_value() || values.scalar_type() == at::kFloat) && values.is_contiguous() &&
+         x.size(-1) >= 8 && !(c10::GradMode::is_enabled() && (x.requires_grad() || values.requires_grad()));
 #else
   (void)x, (void)weight, (void)rows;
   return false;
 #endif
 }
 
-void checkShapes(const at::Tensor& x, const at::Tensor& weight) {
-  if (x.dim() < 1 || weight.dim() != 2 || x.size(-1) != weight.size(1)) {
+void checkShapes(const at::Tensor& x, const Weight& weight) {
+  const at::Tensor& values = weight.values;
+  if (x.dim() < 1 || values.dim() != 2 || x.size(-1) != values.size(1)) {
     throw std::runtime_error("expected x [..., in] and a weight [out, in]");
   }
+  if (!weight.scales.has_value()) return;
+  const at::Tensor& scales = *weight.scales;
+  if (values.scalar_type() != at::kChar || scales.scalar_type() != at::kFloat || scales.dim() != 1 ||
+      scales.size(0) != values.size(0) || !scales.is_contiguous()) {
+    throw std::runtime_error("expected an int8 weight [out, in] and float32 scales [out]");
+  }
 }
+
+at::Tensor generalProduct(const at::Tensor& x, const Weight& weight) {
+  if (!weight.scales.has_value()) return at::linear(x, weight.values);
+  const at::ScalarType type = x.scalar_type();
+  return at::linear(x, weight.values.to(type).mul(weight.scales->to(type).unsqueeze(1)));
+}
+
+int64_t rowsOf(const at::Tensor& x) { return x.size(-1) == 0 ? 0 : x.numel() / x.size(-1); }
 
 at::Tensor emptyOutput(const at::Tensor& x, int64_t outputs) {
   std::vector<int64_t> shape = x.sizes().vec();
@@ -162,48 +205,64 @@ at::Tensor emptyOutput(const at::Tensor& x, int64_t outputs) {
   return at::empty(shape, x.options());
 }
 
-/** linearRows(x [..., in], weight [out, in]) → [..., out]. */
+/** linearRows(x [..., in], weight [out, in], its scales [out] or nothing, summand [..., out] or nothing) → [..., out]. */
 napi_value linearRows(Arguments& a) {
   const at::Tensor& x = a.tensor(0);
-  const at::Tensor& weight = a.tensor(1);
+  const Weight weight{a.tensor(1), a.optionalTensor(2)};
+  const std::optional<at::Tensor> summand = a.optionalTensor(3);
   checkShapes(x, weight);
-  const int64_t k = x.size(-1);
-  const int64_t rows = k == 0 ? 0 : x.numel() / k;
-  if (weight.scalar_type() != at::kFloat || !streams(x, weight, rows)) return a.result(at::linear(x, weight));
-#ifdef TESSERA_STREAMS
+  const int64_t rows = rowsOf(x);
+  const bool adds = summand.has_value();
+  const bool plain = !adds || (summand->is_cpu() && summand->scalar_type() == at::kFloat && !summand->requires_grad());
+  if (!plain || !streams(x, weight, rows)) {
+    const at::Tensor product = generalProduct(x, weight);
+    return a.result(adds ? summand->add(product) : product);
+  }
+#ifdef TESSERA_ROWS
   const at::Tensor input = x.contiguous();
-  const int64_t outputs = weight.size(0);
+  const int64_t outputs = weight.values.size(0);
   at::Tensor out = emptyOutput(x, outputs);
-  at::parallel_for(0, outputs, 96, [&](int64_t begin, int64_t end) {
-    streamFloats(input.const_data_ptr<float>(), weight.const_data_ptr<float>(), out.data_ptr<float>(), rows, k, outputs,
-                 begin, end);
+  if (adds && summand->sizes() != out.sizes()) throw std::runtime_error("expected a summand of the output's shape");
+  const at::Tensor added = adds ? summand->contiguous() : at::Tensor();
+  at::parallel_for(0, outputs, kOutputsAThread, [&](int64_t begin, int64_t end) {
+    float* to = out.data_ptr<float>();
+    stream(input.const_data_ptr<float>(), weight, to, rows, outputs, begin, end);
+    if (!adds) return;
+    const float* from = added.const_data_ptr<float>();
+    for (int64_t m = 0; m < rows; ++m) {
+      for (int64_t i = m * outputs + begin; i < m * outputs + end; ++i) to[i] = from[i] + to[i];
+    }
   });
   return a.result(out);
 #endif
 }
 
-/** linearRowsInt8(x [..., in], weight [out, in] int8, scales [out] float32) → [..., out]. */
-napi_value linearRowsInt8(Arguments& a) {
+/** gatedRows(x [..., in], gate [out, in], its scales, up [out, in], its scales) → silu(x gate) · (x up), [..., out]. */
+napi_value gatedRows(Arguments& a) {
   const at::Tensor& x = a.tensor(0);
-  const at::Tensor& weight = a.tensor(1);
-  const at::Tensor& scales = a.tensor(2);
-  checkShapes(x, weight);
-  if (weight.scalar_type() != at::kChar || scales.scalar_type() != at::kFloat || scales.dim() != 1 ||
-      scales.size(0) != weight.size(0) || !scales.is_contiguous()) {
-    throw std::runtime_error("expected an int8 weight [out, in] and float32 scales [out]");
+  const Weight gate{a.tensor(1), a.optionalTensor(2)};
+  const Weight up{a.tensor(3), a.optionalTensor(4)};
+  checkShapes(x, gate);
+  checkShapes(x, up);
+  const int64_t outputs = gate.values.size(0);
+  if (up.values.size(0) != outputs) throw std::runtime_error("expected two weights of one shape");
+  const int64_t rows = rowsOf(x);
+  if (!streams(x, gate, rows) || !streams(x, up, rows)) {
+    return a.result(at::silu(generalProduct(x, gate)).mul(generalProduct(x, up)));
   }
-  const int64_t k = x.size(-1);
-  const int64_t rows = k == 0 ? 0 : x.numel() / k;
-  if (!streams(x, weight, rows)) {
-    return a.result(at::linear(x, weight.to(x.scalar_type()).mul(scales.to(x.scalar_type()).unsqueeze(1))));
-  }
-#ifdef TESSERA_STREAMS
+#ifdef TESSERA_ROWS
   const at::Tensor input = x.contiguous();
-  const int64_t outputs = weight.size(0);
   at::Tensor out = emptyOutput(x, outputs);
-  at::parallel_for(0, outputs, 96, [&](int64_t begin, int64_t end) {
-    streamBytes(input.const_data_ptr<float>(), weight.const_data_ptr<int8_t>(), scales.const_data_ptr<float>(),
-                out.data_ptr<float>(), rows, k, outputs, begin, end);
+  at::Tensor factors = at::empty_like(out);
+  at::parallel_for(0, outputs, kOutputsAThread, [&](int64_t begin, int64_t end) {
+    float* to = out.data_ptr<float>();
+    float* factor = factors.data_ptr<float>();
+    stream(input.const_data_ptr<float>(), gate, to, rows, outputs, begin, end);
+    stream(input.const_data_ptr<float>(), up, factor, rows, outputs, begin, end);
+    for (int64_t m = 0; m < rows; ++m) {
+      const int64_t from = m * outputs + begin;
+      applyGate(to + from, factor + from, end - begin);
+    }
   });
   return a.result(out);
 #endif
@@ -213,7 +272,7 @@ napi_value linearRowsInt8(Arguments& a) {
 
 const CoreEntry kLinearRowsFunctions[] = {
     {"linearRows", linearRows},
-    {"linearRowsInt8", linearRowsInt8},
+    {"gatedRows", gatedRows},
     {nullptr, nullptr},
 };
 

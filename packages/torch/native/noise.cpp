@@ -11,6 +11,9 @@
 namespace tessera {
 namespace {
 
+/** Values that are worth a thread. */
+constexpr int64_t kValuesAThread = 16384;
+
 /** Reads seed, step and purpose at three argument positions. */
 NoiseAddress address(const Arguments& a, size_t i) {
   const int64_t seed = a.integer(i);
@@ -55,7 +58,7 @@ napi_value exponentialNoise(Arguments& a) {
   const int64_t* image = images.data_ptr<int64_t>();
   const int64_t* position = positions.data_ptr<int64_t>();
   float* values = out.data_ptr<float>();
-  at::parallel_for(0, images.size(0) * rows, 16, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, images.size(0) * rows, std::max<int64_t>(1, kValuesAThread / codes), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       float* target = values + row * codes;
       for (int64_t code = exponentialBlocks(target, codes, position[row], image[row / rows], where); code < codes; code += 4) {

@@ -27,7 +27,13 @@ export { type Argument, type DispatchEvent, type Listener, listen, type Operatio
 export { DistributedError, type DistributedErrorCode } from './distributed/distributed-error.ts';
 export { hasLauncherEnvironment, type ProcessGroupAddress } from './distributed/environment.ts';
 export { allGatherObject, broadcastObject } from './distributed/objects.ts';
-export type { CollectiveOptions, ProcessGroup, ReduceOptions, Reduction } from './distributed/process-group.ts';
+export type {
+  CollectiveOptions,
+  OutputOption,
+  ProcessGroup,
+  ReduceOptions,
+  Reduction,
+} from './distributed/process-group.ts';
 export { broadcastTensors, DataParallelReducer, type ReducerOptions } from './distributed/reducer.ts';
 export type { KeyValueStore } from './distributed/store.ts';
 export type { Work } from './distributed/work.ts';
@@ -45,10 +51,11 @@ export * from './generated/operations.ts';
 export { GradScaler, type GradScalerOptions, type GradScalerState } from './grad-scaler.ts';
 export type { Index, Slice, SliceText } from './indexing.ts';
 export { linearInt8, packInt8 } from './linear-int8.ts';
-export { linearRows, linearRowsInt8, quantizeRows } from './linear-rows.ts';
+export { gatedRows, linearRows, quantizeRows, type RowWeight } from './linear-rows.ts';
 export { formatLiveTensors, type LiveTensor, listLiveTensors, traceMemory } from './memory-trace.ts';
 export { AddonError, type AddonErrorCode } from './native/locate-addon.ts';
 export { exponentialNoise, gumbelNoise, type NoiseKey } from './noise.ts';
+export { normRows, turnRows } from './norm-rows.ts';
 export {
   float32Precision,
   isDeterministic,
@@ -64,5 +71,5 @@ export { RecorderError, type RecorderErrorCode } from './recorder/recorder-error
 export type { NamedTensors } from './recorder/trace.ts';
 export { cudaDeviceCount, getNumThreads, manualSeed, setNumThreads, torchVersion } from './runtime.ts';
 export { keep, type MemoryStats, memoryStats, scope } from './scope.ts';
-export { type BackwardOptions, type Device, Tensor } from './tensor.ts';
+export { type BackwardOptions, type Device, swapTensors, Tensor } from './tensor.ts';
 export { fromTorchTensor, type LoadedTensors, loadSafetensors, saveSafetensors } from './tensor-files.ts';

@@ -3,7 +3,6 @@ import {
   attendRows,
   linear,
   linearRows,
-  linearRowsInt8,
   listen,
   manualSeed,
   noGrad,
@@ -31,7 +30,7 @@ test.each([
     scope(() => {
       manualSeed(rows);
       const [x, w] = [randn([rows, k]), randn([outputs, k])];
-      const got = linearRows(x, w);
+      const got = linearRows(x, { weight: w });
       expect(got.shape).toEqual([rows, outputs]);
       expect(worst(got, linear(x, w))).toBeLessThan(1e-4);
     }),
@@ -42,10 +41,10 @@ test('a row is the same bits in any batch and with any number of threads', () =>
   noGrad(() =>
     scope(() => {
       const [x, w] = [randn([13, 1, 72]), randn([400, 72])];
-      const whole = linearRows(x, w);
+      const whole = linearRows(x, { weight: w });
       setNumThreads(2);
       for (let row = 0; row < 13; row++) {
-        expect(linearRows(x.narrow(0, row, 1), w).toBytes()).toEqual(whole.narrow(0, row, 1).toBytes());
+        expect(linearRows(x.narrow(0, row, 1), { weight: w }).toBytes()).toEqual(whole.narrow(0, row, 1).toBytes());
       }
     }),
   );
@@ -54,13 +53,13 @@ test('a row is the same bits in any batch and with any number of threads', () =>
 test('gradients go through, and listeners are told of linear', () => {
   scope(() => {
     const w = randn([4, 8]).requiresGrad_();
-    linearRows(randn([2, 8]), w)
+    linearRows(randn([2, 8]), { weight: w })
       .sum()
       .backward();
     expect(w.grad!.shape).toEqual([4, 8]);
     const names: string[] = [];
     const stop = listen(({ operation }) => names.push(operation.name));
-    noGrad(() => linearRows(randn([2, 8]), w));
+    noGrad(() => linearRows(randn([2, 8]), { weight: w }));
     stop();
     expect(names).toContain('linear');
   });
@@ -73,7 +72,7 @@ test('weights of a byte come within half a step of each weight', () => {
       const { weight, scales } = quantizeRows(w);
       const wide = weight.to('float32').mul(scales.unsqueeze(1));
       expect(worst(wide.sub(w).div(scales.unsqueeze(1)), w.zerosLike())).toBeLessThan(0.5001);
-      expect(worst(linearRowsInt8(x, weight, scales), linear(x, wide))).toBeLessThan(1e-4);
+      expect(worst(linearRows(x, { weight, scales }), linear(x, wide))).toBeLessThan(1e-4);
     }),
   );
 });
@@ -101,11 +100,11 @@ test.each([
 test('what does not fit is refused', () => {
   noGrad(() =>
     scope(() => {
-      expect(() => linearRows(randn([2, 8]), randn([4, 9]))).toThrow(/expected x/);
+      expect(() => linearRows(randn([2, 8]), { weight: randn([4, 9]) })).toThrow(/expected x/);
       const [q, k] = [randn([1, 1, 1, 16]), randn([1, 1, 4, 16])];
       expect(() => attendRows(q, k, k, tensor([5], 'int64'))).toThrow(/lengths from 1 to 4/);
       expect(() => attendRows(q, k, randn([1, 1, 3, 16]))).toThrow(/keys and values/);
-      expect(() => linearRowsInt8(randn([2, 8]), randn([4, 8]), randn([4]))).toThrow(/int8/);
+      expect(() => linearRows(randn([2, 8]), { weight: randn([4, 8]), scales: randn([4]) })).toThrow(/int8/);
     }),
   );
 });

@@ -217,6 +217,16 @@ export class Tensor extends TensorMethods {
 
 registerTensorClass(Tensor);
 
+/**
+ * Makes each of two tensors what the other one was, values, shape and gradient, wherever they are referred to: what
+ * torch.utils.swap_tensors does. So a module's parameter can be there for a while and then give way to a placeholder.
+ */
+export function swapTensors(a: Tensor, b: Tensor): void {
+  const [first, second] = [a.handle, b.handle];
+  (a as { handle: number }).handle = second;
+  (b as { handle: number }).handle = first;
+}
+
 /** Runs a core function and turns its error into ours, with the name of what was asked and the tensors it was given. */
 export function guarded<T>(name: string, body: () => T, ...tensors: readonly Tensor[]): T {
   try {

@@ -1,9 +1,10 @@
 /**
  * ENAT over the steps of one generation: the conditional and the unconditional branch as one batch, with the features
- * of visible tokens carried from step to step. A branch is run only where its result, or the state it leaves, is used.
+ * of visible tokens carried from step to step. A branch is run only where its result, or the state it leaves, is used; while
+ * nothing is visible, images of a class have the same logits, so that a row a class is run.
  */
 
-import { cat, keep, noGrad, scope, type Tensor } from '@tessera/torch';
+import { cat, keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
 import type { Enat, EnatState } from './enat.ts';
 import type { MaskedSession, SessionPrediction, SessionTokens } from './family.ts';
 
@@ -16,6 +17,7 @@ export class EnatSession implements MaskedSession {
   private readonly model: Enat;
   private readonly batch: number;
   private readonly conditioning: Tensor; // [blocks, B or 2B, 1, 8D]
+  private readonly labels: number[] | undefined;
   private state: EnatState | undefined; // of B or 2B rows
 
   /**
@@ -25,6 +27,8 @@ export class EnatSession implements MaskedSession {
   constructor(model: Enat, labels: Tensor, guided: boolean) {
     this.model = model;
     this.batch = labels.size(0);
+    // Reading them would wait for a GPU, which has rows to spare.
+    this.labels = labels.device === 'cpu' ? labels.toNumbers() : undefined;
     this.conditioning = noGrad(() =>
       scope(() => {
         const rows = guided ? cat([labels, labels.fullLike(model.nullLabel)]) : labels;
@@ -42,8 +46,34 @@ export class EnatSession implements MaskedSession {
     // With nothing visible there is no state to keep, so a branch whose logits are not wanted need not run.
     const nothingVisible = input.fresh === undefined && this.state === undefined;
     const wantsUncond = guidance === 'now';
+    const { labels } = this;
+    if (nothingVisible && labels !== undefined) return noGrad(() => this.runFirst(input, labels, wantsUncond));
     const both = wantsUncond || (guidance === 'later' && !nothingVisible);
     return noGrad(() => this.run(input, both, wantsUncond));
+  }
+
+  /** One row a class, and one for the null label. */
+  private runFirst({ masked }: SessionTokens, labels: readonly number[], wantsUncond: boolean): EnatPrediction {
+    const { model, batch } = this;
+    const classes = [...new Set(labels)];
+    const firsts = classes.map((label) => labels.indexOf(label));
+    const rows = wantsUncond ? [...firsts, batch] : firsts;
+    const features = model.decode(
+      {
+        masked: masked.narrow(0, 0, 1).expand([rows.length, -1]).contiguous(),
+        conditioning: this.conditioning.indexSelect(1, tensor(rows, 'int64')),
+      },
+      undefined,
+    );
+    const logits = model.head(features);
+    const places = labels.map((label) => classes.indexOf(label));
+    const nulls = labels.map(() => classes.length);
+    const ofImages = tensor(wantsUncond ? [...places, ...nulls] : places, 'int64');
+    return {
+      cond: logits.indexSelect(0, ofImages.narrow(0, 0, batch)),
+      uncond: wantsUncond ? logits.narrow(0, classes.length, 1).expand([batch, -1, -1]) : undefined,
+      maskedFeatures: features.indexSelect(0, ofImages),
+    };
   }
 
   /** The encoder runs where a state is wanted, the decoder where logits are. */

@@ -157,6 +157,8 @@ export interface MeasuredBatch {
   labels: Tensor;
   /** Which rows of the data they are, so that a row is measured the same way in any batch. */
   indices: readonly number[];
+  /** Runs the blocks, for families with `blockOf`. */
+  runBlock?: RunBlock | undefined;
 }
 
 /** Fields that the shapes of a checkpoint do not tell. */
@@ -225,6 +227,12 @@ export interface Family {
   trainingLoss(model: GeneratorModel, ema: GeneratorModel, batch: TrainingBatch, recipe: object): TrainingLoss;
   /** Whether its blocks draw dropout from libtorch's generator: run again, they must draw the same. */
   readonly dropsInBlocks?: boolean;
+  /**
+   * The block that a parameter belongs to, in the order in which `runBlock` is given them; undefined for those outside.
+   * Families that say so can be trained with a piece of every parameter on each rank: they run all blocks by `runBlock`, in
+   * training and measurement, each once.
+   */
+  blockOf?(parameter: string): number | undefined;
   /** Means over held-out rows, such as `loss` and `accuracy`; runs without gradients, inside a scope. */
   measure(model: GeneratorModel, batch: MeasuredBatch): Record<string, number>;
   /** What a step costs; families of other kinds may leave it out. */

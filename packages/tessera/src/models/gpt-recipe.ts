@@ -58,8 +58,8 @@ export function gptTrainingLoss(model: Gpt, _ema: Gpt, batch: TrainingBatch, rec
 }
 
 /** Next-token loss and accuracy of rows, whatever the stage: curves of all stages are comparable. */
-export function measureGpt(model: Gpt, { tokens, labels }: MeasuredBatch): Record<string, number> {
-  const result = gptLoss(model, { tokens, condition: model.embedClasses(labels), patchSide: 1 });
+export function measureGpt(model: Gpt, { tokens, labels, runBlock }: MeasuredBatch): Record<string, number> {
+  const result = gptLoss(model, { tokens, condition: model.embedClasses(labels), patchSide: 1, runBlock });
   return { loss: result.loss.item(), accuracy: accuracyOf(result).item() };
 }
 

@@ -8,7 +8,7 @@
  * rescaled to the full one (reference §5.2).
  */
 
-import { fromTypedArray, type Tensor } from '@tessera/torch';
+import { fromTypedArray, type Tensor, turnRows } from '@tessera/torch';
 
 export interface RopeTable {
   /** [T + n, headDim]: cos of each channel's pair. */
@@ -82,15 +82,7 @@ export function ropeRows({ cos, sin }: RopeTable, start: number, length: number)
   return { cos: cos.narrow(0, start, length), sin: sin.narrow(0, start, length) };
 }
 
-/**
- * Turns the channels: (a, b) → (a cos − b sin, b cos + a sin), in float32, cast back.
- *
- * @param x [B, S, H, K]
- * @param table of S rows, or with any shape that broadcasts against [B, S, H, K]
- */
-export function applyRope(x: Tensor, table: RopeTable): Tensor {
-  const broad = (part: Tensor): Tensor => (part.shape.length === 2 ? part.unsqueeze(1) : part); // [S, 1, K]
-  const wide = x.to('float32');
-  const swapped = wide.unflatten(-1, [-1, 2]).flip([-1]).flatten(-2); // (a, b) → (b, a)
-  return wide.mul(broad(table.cos)).addcmul(swapped, broad(table.sin)).typeAs(x);
+/** Turns the channels of x [B, S, H, K] by a table of S rows, or of any shape that broadcasts against x. */
+export function applyRope(x: Tensor, { cos, sin }: RopeTable): Tensor {
+  return turnRows(x, cos, sin);
 }

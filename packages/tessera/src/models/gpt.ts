@@ -18,14 +18,15 @@ import {
   cat,
   dropout,
   embedding,
+  gatedRows,
   gelu,
   keep,
   linear,
   linearRows,
-  linearRowsInt8,
   noGrad,
+  normRows,
   quantizeRows,
-  rmsNorm,
+  type RowWeight,
   scaledDotProductAttention,
   scope,
   silu,
@@ -221,6 +222,12 @@ export class Gpt extends Module implements AutoregressiveModel {
   }
 }
 
+/** The block that a parameter belongs to, by its name; undefined for the tables, the last norm and the output. */
+export function gptBlockOf(parameter: string): number | undefined {
+  const index = /^layers\.(\d+)\./.exec(parameter)?.[1];
+  return index === undefined ? undefined : Number(index);
+}
+
 /** Condition in front of tokens: [B, T, D] and [B, m, D] to [B, T + m, D]. */
 export function prepend(condition: Tensor, tokens: Tensor | undefined): Tensor {
   return tokens === undefined ? condition : cat([condition, tokens], 1);
@@ -240,9 +247,17 @@ class Projection {
 
   /** streamed: few rows and no gradient, so reading the weights is what costs. */
   forward(x: Tensor, streamed = false): Tensor {
-    if (!streamed) return linear(x, this.weight);
-    const { bytes } = this;
-    return bytes === undefined ? linearRows(x, this.weight) : linearRowsInt8(x, bytes.weight, bytes.scales);
+    return streamed ? linearRows(x, this.rowWeight) : linear(x, this.weight);
+  }
+
+  /** summand + the map of x, streamed. */
+  addTo(summand: Tensor, x: Tensor): Tensor {
+    return linearRows(x, this.rowWeight, summand);
+  }
+
+  /** As generation reads it. */
+  get rowWeight(): RowWeight {
+    return this.bytes ?? this;
   }
 
   quantize(): void {
@@ -262,7 +277,6 @@ class Projection {
   }
 }
 
-/** Statistics in float32, cast back before the weight is applied: the order matters in half precision. */
 class RmsNorm {
   private readonly weight: Tensor; // [D]
   private readonly eps: number;
@@ -273,7 +287,7 @@ class RmsNorm {
   }
 
   forward(x: Tensor): Tensor {
-    return rmsNorm(x.to('float32'), this.weight.shape, undefined, this.eps).typeAs(x).mul(this.weight);
+    return normRows(x, this.weight, this.eps);
   }
 }
 
@@ -329,16 +343,23 @@ class Block {
   }
 
   forward(x: Tensor, input: GptInput): Tensor {
-    const { training = false, store, observe } = input;
+    if (input.store !== undefined) return this.generate(x, input);
+    const { training = false, observe } = input;
     const { residualDropout, ffnDropout } = this.config;
     const attended = this.attention.forward(this.attentionNorm.forward(x), input, this.index);
     observe?.(`blocks.${this.index}.attention`, attended);
     const h = x.add(training ? this.drop(attended, residualDropout) : attended);
-    const fed = this.feedForward.forward(this.ffnNorm.forward(h), store !== undefined);
+    const fed = this.feedForward.forward(this.ffnNorm.forward(h));
     observe?.(`blocks.${this.index}.feedForward`, fed);
     const out = h.add(training ? this.drop(fed, ffnDropout) : fed);
     observe?.(`blocks.${this.index}`, out);
     return out;
+  }
+
+  /** The same for the few rows of generation: each branch is added where its last product is made. */
+  private generate(x: Tensor, input: GptInput): Tensor {
+    const h = this.attention.addTo(x, this.attentionNorm.forward(x), input, this.index);
+    return this.feedForward.addTo(h, this.ffnNorm.forward(h));
   }
 
   get projections(): Projection[] {
@@ -382,17 +403,25 @@ class Attention {
   }
 
   forward(x: Tensor, input: GptInput, block: number): Tensor {
+    return this.wo.forward(this.mix(x, input, block));
+  }
+
+  /** summand + forward(x), for generation. */
+  addTo(summand: Tensor, x: Tensor, input: GptInput, block: number): Tensor {
+    return this.wo.addTo(summand, this.mix(x, input, block));
+  }
+
+  /** [B, S, D], before the last product. */
+  private mix(x: Tensor, input: GptInput, block: number): Tensor {
     const { rope, store, mask } = input;
     const { numKvHeads, headDim } = this.sizes;
     const { numHeads } = this;
-    const streamed = store !== undefined;
-    const heads = this.wqkv.forward(x, streamed).unflatten(-1, [numHeads + 2 * numKvHeads, headDim]); // [B, S, H + 2 Hkv, K]
+    const heads = this.wqkv.forward(x, store !== undefined).unflatten(-1, [numHeads + 2 * numKvHeads, headDim]); // [B, S, H + 2 Hkv, K]
     const turned = applyRope(heads.narrow(2, 0, numHeads + numKvHeads), rope);
     const q = turned.narrow(2, 0, numHeads).transpose(1, 2); // [B, H, S, K]
     const k = turned.narrow(2, numHeads, numKvHeads).transpose(1, 2); // [B, Hkv, S, K]
     const v = heads.narrow(2, numHeads + numKvHeads, numKvHeads).transpose(1, 2);
-    const attended = this.attend(q, store?.extend(block, k, v) ?? { keys: k, values: v, mask }); // [B, S, D]
-    return this.wo.forward(attended, streamed);
+    return this.attend(q, store?.extend(block, k, v) ?? { keys: k, values: v, mask });
   }
 
   /** q — [B, H, S, K]. Without a mask, S = 1 sees all and S = S' is causal. */
@@ -432,8 +461,12 @@ class FeedForward {
     return [this.w1, this.w3, this.w2];
   }
 
-  forward(x: Tensor, streamed: boolean): Tensor {
-    const gated = silu(this.w1.forward(x, streamed)).mul(this.w3.forward(x, streamed));
-    return this.w2.forward(gated, streamed);
+  forward(x: Tensor): Tensor {
+    return this.w2.forward(silu(this.w1.forward(x)).mul(this.w3.forward(x)));
+  }
+
+  /** summand + forward(x), for generation. */
+  addTo(summand: Tensor, x: Tensor): Tensor {
+    return this.w2.addTo(summand, gatedRows(x, this.w1.rowWeight, this.w3.rowWeight));
   }
 }

@@ -149,6 +149,12 @@ export abstract class Module {
   }
 }
 
+/** What training moves of a network: a Module, or the share of one that a rank keeps. */
+export interface Trainable extends Pick<Module, 'state' | 'parameters' | 'statistics' | 'clearGradients'> {
+  /** See Module.trainable. */
+  trainable(flag?: boolean): unknown;
+}
+
 /**
  * Random initialisation from libtorch's generator (seed it first with manualSeed): drawn on the CPU, so that a seed gives
  * the same weights on every device.

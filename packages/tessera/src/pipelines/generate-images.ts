@@ -14,6 +14,8 @@ export interface GenerateOptions {
   strategy: SamplingSettings;
   /** Class label of each image. */
   labels: readonly number[];
+  /** Which of them: from the first index up to the second. Default: all. */
+  range?: readonly [from: number, to: number] | undefined;
   seed: number;
   /** Images at a time; default: by the number of tokens. */
   batch?: number | undefined;
@@ -50,9 +52,10 @@ export async function* generateImages(
 ): AsyncGenerator<PipelineEvent> {
   const { labels, strategy, seed, signal } = options;
   const batch = options.batch ?? defaultBatch(model);
+  const [from, to] = options.range ?? [0, labels.length];
   try {
-    for (let first = 0; first < labels.length; first += batch) {
-      const batchLabels = labels.slice(first, first + batch);
+    for (let first = from; first < to; first += batch) {
+      const batchLabels = labels.slice(first, Math.min(first + batch, to));
       const masks: Uint8Array[][] = [];
       const wantSteps = first < keepSteps;
       const onStep = wantSteps ? (unknown: Uint8Array[]) => masks.push(unknown) : undefined;
@@ -64,8 +67,8 @@ export async function* generateImages(
           sampled.push(generation.step());
           if (!wantSteps && sampled.length > 1) sampled.shift()!.dispose();
           const share = generation.isDone ? 1 : generation.stepsDone / generation.numSteps;
-          const done = first + Math.floor(batchLabels.length * share);
-          if (!generation.isDone) yield progress(done, labels.length);
+          const done = first - from + Math.floor(batchLabels.length * share);
+          if (!generation.isDone) yield progress(done, to - from);
         }
         const steps = wantSteps ? sampled.map((tokens, i) => ({ sampled: tokens, maskedBefore: masks[i]! })) : [];
         await onBatch({ first, labels: batchLabels, tokens: sampled.at(-1)!, steps });
@@ -73,7 +76,7 @@ export async function* generateImages(
         for (const tensor of sampled) tensor.dispose();
         generation.dispose();
       }
-      yield progress(first + batchLabels.length, labels.length);
+      yield progress(first - from + batchLabels.length, to - from);
     }
   } finally {
     forgetGraph(model);

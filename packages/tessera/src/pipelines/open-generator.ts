@@ -8,11 +8,12 @@ import { Gpt } from '../models/gpt.ts';
 import { type ModelPreset, modelPreset } from '../models/presets.ts';
 import { type FamilyName, familyNames, familyOf, recogniseFamily } from '../models/registry.ts';
 import { loadModule, type NetworkDType, shapesOf, stateShapes } from '../nn/state-dict.ts';
+import { hasStored, wholeFile } from '../training/stored-tensors.ts';
 import { PipelineError } from './events.ts';
 import { loadWeights } from './load-weights.ts';
 
 export interface GeneratorChoice extends GivenFields {
-  /** Weights file, or a folder with consolidated.pth. */
+  /** Weights file, or a folder: a checkpoint of a run, or one with consolidated.pth. */
   weights: string;
   /** Gives what shapes do not tell, where the fields above do not. */
   preset?: ModelPreset | undefined;
@@ -105,5 +106,6 @@ function requirePreset(shapes: Shapes, name: FamilyName, preset: ModelPreset, wh
 
 function weightsFile(path: string): string {
   if (!existsSync(path)) throw new PipelineError('NOT_FOUND', `${path}: no such file or folder.`);
-  return statSync(path).isDirectory() ? join(path, 'consolidated.pth') : path;
+  if (!statSync(path).isDirectory()) return path;
+  return hasStored(path, 'ema') ? wholeFile(path, 'ema') : join(path, 'consolidated.pth');
 }

@@ -8,6 +8,7 @@ import { familyOf } from '../models/registry.ts';
 import { beside } from '../nn/device.ts';
 import { Recompute } from '../nn/recompute.ts';
 import type { TrainingConfig } from './config.ts';
+import type { ShardedModule } from './sharded-module.ts';
 import type { TrainingTask } from './task.ts';
 
 export interface GeneratorTaskOptions {
@@ -23,31 +24,47 @@ export interface GeneratorTaskOptions {
   recompute?: boolean | undefined;
   /** Matrix products of training in bfloat16 (autocast); weights, losses and measurements stay float32. */
   precision?: TrainingConfig['precision'];
+  /** The two networks cut into pieces, one a rank; blocks are then recomputed anyway. */
+  pieces?: { model: ShardedModule; ema: ShardedModule } | undefined;
 }
 
 export function createGeneratorTask(options: GeneratorTaskOptions): TrainingTask {
-  const { model, ema, data, heldOut, recipe, recompute = false, precision } = options;
+  const { model, ema, data, heldOut, recipe, recompute = false, precision, pieces } = options;
   const family = familyOf(model);
   const inPrecision = precision === 'bf16' ? inBfloat16(model) : <T>(body: () => T): T => body();
   return {
     name: model.family,
-    model,
-    ema,
+    model: pieces?.model ?? model,
+    ema: pieces?.ema ?? ema,
+    pieces: pieces?.ema,
     numItems: data.numRows,
     ...(data.itemAt === undefined ? {} : { itemAt: (seed, place) => data.itemAt!(seed, place) }),
     shardLoss: (shard) => {
       const rows = data.rows(shard.items, shard.draws(DrawPurpose.AUGMENT));
       const draws = (purpose: number) => shard.draws(purpose);
       const batch = { ...onDeviceOf(model, rows), step: shard.step, draws };
-      if (!recompute) return inPrecision(() => family.trainingLoss(model, ema, batch, recipe));
-      const again = new Recompute(family.dropsInBlocks === true ? shard.dropoutSeed : undefined);
+      const lossOf = (runBlock?: RunBlock) =>
+        inPrecision(() => family.trainingLoss(model, ema, { ...batch, runBlock }, recipe));
       // A block runs again in the backward pass, which is outside.
-      const runBlock: RunBlock = (block, ...inputs) =>
-        again.run((...given) => inPrecision(() => block(...given)), ...inputs);
-      const { loss, metrics } = inPrecision(() => family.trainingLoss(model, ema, { ...batch, runBlock }, recipe));
+      const precisely =
+        (run: RunBlock): RunBlock =>
+        (block, ...inputs) =>
+          run((...given) => inPrecision(() => block(...given)), ...inputs);
+      const dropoutSeed = family.dropsInBlocks === true ? shard.dropoutSeed : undefined;
+      if (pieces !== undefined) return pieces.model.trainingLoss(dropoutSeed, (run) => lossOf(precisely(run)));
+      if (!recompute) return lossOf();
+      const again = new Recompute(dropoutSeed);
+      const { loss, metrics } = lossOf(precisely(again.run));
       return { loss: again.lossWithGradient(model, loss), metrics };
     },
-    ...(heldOut === undefined || heldOut.numRows === 0 ? {} : { evaluate: () => measure(ema, heldOut) }),
+    ...(heldOut === undefined || heldOut.numRows === 0
+      ? {}
+      : {
+          evaluate: () =>
+            pieces === undefined
+              ? measure(ema, heldOut)
+              : pieces.ema.forward((nextPass) => measure(ema, heldOut, nextPass)),
+        }),
   };
 }
 
@@ -64,7 +81,7 @@ const MEASURED_BATCH = 64;
 const MEASURED_ROWS = 256;
 
 /** Means over the first held-out rows. */
-function measure(network: GeneratorModel, heldOut: TokenRows): Record<string, number> {
+function measure(network: GeneratorModel, heldOut: TokenRows, nextPass?: () => RunBlock): Record<string, number> {
   const numRows = Math.min(heldOut.numRows, MEASURED_ROWS);
   const means: Record<string, number> = {};
   for (let start = 0; start < numRows; start += MEASURED_BATCH) {
@@ -72,7 +89,7 @@ function measure(network: GeneratorModel, heldOut: TokenRows): Record<string, nu
     const batch = noGrad(() =>
       scope(() => {
         const rows = onDeviceOf(network, heldOut.rows(indices, undefined));
-        return familyOf(network).measure(network, { ...rows, indices });
+        return familyOf(network).measure(network, { ...rows, indices, runBlock: nextPass?.() });
       }),
     );
     for (const [name, value] of Object.entries(batch)) {

@@ -54,7 +54,10 @@ export function reviveDeadCodes(options: RevivalOptions): void {
   if (chosen.length === 0) return;
   const values = rows.indexSelect(0, beside(int64(chosen), rows)); // [dead, d]
   const places = beside(int64(dead), rows);
-  for (const state of [tokenizer.state, ...averages]) state.get(CODEBOOK)!.indexCopy_(0, places, values);
+  for (const state of [tokenizer.state, ...averages]) {
+    // Of some averages a rank may have a share alone.
+    state.get(CODEBOOK)?.indexCopy_(0, places, values);
+  }
 }
 
 /** `count` indices drawn with replacement, index i with probability weights[i] / sum; none if all weights are 0. */

@@ -64,11 +64,13 @@ export interface Addon extends DistributedAddon, PrecisionAddon, Partial<CudaAdd
     step: number,
     purpose: number,
   ): number;
-  linearRows(x: number, weight: number): number;
+  linearRows(x: number, weight: number, scales?: number, summand?: number): number;
+  gatedRows(x: number, gate: number, gateScales: number | undefined, up: number, upScales?: number): number;
+  normRows(x: number, weight: number, eps: number): number | undefined;
+  turnRows(x: number, cos: number, sin: number): number | undefined;
   packInt8(weight: number): number | undefined;
   linearPacked(x: number, packed: number, bias?: number): number;
   attendRows(query: number, keys: number, values: number, lengths?: number): number;
-  linearRowsInt8(x: number, weight: number, scales: number): number;
   gumbelNoise(images: number, positions: number, seed: number, step: number, purpose: number): number;
 }
 
