@@ -4,7 +4,7 @@
 #
 #   bench/gpu/prepare.sh [FOLDER]       default .gpu, which git must not carry twice: put it into .git/info/exclude
 #
-# BUDGET (MiB, default 45) bounds the whole folder; GOLDEN_DIR names the reference values (default: none are carried);
+# BUDGET (MiB, default 46) bounds the whole folder; GOLDEN_DIR names the reference values (default: none are carried);
 # NODE a Node 20 executable for Linux x64 (default: the one on PATH). The largest part, Node, is packed once and kept.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -28,7 +28,7 @@ rm -rf "$out/stage"
 taken="$(du -cb "$out"/*.tar.xz | tail -1 | cut -f1)"
 rm -f "$out/golden.tar"
 if [ -n "${GOLDEN_DIR:-}" ]; then
-  node bench/gpu/select-golden.mjs "$GOLDEN_DIR" $(( ${BUDGET:-45} * 1048576 - taken )) |
+  node bench/gpu/select-golden.mjs "$GOLDEN_DIR" $(( ${BUDGET:-46} * 1048576 - taken )) |
     tar -C "$GOLDEN_DIR" --no-recursion -cf "$out/golden.tar" -T -
 fi
 du -h "$out"/*

@@ -6,7 +6,7 @@
 #   bash bench/gpu/run.sh FOLDER [PART ...]     FOLDER: from prepare.sh; parts in the order below by default
 #
 # DEVICE=cpu rehearses with tiny sizes. WORK (default /tmp/tessera-gpu) is kept between calls, so a second call on the same
-# machine does not build again. PYTHON (default python3) has torch.
+# machine does not build again. PYTHON (default python3) has torch. PATIENCE multiplies the time limits.
 set -u
 repository="$(cd "$(dirname "$0")/../.." && pwd)"
 carried="$(cd "${1:?expected the folder that prepare.sh made}" && pwd)"
@@ -32,7 +32,7 @@ export PATH="$work:$PATH" TESSERA_CACHE="${TESSERA_CACHE:-$work/cache}" GOLDEN_D
 cd "$work" || exit 1
 
 run() { # name, seconds, command …: its output in a log, its end in the summary
-  local name="$1" limit="$2" began=$SECONDS code
+  local name="$1" limit=$(($2 * ${PATIENCE:-1})) began=$SECONDS code
   shift 2
   timeout -k 5 "$limit" "$@" > "$OUT/$name.log" 2>&1
   code=$?

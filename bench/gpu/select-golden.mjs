@@ -1,5 +1,6 @@
-// Names of the files of a set of reference values that fit into a number of bytes: whole cases, of every kind and folder
-// first one, then a second one, and so on, small ones first. Manifests always come. For prepare.sh.
+// Names of the files of a set of reference values that fit into a number of bytes: whole cases, what a device computes
+// before the rest, of every kind and folder first one, then a second one, and so on, small ones first. Manifests always
+// come. For prepare.sh.
 //
 //   node bench/gpu/select-golden.mjs FOLDER BYTES
 
@@ -7,6 +8,8 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 
 const [root, bytesText] = process.argv.slice(2);
+/** What networks compute; the rest is files, checkpoints and host arithmetic. */
+const COMPUTED = /forward|generate|reuse|train-loss|quantizer|rope|logit|lpips|patchgan|stylegan|vq-loss/;
 const chosen = new Set();
 let left = Number(bytesText);
 
@@ -20,7 +23,7 @@ const cases = manifests(root).flatMap((folder) => {
     const files = new Set(
       [...textsIn(item), ...textsIn(manifest.weights ?? [])].map((text) => join(folder, text)).filter(isFile),
     );
-    return { turn, files: [...files] };
+    return { turn: COMPUTED.test(item.kind) ? turn : turn + 1000, files: [...files] };
   });
 });
 const size = (files) => files.reduce((sum, file) => sum + statSync(file).size, 0);

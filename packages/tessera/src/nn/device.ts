@@ -37,11 +37,11 @@ export function useDevice(name: string): Device {
   return current;
 }
 
-/** x on the device of `like`; the host does not wait for a copy to a GPU. */
+/** x on the device of `like`. The host does not wait for a copy to a GPU; for one from a GPU it must, to read it. */
 export function beside(x: Tensor, like: { readonly device: Device }): Tensor {
   const { device } = like;
   if (x.device === device) return x;
-  return toAsync(x, device);
+  return device === 'cpu' ? x.to(device) : toAsync(x, device);
 }
 
 /**
