@@ -101,3 +101,17 @@ describe('resolveTraining', () => {
     expect(() => fileOf(text)).toThrow(message);
   });
 });
+
+it('the largest models are sharded unless the file or a flag says otherwise; what is sharded is no part of the settings of a run', () => {
+  const sharding = (flags: object, file = {}) => {
+    const { shardOptimizer, shardParameters } = resolveTraining(flags, file, undefined);
+    return [shardOptimizer, shardParameters];
+  };
+  for (const model of ['gpt-3b', 'gpt-7b'] as const) expect(sharding({ model })).toEqual([false, true]);
+  for (const model of ['gpt-b', 'gpt-xxl', 'enat-l'] as const) expect(sharding({ model })).toEqual([false, false]);
+  expect(sharding({ model: 'gpt-3b' }, { shardParameters: false })).toEqual([false, false]);
+  expect(sharding({ model: 'gpt-b', shardParameters: true }, { shardOptimizer: true })).toEqual([true, true]);
+  const plain = resolveTraining({ model: 'enat-nano' }, {}, undefined);
+  const sharded = resolveTraining({ model: 'enat-nano', shardOptimizer: true }, {}, undefined);
+  expect(sharded.training).toEqual(plain.training);
+});

@@ -100,12 +100,8 @@ export class ShardedModule implements Trainable, BlockWeights {
    * than the module itself is ever there. The module is this one's from now on.
    */
   static cut(module: Module, group: ProcessGroup, blockOf: (parameter: string) => number | undefined): ShardedModule {
-    return new ShardedModule(
-      module,
-      group,
-      [...module.parameters].map(([name, tensor]) => cutUp(name, tensor, group)),
-      blockOf,
-    );
+    const slots = [...module.parameters].map(([name, tensor]) => cutUp(name, tensor, group));
+    return new ShardedModule(module, group, slots, blockOf);
   }
 
   /**

@@ -11,7 +11,7 @@
 
 export interface TrainingWork {
   parameters: number;
-  /** Trained tensors, and how many of them are in blocks: sharded parameters travel one by one. */
+  /** Trained ones: sharded parameters travel tensor by tensor. */
   tensors: number;
   /** Multiply-accumulates of the forward pass of one image. */
   macs: number;

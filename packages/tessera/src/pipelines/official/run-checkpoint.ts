@@ -32,7 +32,6 @@ export function openRunCheckpoint(source: string): RunCheckpoint | undefined {
   if (!named && !existsSync(join(run, 'checkpoints'))) return undefined;
   const path = named ? source : newestCheckpoint(join(run, 'checkpoints'));
   if (path === undefined) throw new PipelineError('CHECKPOINT', `${source}: there is no whole checkpoint.`);
-  for (const stem of ['model', 'ema', 'optimizer']) wholeFile(path, stem);
   const { step, task } = readState(path);
   const family = familyNames.find((name) => name === task);
   if (family === undefined) {
@@ -41,6 +40,9 @@ export function openRunCheckpoint(source: string): RunCheckpoint | undefined {
       `${source} is a run of ${task}, not of a generator: export the folder that it made.`,
     );
   }
+  const averaged = hasStored(path, 'ema') ? 'ema' : 'model';
+  // A GPT's file has all that there is of its training, the others' the averaged network.
+  for (const stem of family === 'gpt' ? ['model', 'ema', 'optimizer'] : [averaged]) wholeFile(path, stem);
   const file = join(run, 'config.yaml');
   const settings = parseConfig(settingsSchema, parseYaml(readFileSync(file, 'utf8'), { maxAliasCount: 0 }), file);
   return {
@@ -49,7 +51,7 @@ export function openRunCheckpoint(source: string): RunCheckpoint | undefined {
     family,
     config: { ...parseConfig(familyOf(family).schema, settings.config, file) },
     training: resolveTrainingConfig(settings.training, file),
-    averaged: hasStored(path, 'ema') ? 'ema.safetensors' : 'model.safetensors',
+    averaged: `${averaged}.safetensors`,
   };
 }
 
