@@ -33,9 +33,7 @@ export function gatedRows(x: Tensor, gate: RowWeight, up: RowWeight): Tensor {
   return guarded(
     'gatedRows',
     () =>
-      wrap(
-        addon().gatedRows(x.handle, gate.weight.handle, gate.scales?.handle, up.weight.handle, up.scales?.handle),
-      ),
+      wrap(addon().gatedRows(x.handle, gate.weight.handle, gate.scales?.handle, up.weight.handle, up.scales?.handle)),
     x,
     gate.weight,
     up.weight,
