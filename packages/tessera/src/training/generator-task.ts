@@ -20,14 +20,14 @@ export interface GeneratorTaskOptions {
   recipe: object;
   /** Keep only the blocks' inputs for the backward pass, and run each block again in it. */
   recompute?: boolean | undefined;
-  /** Matrix products of training in bfloat16 (autocast); weights, losses and measurements stay float32. */
+  /** Of training's matrix products, by autocast; weights, losses and measurements stay float32. */
   precision?: TrainingConfig['precision'];
 }
 
 export function createGeneratorTask(options: GeneratorTaskOptions): TrainingTask {
   const { model, ema, data, heldOut, recipe, recompute = false, precision } = options;
   const family = familyOf(model);
-  const inPrecision = precision === 'bf16' ? inBfloat16(model) : <T>(body: () => T): T => body();
+  const inPrecision = precision === undefined ? <T>(body: () => T): T => body() : under(precision, model);
   return {
     name: model.family,
     model,
@@ -50,10 +50,10 @@ export function createGeneratorTask(options: GeneratorTaskOptions): TrainingTask
   };
 }
 
-function inBfloat16(model: GeneratorModel): <T>(body: () => T) => T {
+function under(precision: 'bf16' | 'fp16', model: GeneratorModel): <T>(body: () => T) => T {
   const [parameter] = model.parameters.values();
   const device = parameter!.device.startsWith('cuda') ? 'cuda' : 'cpu';
-  return (body) => autocast({ device, dtype: 'bfloat16' }, body);
+  return (body) => autocast({ device, dtype: precision === 'bf16' ? 'bfloat16' : 'float16' }, body);
 }
 
 const MEASURED_BATCH = 64;

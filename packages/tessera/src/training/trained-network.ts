@@ -85,6 +85,10 @@ export class TrainedNetwork {
     this.ranks.group!.watched('backward', backward);
   }
 
+  get device(): string {
+    return this.leaves[0]!.device;
+  }
+
   /** Weights, buffers and averages; borrowed. */
   tensors(): Tensor[] {
     return [...this.model.state.values(), ...this.averages.flatMap(({ state }) => [...state.values()])];
@@ -93,6 +97,11 @@ export class TrainedNetwork {
   /** Buffers that forward passes move. */
   get statistics(): Tensor[] {
     return this.model.statistics;
+  }
+
+  /** What was collected, as handles of the current scope. */
+  gradients(): Tensor[] {
+    return gradientsOf(this.leaves);
   }
 
   /** The global norm of what was collected. */
@@ -118,6 +127,12 @@ export class TrainedNetwork {
       for (const { ema, settings } of this.averages) ema.update(emaDecayAt(settings, step));
     });
     return learningRate;
+  }
+
+  /** A step whose gradients overflowed: the weights and the optimizer stay, the averages move on. */
+  passOver(step: number): number {
+    for (const { ema, settings } of this.averages) ema.update(emaDecayAt(settings, step));
+    return learningRateAt(this.settings.learningRate, step);
   }
 
   clearGradients(): void {
