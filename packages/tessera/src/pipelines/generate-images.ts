@@ -57,6 +57,8 @@ export async function* generateImages(
     const generation = startGeneration(model, { strategy, labels: batchLabels, seed, first, onStep });
     const sampled: Tensor[] = [];
     try {
+      if (first === 0 && generation.cacheBytes !== undefined)
+        yield cacheNote(generation.cacheBytes, batchLabels.length);
       while (!generation.isDone) {
         signal?.throwIfAborted();
         sampled.push(generation.step());
@@ -73,6 +75,12 @@ export async function* generateImages(
     }
     yield progress(first + batchLabels.length, labels.length);
   }
+}
+
+function cacheNote(bytes: number, images: number): PipelineEvent {
+  const size = `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  const count = images === 1 ? 'one image' : `${images} images at a time`;
+  return { kind: 'note', message: `The cache of keys and values takes ${size} for ${count}.` };
 }
 
 function progress(done: number, total: number): PipelineEvent {
