@@ -20,6 +20,7 @@ import {
 } from '@tessera/torch';
 import { initialise, LlamaGenVq, vqPreset } from 'tessera';
 import { enatTraining } from './enat-step.mjs';
+import { libtorchAlone } from './engine-floor.mjs';
 import { networkCases } from './engine-networks.mjs';
 import { machine } from './machine.mjs';
 import { measure, summary } from './measure.mjs';
@@ -45,14 +46,18 @@ export async function bench(options) {
       const entries = Array.from({ length: FILE_TENSORS }, (_, i) => [`layer.${i}.weight`, randn([256, 1024])]);
       saveSafetensors(file, entries, { format: 'pt' });
     });
+    progress('libtorch alone');
+    const floor = libtorchAlone();
     progress('engine load');
     const load = loadRow(Math.min(5, options.rounds), peer);
-    const rows = await measure([...operations(file), ...networkCases(), ...networks()], options.rounds, peer, progress);
+    // First alone: what the networks leave on the heap is not an operation's overhead.
+    const rows = await measure(operations(file), options.rounds, peer, progress);
+    rows.push(...(await measure([...networkCases(), ...networks()], options.rounds, peer, progress)));
     progress('');
     print(options, {
       name: 'engine',
       machine: about,
-      rows: [...rows, load],
+      rows: [...rows.slice(0, 3), ...floor, ...rows.slice(3), load],
     });
   } finally {
     peer?.close();
@@ -62,6 +67,7 @@ export async function bench(options) {
 
 function operations(file) {
   const micro = (seconds) => (seconds / CHAIN) * 1e6;
+  const short = { unit: 'µs', value: micro, shortest: true };
   const one = tensor([1]);
   const weight = tensor([1]).requiresGrad_();
   const [a, b] = [rand([MATRIX, MATRIX]), rand([MATRIX, MATRIX])];
@@ -71,13 +77,12 @@ function operations(file) {
     return x;
   };
   return [
-    { name: 'add', unit: 'µs', value: micro, run: () => noGrad(() => scope(() => void chain(one))) },
-    { name: 'add, recorded', unit: 'µs', value: micro, run: () => scope(() => void chain(weight)) },
-    { name: 'add, recorded and backward', unit: 'µs', value: micro, run: () => scope(() => chain(weight).backward()) },
+    { name: 'add', ...short, run: () => noGrad(() => scope(() => void chain(one))) },
+    { name: 'add, recorded', ...short, run: () => scope(() => void chain(weight)) },
+    { name: 'add, recorded and backward', ...short, run: () => scope(() => chain(weight).backward()) },
     {
       name: 'empty scope',
-      unit: 'µs',
-      value: micro,
+      ...short,
       run: () => {
         for (let i = 0; i < CHAIN; i++) scope(() => undefined);
       },

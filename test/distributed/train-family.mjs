@@ -2,33 +2,50 @@
 // of every shard that it runs and every step, as JSON a line. Who it is comes from torchrun's variables.
 // Usage: node train-family.mjs FAMILY FOLDER '{"totalSteps": 20, …}'
 
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { Draws } from '@tessera/schedule';
 import {
   destroyProcessGroup,
   hasLauncherEnvironment,
   initProcessGroup,
+  listen,
   manualSeed,
+  memoryStats,
   noGrad,
   scope,
   setNumThreads,
+  Tensor,
   tensor,
 } from '@tessera/torch';
 import {
   createGeneratorTask,
   createVqTask,
   openRunTogether,
+  placeholderParameters,
   Ranks,
   resolveTrainingConfig,
+  ShardedModule,
   trainLoop,
 } from '../../packages/tessera/dist/index.js';
 import { familyOf } from '../../packages/tessera/dist/models/registry.js';
-import { initialise } from '../../packages/tessera/dist/nn/module.js';
+import { initialise, ParameterBuilder } from '../../packages/tessera/dist/nn/module.js';
 import { loadModule } from '../../packages/tessera/dist/nn/state-dict.js';
 import { vqPreset } from '../../packages/tessera/dist/tokenizers/vq-config.js';
 
 const [family, folder, changes = '{}'] = process.argv.slice(2);
 // What makes a rank another than its fellows, for the tests that want a failure.
-const { shift = 0, slowness = 0, timeoutMs = 60_000, stopAt = 0, dieAt = 0, ...settings } = JSON.parse(changes);
+const {
+  shift = 0,
+  slowness = 0,
+  timeoutMs = 60_000,
+  stopAt = 0,
+  dieAt = 0,
+  dieWriting = 0,
+  ...others
+} = JSON.parse(changes);
+// How the networks are spread, and whether to say how much memory that takes.
+const { shardOptimizer = false, shardParameters = false, recompute = false, network = {}, memory = false, ...settings } = others; // biome-ignore format: one row
 const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
 setNumThreads(1);
 
@@ -46,7 +63,7 @@ const RECIPES = {
 
 function generatorTask() {
   const row = familyOf(family);
-  const construct = (p) => row.construct(row.schema.parse(CONFIGS[family]), p);
+  const construct = (p) => row.construct(row.schema.parse({ ...CONFIGS[family], ...network }), p);
   const model = initialise(construct);
   // Some families start with closed gates: open them, so that every path matters.
   noGrad(() =>
@@ -54,7 +71,9 @@ function generatorTask() {
       for (const weight of model.parameters.values()) weight.add_(weight.randnLike().mul(0.05));
     }),
   );
-  const ema = loadModule(construct, model.state, 'the network');
+  const pieces = shardParameters && group !== undefined ? inPieces(model, construct, row.blockOf) : undefined;
+  const ema = pieces?.ema.whole ?? loadModule(construct, model.state, 'the network');
+  if (pieces === undefined) model.trainable();
   const draws = new Draws(3, 0, 0, 0);
   const tokens = Array.from({ length: 96 }, () => Array.from({ length: 16 }, () => draws.integer(12)));
   const data = {
@@ -74,12 +93,20 @@ function generatorTask() {
     }),
   };
   return createGeneratorTask({
-    model: model.trainable(),
+    model,
     ema,
+    pieces,
+    recompute,
     data,
     heldOut: data,
     recipe: row.recipe.parse(RECIPES[family]),
   });
+}
+
+function inPieces(model, construct, blockOf) {
+  const cut = ShardedModule.cut(model, group, blockOf);
+  cut.trainable();
+  return { model: cut, ema: cut.copyFor(construct(new ParameterBuilder(placeholderParameters())), blockOf) };
 }
 
 function vqTask() {
@@ -109,6 +136,15 @@ const config = resolveTrainingConfig({
   ...settings,
 });
 
+/** Ends this process in the middle of the first file that it writes into a folder. */
+function dieWhileWriting(writing) {
+  const { toBytes } = Tensor.prototype;
+  Tensor.prototype.toBytes = function () {
+    if (existsSync(writing)) process.kill(process.pid, 'SIGKILL');
+    return toBytes.call(this);
+  };
+}
+
 const group = hasLauncherEnvironment() ? await initProcessGroup({ timeoutMs }) : undefined;
 const ranks = new Ranks(group);
 const stop = new AbortController();
@@ -122,9 +158,17 @@ try {
     if (slowness > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, slowness);
     return shardLoss(shard);
   };
+  if (dieWriting > 0 && ranks.rank === ranks.size - 1) dieWhileWriting(join(folder, `checkpoints/.writing-step-${String(dieWriting).padStart(7, '0')}`)); // biome-ignore format: one row
+  let peak = 0;
+  if (memory) {
+    listen(() => {
+      peak = Math.max(peak, memoryStats().liveBytes);
+    });
+  }
   const run = await openRunTogether(folder, { training: config, shift: shift * ranks.rank }, ranks);
-  for await (const event of trainLoop(task, config, run, { ranks, signal: stop.signal })) {
+  for await (const event of trainLoop(task, config, run, { ranks, shardOptimizer, signal: stop.signal })) {
     if (event.kind !== 'sample') say(event);
+    if (event.kind === 'step' && memory) say({ kind: 'memory', live: memoryStats().liveBytes, peak });
     // The last rank, in the first attempt of a launcher.
     const dies = ranks.rank === ranks.size - 1 && process.env.TORCHELASTIC_RESTART_COUNT === '0';
     if (event.kind === 'step' && event.step === dieAt && dies) process.kill(process.pid, 'SIGKILL');

@@ -1,6 +1,7 @@
 /** What a runner of one kind gets and gives. A runner takes every number from the case; it hard-codes none. */
 
 import { fromTypedArray, type Tensor } from '@tessera/torch';
+import { beside, networkDevice } from 'tessera';
 import type { Output } from './compare.ts';
 import type { GoldenCase, Json, WeightsReference } from './golden-set.ts';
 import type { GoldenReader, GoldenValue } from './golden-value.ts';
@@ -45,10 +46,15 @@ export class CaseContext {
     const reference = this.golden.inputs[role];
     if (reference?.imageRule !== undefined) {
       const { shape, data } = hashImage(reference, this.reader.folder.rules);
-      return fromTypedArray(data, shape);
+      return onDevice(fromTypedArray(data, shape));
     }
     if (reference?.tensor === undefined) throw new Error(`${this.golden.id}: expected the input tensor ${role}`);
-    return this.reader.tensor(reference.file ?? this.golden.file!, reference.tensor);
+    return onDevice(this.reader.tensor(reference.file ?? this.golden.file!, reference.tensor));
+  }
+
+  /** The same on the CPU, for what is computed there on any machine, such as distances of features. */
+  hostTensor(role: string): Tensor {
+    return this.tensor(role).to('cpu');
   }
 
   /** An input that is several tensors, by key. */
@@ -56,7 +62,8 @@ export class CaseContext {
     const reference = this.golden.inputs[role];
     if (reference?.tensors === undefined) throw new Error(`${this.golden.id}: expected the input tensors ${role}`);
     const file = reference.file ?? this.golden.file!;
-    return new Map(Object.entries(reference.tensors).map(([key, name]) => [key, this.reader.tensor(file, name)]));
+    const read = (name: string): Tensor => onDevice(this.reader.tensor(file, name));
+    return new Map(Object.entries(reference.tensors).map(([key, name]) => [key, read(name)]));
   }
 
   input(role: string): GoldenValue {
@@ -90,4 +97,9 @@ export class CaseContext {
     if (prefix === undefined) return all;
     return new Map([...all].filter(([n]) => n.startsWith(prefix)).map(([n, t]) => [n.slice(prefix.length), t]));
   }
+}
+
+/** Inputs are where the networks are: `TESSERA_DEVICE=cuda` checks a GPU. */
+function onDevice(x: Tensor): Tensor {
+  return beside(x, { device: networkDevice() });
 }

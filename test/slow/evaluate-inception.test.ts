@@ -49,9 +49,13 @@ it("adm: ADM's file of statistics and pictures gives FID, sFID, Inception Score,
   writeFileSync(at('VIRTUAL.npz'), encodeNpz(arrays));
   const options = { protocol: 'adm' as const, inception, reference: at('VIRTUAL.npz'), out: at('adm') };
   const other = await last(evaluate({ ...options, source: at('b.npz') }));
-  const same = await last(evaluate({ ...options, source: at('a.npz') }));
+  const same = await last(evaluate({ ...options, source: at('a.npz'), resamples: 0 }));
   expect(Object.keys(other.metrics)).toEqual(['FID', 'sFID', 'Inception Score', 'precision', 'recall']);
   expect(other.metrics.FID!.value).toBeGreaterThan(0);
+  expect(other.metrics.FID).toMatchObject({ note: 'of 5 images: too large' });
+  expect(other.metrics.FID!.low).toBeLessThan(other.metrics.FID!.value);
+  expect(other.metrics['Inception Score']!.high).toBeGreaterThan(other.metrics['Inception Score']!.value);
+  expect(same.metrics.FID!.low).toBeUndefined();
   expect(Math.abs(same.metrics.FID!.value)).toBeLessThan(1e-3 * other.metrics.FID!.value);
   expect(Math.abs(same.metrics.sFID!.value)).toBeLessThan(1e-3 * other.metrics.sFID!.value);
   expect(same.metrics.precision!.value).toBe(1);
@@ -59,5 +63,9 @@ it("adm: ADM's file of statistics and pictures gives FID, sFID, Inception Score,
   // At least 1, but for rounding.
   expect(other.metrics['Inception Score']!.value).toBeGreaterThan(1 - 1e-9);
   expect(other.warnings.join()).toMatch(/5 images: the protocol adm takes 50000/);
+  expect(other.warnings.join()).toMatch(
+    /VIRTUAL.npz is not the reference of the protocol adm \(VIRTUAL_imagenet256_labeled/,
+  );
+  expect(other.settings).toMatchObject({ input: 'tf1', statistics: 'float64', rounding: 'bytes', classes: 'uniform' });
   expect(JSON.parse(readFileSync(at('adm/result.json'), 'utf8'))).toMatchObject({ protocol: 'adm' });
 }, 600_000);

@@ -1,6 +1,6 @@
 /**
- * `tessera search` under `kill -9`, and spread over processes and ranks: the evaluations are the same in number, order and
- * value as those of one undisturbed process, and none is made twice.
+ * `tessera search` and `tessera search-training` under `kill -9`, and spread over processes and ranks: the evaluations are the
+ * same in number, order and value as those of one undisturbed process, and none is made twice.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -40,7 +40,7 @@ function start(out: string, more: readonly string[] = [], env: Record<string, st
   return spawn(process.execPath, [BIN, ...all], { env: { ...process.env, ...env } });
 }
 
-/** Waits for the end, or kills after so many evaluations. */
+/** Waits for the end, or kills after so many evaluations, or steps of a training. */
 function ended(child: ChildProcess, killAfter?: number): Promise<number | null> {
   let errors = '';
   child.stderr!.on('data', (chunk: Buffer) => {
@@ -93,4 +93,30 @@ it('two ranks measure what one process measures', { timeout: 300_000 }, async ()
   );
   await Promise.all(ranks.map((rank) => ended(rank)));
   expect(evaluations('ranks')).toEqual(evaluations('one'));
+});
+
+it('a search of mask ratios, killed within a training and after one, ends as if nothing had happened', {
+  timeout: 300_000,
+}, async () => {
+  const train = (out: string): ChildProcess => {
+    const words = [
+      'search-training',
+      join(folder, 'model'),
+      '--data',
+      join(folder, 'tokens'),
+      '--out',
+      join(folder, out),
+    ];
+    const objective = ['--objective', 'likelihood', '--reference', join(folder, 'tokens'), '--num-images', '8'];
+    const inner = ['--steps', '8', '--global-batch', '4', '--lr', '0.01', '--threads', '1'];
+    const all = [...words, ...objective, ...inner, '--budget-evaluations', '4', '--confirm', '1', '--json'];
+    return spawn(process.execPath, [BIN, ...all]);
+  };
+  await ended(train('ratios'));
+  // Steps 3 and 8: within the first training, and at the end of one.
+  for (const step of [3, 8, 8]) await ended(train('ratios killed'), step);
+  await ended(train('ratios killed'));
+  expect(evaluations('ratios killed')).toEqual(evaluations('ratios'));
+  const recipe = (out: string): string => readFileSync(join(folder, out, 'recipe.yaml'), 'utf8');
+  expect(recipe('ratios killed')).toBe(recipe('ratios'));
 });

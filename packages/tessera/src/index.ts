@@ -62,7 +62,8 @@ export {
 export { StoredTokens, type TokensToWrite, type TokenWriter } from './data/tokens/token-rows.ts';
 export { type ImageRecipe, imageVariants, recipeSchema, variantsPerImage } from './data/variants.ts';
 // Metrics.
-export { bootstrapInterval, type Interval } from './metrics/bootstrap.ts';
+export { bootstrapInterval, bootstrapRows, type Interval, intervalAround, intervalOf } from './metrics/bootstrap.ts';
+export { ClassJudge, type JudgeQuality, trainClassJudge } from './metrics/class-judge.ts';
 export { CodebookCounter, type CodebookUsage } from './metrics/codebook-usage.ts';
 export type { FeatureExtractor } from './metrics/feature-extractor.ts';
 export {
@@ -72,6 +73,7 @@ export {
   statisticsOf,
 } from './metrics/feature-statistics.ts';
 export { frechetDistance } from './metrics/frechet.ts';
+export { frechetDistanceOfRows, resamplesWithin } from './metrics/frechet-resampling.ts';
 export {
   type InceptionFeatures,
   type InceptionInput,
@@ -98,6 +100,7 @@ export {
   nearestNeighbours,
   squaredDistances,
 } from './metrics/manifold.ts';
+export { type Memorisation, memorisation, type NearestDistances } from './metrics/memorisation.ts';
 export { MetricError, type MetricErrorCode } from './metrics/metric-error.ts';
 export { psnr, ssim } from './metrics/picture-quality.ts';
 export {
@@ -158,6 +161,7 @@ export { type ParameterShapes, parameterShapes } from './models/parameter-shapes
 export { enatPreset, type ModelPreset, modelPreset, modelPresetNames } from './models/presets.ts';
 export { FAMILIES, type FamilyName, familyNames, familyOf, recogniseFamily } from './models/registry.ts';
 export { AdamW, type AdamWOptions } from './nn/adamw.ts';
+export { beside, DeviceError, networkDevice, useDevice } from './nn/device.ts';
 export { Ema } from './nn/ema.ts';
 export { clipByNorm, globalNorm, gradientsOf } from './nn/gradients.ts';
 export { type Initialisation, initialTensor } from './nn/initialisation.ts';
@@ -227,6 +231,7 @@ export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-token
 export { LocalEvaluators, ProcessEvaluators, RankEvaluators } from './pipelines/search/evaluators.ts';
 export { type ObjectiveDescription, openObjective } from './pipelines/search/open-objective.ts';
 export { type SearchOptions, search } from './pipelines/search.ts';
+export { type SearchTrainingOptions, searchTraining } from './pipelines/search-training.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
 export { makeStatistics, type StatisticsOptions } from './pipelines/statistics.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';
@@ -252,6 +257,7 @@ export {
   autoregressiveSpace,
 } from './search/autoregressive-space.ts';
 export { type EvaluationRecord, Ledger } from './search/ledger.ts';
+export { type MaskRatioBounds, maskRatioSpace } from './search/mask-ratio-space.ts';
 export { AskTell, type Candidate, checkSpace, type Method, type Space } from './search/method.ts';
 export { type CmaOptions, cmaEs } from './search/methods/cma-es.ts';
 export { coordinateSearch } from './search/methods/coordinate.ts';
@@ -336,6 +342,8 @@ export { createGeneratorTask, type GeneratorTaskOptions } from './training/gener
 export { type TrainingEvent, type TrainLoopOptions, trainLoop } from './training/loop.ts';
 export { Ranks } from './training/ranks.ts';
 export { openRun, openRunTogether, RunFolder } from './training/run-folder.ts';
+export { placeholderParameters, ShardedModule } from './training/sharded-module.ts';
+export { wholeFile } from './training/stored-tensors.ts';
 export type { OptimizerSettings, Shard, ShardResult, TrainedPart, TrainingTask } from './training/task.ts';
 export { networksOf, TrainedNetwork } from './training/trained-network.ts';
 export { TrainingError, type TrainingErrorCode } from './training/training-error.ts';

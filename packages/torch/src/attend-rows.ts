@@ -29,6 +29,6 @@ export function attendRows(query: Tensor, keys: Tensor, values: Tensor, lengths?
 }
 
 function maskOf(lengths: Tensor, most: number): Tensor {
-  const positions = arange(0, most).to(lengths.device as 'cpu');
+  const positions = arange(0, most, 1, { device: lengths.device });
   return positions.unsqueeze(0).lt(lengths.unsqueeze(1)).unsqueeze(1).unsqueeze(1); // [R, 1, 1, S]
 }

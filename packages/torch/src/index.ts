@@ -27,7 +27,13 @@ export { type Argument, type DispatchEvent, type Listener, listen, type Operatio
 export { DistributedError, type DistributedErrorCode } from './distributed/distributed-error.ts';
 export { hasLauncherEnvironment, type ProcessGroupAddress } from './distributed/environment.ts';
 export { allGatherObject, broadcastObject } from './distributed/objects.ts';
-export type { CollectiveOptions, ProcessGroup, ReduceOptions, Reduction } from './distributed/process-group.ts';
+export type {
+  CollectiveOptions,
+  OutputOption,
+  ProcessGroup,
+  ReduceOptions,
+  Reduction,
+} from './distributed/process-group.ts';
 export { broadcastTensors, DataParallelReducer, type ReducerOptions } from './distributed/reducer.ts';
 export type { KeyValueStore } from './distributed/store.ts';
 export type { Work } from './distributed/work.ts';
@@ -66,5 +72,5 @@ export { RecorderError, type RecorderErrorCode } from './recorder/recorder-error
 export type { NamedTensors } from './recorder/trace.ts';
 export { cudaDeviceCount, getNumThreads, manualSeed, setNumThreads, torchVersion } from './runtime.ts';
 export { keep, type MemoryStats, memoryStats, scope } from './scope.ts';
-export { type BackwardOptions, Tensor } from './tensor.ts';
+export { type BackwardOptions, type Device, swapTensors, Tensor } from './tensor.ts';
 export { fromTorchTensor, type LoadedTensors, loadSafetensors, saveSafetensors } from './tensor-files.ts';

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { keep, memoryStats, ones, scope, Tensor, TensorError, tensor, zeros } from './index.ts';
+import { keep, memoryStats, ones, scope, swapTensors, Tensor, TensorError, tensor, zeros } from './index.ts';
 
 let before: number;
 beforeEach(() => {
@@ -205,5 +205,32 @@ describe('handles', () => {
       expect(memoryStats().liveBytes - start).toBe(8000);
     });
     expect(memoryStats().liveBytes).toBe(start);
+  });
+});
+
+describe('swapTensors', () => {
+  test('exchanges values, shapes, gradients and lives, whoever refers to them', () => {
+    const parameter = tensor([1, 2]).requiresGrad_();
+    const holder = { weight: parameter };
+    const other = tensor([[3]]);
+    scope(() => parameter.sum().backward());
+    swapTensors(parameter, other);
+    expect([holder.weight.toArray(), holder.weight.requiresGrad]).toEqual([[[3]], false]);
+    expect([other.toArray(), other.grad?.toNumbers()]).toEqual([[1, 2], [1, 1]]); // biome-ignore format: one row
+    swapTensors(parameter, other);
+    other.dispose();
+    expect([parameter.toArray(), parameter.requiresGrad, other.isLive]).toEqual([[1, 2], true, false]);
+    parameter.dispose();
+  });
+
+  test('a scope frees what it made, not what was put in its place', () => {
+    const outer = tensor([1]);
+    let inner!: Tensor;
+    scope(() => {
+      inner = tensor([2]);
+      swapTensors(outer, inner);
+    });
+    expect([outer.isLive, inner.toNumbers()]).toEqual([false, [1]]);
+    inner.dispose();
   });
 });

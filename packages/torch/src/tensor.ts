@@ -11,6 +11,9 @@ import { addon } from './native/addon.ts';
 import { AddonError } from './native/locate-addon.ts';
 import { shortMessage } from './torch-message.ts';
 
+/** Where a tensor is. */
+export type Device = 'cpu' | `cuda:${number}`;
+
 export interface BackwardOptions {
   /** Keep the graph for another backward pass. */
   readonly retainGraph?: boolean;
@@ -38,9 +41,8 @@ export class Tensor extends TensorMethods {
     return guarded('dtype', () => addon().dtype(this.handle)) as DType;
   }
 
-  /** `cpu` or `cuda:N`. */
-  get device(): string {
-    return guarded('device', () => addon().device(this.handle));
+  get device(): Device {
+    return guarded('device', () => addon().device(this.handle)) as Device;
   }
 
   /** Number of entries. */
@@ -70,7 +72,7 @@ export class Tensor extends TensorMethods {
   }
 
   /** Casts to a dtype, moves to a device, or returns itself as a new handle where nothing changes. */
-  to(target: DType | `cuda:${number}` | 'cpu'): Tensor {
+  to(target: DType | Device): Tensor {
     if (target === 'cpu' || target.startsWith('cuda')) {
       return guarded('to', () => wrap(addon().toDevice(this.handle, target)), this);
     }
@@ -214,6 +216,16 @@ export class Tensor extends TensorMethods {
 }
 
 registerTensorClass(Tensor);
+
+/**
+ * Makes each of two tensors what the other one was, values, shape and gradient, wherever they are referred to: what
+ * torch.utils.swap_tensors does. So a module's parameter can be there for a while and then give way to a placeholder.
+ */
+export function swapTensors(a: Tensor, b: Tensor): void {
+  const [first, second] = [a.handle, b.handle];
+  (a as { handle: number }).handle = second;
+  (b as { handle: number }).handle = first;
+}
 
 /** Runs a core function and turns its error into ours, with the name of what was asked and the tensors it was given. */
 export function guarded<T>(name: string, body: () => T, ...tensors: readonly Tensor[]): T {

@@ -2,7 +2,7 @@
 
 import { learningRateAt, trainingMaskCount } from '@tessera/schedule';
 import { noGrad, scope, type Tensor, tensor } from '@tessera/torch';
-import { AdamW, type AutoNat, type AutoNatLossInput, autonatLoss, Ema } from 'tessera';
+import { AdamW, type AutoNat, type AutoNatLossInput, autonatLoss, beside, Ema } from 'tessera';
 import type { Output } from '../compare.ts';
 import type { CaseContext, Runner } from '../runner.ts';
 import { autonatModel } from './nat-model.ts';
@@ -15,7 +15,10 @@ export const natMaskSample: Runner = (context) => {
     .toNumbers()
     .map((draw) => trainingMaskCount(draw, context.param<number>('seqLen'), limits));
   // The values of the argsort are compared, not the ranks.
-  const mask = context.tensor('uniform').argsort().lt(tensor(counts, 'int64').unsqueeze(1));
+  const mask = context
+    .tensor('uniform')
+    .argsort()
+    .lt(beside(tensor(counts, 'int64'), ids).unsqueeze(1));
   return {
     maskedIds: ids.maskedFill(mask, context.param<number>('maskId')),
     targets: ids.maskedFill(mask.logicalNot(), context.param<number>('ignoreIndex')),

@@ -79,7 +79,7 @@ function activationsOf(
   now: Call,
   before: EnatState | undefined,
 ): Map<string, Output> {
-  const everywhere = arange(0, model.seqLen).unsqueeze(0).expandAs(ids).contiguous();
+  const everywhere = arange(0, model.seqLen, 1, { device: ids.device }).unsqueeze(0).expandAs(ids).contiguous();
   const tokenEmbedding = model.embedTokens(ids, everywhere);
   const at = (positions: Tensor): Tensor =>
     tokenEmbedding.gather(1, positions.unsqueeze(-1).expand([-1, -1, tokenEmbedding.size(2)]));

@@ -4,6 +4,7 @@ import { autocast, cat, type Tensor } from '@tessera/torch';
 import {
   applyRope,
   averageCells,
+  beside,
   captionCondition,
   conditionMask,
   dropConditions,
@@ -43,7 +44,8 @@ function tableOf(context: CaseContext, coordinates: readonly (readonly number[])
 export const ropeApply: Runner = (context) => {
   const pairs = context.tensor('table');
   const table = ropeTableOf(pairs.toTypedArray() as Float32Array, 2 * pairs.size(1));
-  return { y: applyRope(context.tensor('x'), table) };
+  const x = context.tensor('x');
+  return { y: applyRope(x, { cos: beside(table.cos, x), sin: beside(table.sin, x) }) };
 };
 
 export const dropPathRunner: Runner = (context) => {

@@ -2,6 +2,7 @@
 
 import { empty, fromTypedArray, linspace, noGrad, stack, type Tensor } from '@tessera/torch';
 import {
+  beside,
   LlamaGenVq,
   loadModule,
   MaskgitVqgan,
@@ -65,7 +66,7 @@ export const vqQuantizer: Runner = (context) => {
     const weighted = quantized
       .contiguous()
       .view([numel])
-      .mul(linspace(0, 1, numel))
+      .mul(beside(linspace(0, 1, numel), latent))
       .sum();
     let total = losses.codebook.add(losses.commitment).add(weighted);
     if (losses.entropy !== undefined) total = total.add(losses.entropy);
@@ -91,7 +92,7 @@ function quantizerWith(codebook: Tensor, context: CaseContext, usageFifo: number
     take: (name: string, shape: readonly number[]): Tensor =>
       name === 'embedding.weight'
         ? codebook.clone()
-        : empty(shape).fill_(context.optional<number>('usageFifoInit') ?? 0),
+        : empty(shape, { device: codebook.device }).fill_(context.optional<number>('usageFifoInit') ?? 0),
   };
   return new VectorQuantizer(new ParameterBuilder(source), config);
 }

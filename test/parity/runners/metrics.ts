@@ -61,16 +61,16 @@ export const inceptionStateShapes: Runner = (context) => {
 export const fid: Runner = (context) => {
   const precision = context.param<StatisticsPrecision>('statisticsDtype');
   expectParam(context, 'covarianceDivisor', 'n-1');
-  const gen = statisticsOf(context.tensor('featGen'), precision);
-  const ref = statisticsOf(context.tensor('featRef'), precision);
+  const gen = statisticsOf(context.hostTensor('featGen'), precision);
+  const ref = statisticsOf(context.hostTensor('featRef'), precision);
   const distance = frechetDistance(gen, ref);
   const [muGen, sigmaGen, muRef, sigmaRef] = [gen.mean, gen.covariance, ref.mean, ref.covariance];
   return { fid: [distance], muGen, sigmaGen, muRef, sigmaRef };
 };
 
 export const inceptionScoreRunner: Runner = (context) => {
-  const logits = context.tensor('logits');
-  const order = context.has('permutation') ? context.tensor('permutation').to('int64') : undefined;
+  const logits = context.hostTensor('logits');
+  const order = context.has('permutation') ? context.hostTensor('permutation').to('int64') : undefined;
   const rows = order === undefined ? logits : logits.indexSelect(0, order);
   const splits = context.param<number>('splits');
   const { mean, std } = inceptionScoreOfSplits(rows, equalSplits(logits.size(0), splits));
@@ -85,7 +85,7 @@ export const inceptionScoreRunner: Runner = (context) => {
 /** An input's rows, scaled as the case says. */
 function features(context: CaseContext, role: string): Tensor {
   const reference = context.golden.inputs[role]!;
-  const all = context.tensor(role);
+  const all = context.hostTensor(role);
   const { rowRange } = reference;
   const rows = rowRange === undefined ? all : all.narrow(0, rowRange[0], rowRange[1] - rowRange[0]);
   return rows.mul(context.optional<number>('featureScale') ?? 1);
@@ -104,7 +104,7 @@ export const admFid: Runner = (context) => {
 
 export const admInceptionScore: Runner = (context) => {
   expectParam(context, 'bias', false);
-  const weight = context.tensor('softmaxWeight').to('float32');
+  const weight = context.hostTensor('softmaxWeight').to('float32');
   const pool = features(context, 'features').to('float32');
   const logits = pool.mm(weight.size(0) === pool.size(1) ? weight : weight.t());
   const splits = splitsOfSize(logits.size(0), context.param<number>('splitSize'));

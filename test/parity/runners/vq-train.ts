@@ -8,6 +8,7 @@ import {
   loadModule,
   Module,
   type NamedLoss,
+  networkDevice,
   networksOf,
   type ParameterBuilder,
   PatchDiscriminator,
@@ -122,7 +123,7 @@ export const vqLoss: Runner = (context) => {
   const networks = { lpips: lpipsOf(context), discriminator: discriminatorOf(context).trainable() };
   const losses = new VqLoss(config, networks);
   const { value } = context.param<{ value: number[] }>('lastLayer');
-  const lastLayer = ones([value.length]).mul(value[0]!).requiresGrad_();
+  const lastLayer = ones([value.length], { device: networkDevice() }).mul(value[0]!).requiresGrad_();
   const reconstruction = context.tensor('recon').mul(lastLayer);
   const [codebook, commitment, entropy] = context.tensor('codebookLosses').unbind() as [Tensor, Tensor, Tensor];
   const input = {

@@ -13,6 +13,7 @@ import { inspectCommand } from './commands/inspect.ts';
 import { launchCommand } from './commands/launch.ts';
 import { sampleCommand } from './commands/sample.ts';
 import { searchCommand } from './commands/search.ts';
+import { searchTrainingCommand } from './commands/search-training.ts';
 import { setupCommand } from './commands/setup.ts';
 import { statsCommand } from './commands/stats.ts';
 import { tokenizeCommand } from './commands/tokenize.ts';
@@ -24,6 +25,7 @@ export const COMMANDS: readonly Command[] = [
   fitCommand,
   sampleCommand,
   searchCommand,
+  searchTrainingCommand,
   editCommand,
   evaluateCommand,
   statsCommand,

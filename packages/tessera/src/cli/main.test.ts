@@ -1,4 +1,5 @@
 import { strictConfig } from '@tessera/schedule';
+import { cudaIsAvailable } from '@tessera/torch';
 import { afterEach, describe, expect, it } from 'vitest';
 import { PipelineError, type PipelineEvent } from '../pipelines/events.ts';
 import { wholeNumber } from './argument-values.ts';
@@ -54,6 +55,18 @@ describe('run', () => {
     behaviour = succeed;
     expect(await tessera('paint', '--count', '3')).toEqual({ code: 0, out: 'Painted 3.\n', err: 'Painting\n' });
     expect(given).toEqual({ count: 3 });
+  });
+
+  it('refuses a device that is none, and names the remedy for one that is not here', async () => {
+    behaviour = succeed;
+    const wrong = await tessera('paint', '--device', 'gpu');
+    expect([wrong.code, wrong.err]).toEqual([
+      1,
+      expect.stringContaining('--device: expected cpu, cuda or cuda:N, got "gpu"'),
+    ]);
+    if (cudaIsAvailable()) return;
+    const absent = await tessera('paint', '--device', 'cuda:0');
+    expect([absent.code, absent.err]).toEqual([1, expect.stringContaining('No CUDA for the device cuda:0')]);
   });
 
   it('prints JSON and nothing else with --json', async () => {

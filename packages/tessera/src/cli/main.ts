@@ -8,6 +8,7 @@ import { readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { nearest } from '@tessera/schedule';
 import { Profile, setNumThreads } from '@tessera/torch';
+import { useDevice } from '../nn/device.ts';
 import { PipelineError, type PipelineEvent } from '../pipelines/events.ts';
 import { LAUNCHER_VARIABLE } from '../pipelines/launch/local-ranks.ts';
 import { wholeNumber } from './argument-values.ts';
@@ -96,6 +97,7 @@ async function runCommand(
   const {
     json,
     threads,
+    device,
     profile: trace,
     debug: _debug,
     ...texts
@@ -112,6 +114,7 @@ async function runCommand(
   try {
     const events = command.start({ ...texts, ...rest }, { signal: interrupt.signal });
     if (threads !== undefined) setNumThreads(parseThreads(String(threads)));
+    if (device !== undefined) useDevice(parseDevice(String(device)));
     if (trace !== undefined) profile = new Profile({ trace: parseTrace(String(trace)) });
     const result = await showAll(events, renderer, profile);
     if (interrupt.signal.aborted && result === undefined) return sayHowToGoOn(command, interrupt, terminal);
@@ -175,6 +178,11 @@ function parseThreads(text: string): number {
   const parsed = wholeNumber(1, 1024).safeParse(text);
   if (parsed.success) return parsed.data;
   throw new CliError('ARGUMENT', `--threads: ${parsed.error.issues[0]!.message}`);
+}
+
+function parseDevice(name: string): string {
+  if (/^(cpu|cuda(:\d{1,3})?)$/.test(name)) return name;
+  throw new CliError('ARGUMENT', `--device: expected cpu, cuda or cuda:N, got "${name}"`);
 }
 
 function parseTrace(path: string): string {

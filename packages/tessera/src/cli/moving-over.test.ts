@@ -23,6 +23,7 @@ describe('docs/moving-over.md', () => {
       'launch',
       'sample',
       'search',
+      'search-training',
       'stats',
       'tokenize',
       'train',

@@ -14,6 +14,11 @@ import { type Arguments, camelCase } from './command.ts';
 export const GLOBAL_ARGUMENTS: Arguments = {
   json: { type: 'boolean', description: 'print events as JSON, one object a line, and nothing else' },
   threads: { type: 'string', valueHint: 'N', description: 'CPU threads (default: one a core)' },
+  device: {
+    type: 'string',
+    valueHint: 'NAME',
+    description: "where networks run: cpu (default), cuda or cuda:N; under a launcher cuda is LOCAL_RANK's GPU",
+  },
   profile: {
     type: 'string',
     valueHint: 'FILE',

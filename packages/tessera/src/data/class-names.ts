@@ -4,15 +4,18 @@
  *
  * Labels are places in the sorted list of folder names, in every one of the reference systems. A file with folder names
  * must therefore be sorted by them; it may name more classes than a split has images of, so that train and validation
- * get the same labels. A file of names alone must have exactly as many as there are folders.
+ * get the same labels. A file of names alone must have exactly as many as there are folders. In place of a file,
+ * `imagenet` stands for that data set's own 1,000.
  */
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { DataError } from './data-error.ts';
 import { byteOrder, type ImageFolder } from './image-folder.ts';
+import { IMAGENET, imagenetClassFile } from './imagenet-classes.ts';
 
 /** The same images, labelled by the file's classes and named by them. */
 export function nameClasses(folder: ImageFolder, path: string): ImageFolder {
-  const lines = readLines(path);
+  const lines = readLines(path === IMAGENET ? fileURLToPath(imagenetClassFile) : path);
   const words = lines.map((line) => /^(\S+)\s+(\S.*)$/.exec(line));
   const ids = words.map((match, i) => match?.[1] ?? lines[i]!);
   const known = new Map(ids.map((id, label) => [id, label]));

@@ -91,6 +91,22 @@ test('tar files: names as classes, class folders, no classes at all', async () =
   });
 });
 
+test('folders called by ids of ImageNet have its standard names; of a part of it the labels are places in the part', async () => {
+  file('val/n01440764/1.JPEG');
+  file('val/n15075141/1.JPEG');
+  const part = await openImageSource(join(folder, 'val'));
+  expect(part.classes).toEqual(['tench, Tinca tinca', 'toilet tissue, toilet paper, bathroom tissue']);
+  expect(part.items.map(({ label }) => label)).toEqual([0, 1]);
+  const whole = await openImageSource(join(folder, 'val'), { classNames: 'imagenet' });
+  expect(whole.classes).toHaveLength(1000);
+  expect(whole.items.map(({ label }) => label)).toEqual([0, 999]);
+  file('val/n00000001/1.JPEG');
+  expect((await openImageSource(join(folder, 'val'))).classes).toEqual(['n00000001', 'n01440764', 'n15075141']);
+  await expect(openImageSource(join(folder, 'val'), { classNames: 'imagenet' })).rejects.toMatchObject({
+    code: 'CLASS_NAMES',
+  });
+});
+
 test('class names: by folder name in sorted order, or one a class', async () => {
   file('val/n03/1.png');
   file('val/n01/1.png');

@@ -5,22 +5,25 @@ import { join, resolve } from 'node:path';
 import { nameClasses } from './class-names.ts';
 import { DataError } from './data-error.ts';
 import { byteOrder, HELD_OUT_FOLDERS, type ImageFolder, scanImageFolder } from './image-folder.ts';
+import { imagenetNames } from './imagenet-classes.ts';
 import { scanTars } from './tar-images.ts';
 
 export interface SourceOptions {
-  /** File of class names, see class-names.ts. */
+  /** File of class names, see class-names.ts, or `imagenet`: all its 1,000 classes, whichever of them have images. */
   classNames?: string | undefined;
   signal?: AbortSignal | undefined;
 }
 
 /**
  * Lists the images of one split in the order of the reference systems: classes in byte order of their names, files in
- * byte order of theirs; of tar files, in the order of the archives.
+ * byte order of theirs; of tar files, in the order of the archives. Folders that are all called by WordNet ids of
+ * ImageNet are classes with its standard names.
  */
 export async function openImageSource(root: string, options: SourceOptions = {}): Promise<ImageFolder> {
   const { classNames, signal } = options;
   const found = await scan(resolve(root), signal);
-  return classNames === undefined ? found : nameClasses(found, classNames);
+  if (classNames !== undefined) return nameClasses(found, classNames);
+  return { ...found, classes: imagenetNames(found.classes) ?? found.classes };
 }
 
 async function scan(root: string, signal: AbortSignal | undefined): Promise<ImageFolder> {

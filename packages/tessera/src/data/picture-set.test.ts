@@ -65,9 +65,9 @@ test('what fits is decoded at once, in the order of the list; broken files are r
 test('beyond the budget pictures are there for the visits that were prepared, and no others', () =>
   withSet(['10.png', '20.png', '30.png', 'noise.png'], 1, async (set) => {
     expect(set.fits).toBe(false);
-    await set.prepare([{ index: 2 }, { index: 1 }], [{ index: 0 }]);
+    await set.prepare([{ index: 2 }, { index: 1 }]);
     expect([first(set, 2), first(set, 1)]).toEqual([30, 20]);
-    await set.prepare([{ index: 0 }]);
+    await set.prepare([{ index: 0 }], [{ index: 3 }]);
     expect(first(set, 0)).toBe(10);
     // Kept: whichever of the first two was decoded first.
     const there = [1, 2].filter((index) => {

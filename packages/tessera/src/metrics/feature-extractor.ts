@@ -12,7 +12,7 @@ export interface FeatureExtractor {
   readonly dim: number;
   /**
    * images — uint8 [N, Y, X, 3], or float32 [N, 3, Y, X] in [0, 1] for pictures that were never rounded to bytes; returns
-   * float32 [N, dim]. The result belongs to the caller's scope.
+   * float32 [N, dim] on the CPU, whatever the network's device. The result belongs to the caller's scope.
    */
   features(images: Tensor): Tensor;
 }

@@ -51,6 +51,11 @@ function cholesky(s: Tensor): Tensor | undefined {
   }
 }
 
+/** L with S = LLᵀ: by Cholesky, and of a singular S its symmetric root; float64, in the caller's scope. */
+export function covarianceFactor(s: Tensor): Tensor {
+  return cholesky(s) ?? scope(() => symmetricRoot(s));
+}
+
 /** S^½ by eigenvectors. */
 function symmetricRoot(s: Tensor): Tensor {
   const [eigenvalues, eigenvectors] = linalgEigh(s);

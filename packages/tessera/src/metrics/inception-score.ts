@@ -36,6 +36,37 @@ export function inceptionScore(logits: Tensor, convention: InceptionScoreConvent
   });
 }
 
+/**
+ * The score of resampled rows, for intervals: rows drawn with replacement come in random order already, so both
+ * conventions cut them as they come. The caller's scope owns what the function keeps: [N, C] float32.
+ */
+export function inceptionScoreOfRows(
+  logits: Tensor,
+  convention: InceptionScoreConvention,
+): (rows: Int32Array) => number {
+  const count = logits.size(0);
+  const logP = logits.to('float32').logSoftmax(1);
+  const p = logP.exp();
+  const negativeEntropies = p.mul(logP).sum([1]).to('float64').toNumbers();
+  return (rows) => {
+    const { ranges } = CONVENTIONS[convention](rows.length);
+    const weights = new Float32Array(ranges.length * count);
+    const entropies = ranges.map(([first, end], split) => {
+      let sum = 0;
+      for (const row of rows.subarray(first, end)) {
+        weights[split * count + row]! += 1 / (end - first);
+        sum += negativeEntropies[row]!;
+      }
+      return sum / (end - first);
+    });
+    return scope(() => {
+      const marginals = fromTypedArray(weights, [ranges.length, count]).mm(p).to('float64'); // [splits, C]
+      const ofMarginals = marginals.mul(marginals.clamp(Number.MIN_VALUE).log()).sum([1]).toNumbers();
+      return entropies.reduce((sum, entropy, i) => sum + Math.exp(entropy - ofMarginals[i]!), 0) / ranges.length;
+    });
+  };
+}
+
 /** Rows [first, end) of a split. */
 export type SplitRange = readonly [first: number, end: number];
 

@@ -13,6 +13,7 @@
  */
 
 import { arange, linear, noGrad, scope, type Tensor, upsampleBilinear2d } from '@tessera/torch';
+import { beside } from '../nn/device.ts';
 import { ZEROS } from '../nn/initialisation.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
@@ -102,12 +103,17 @@ export class InceptionV3 extends Module {
 
   /** pool — [N, 2048]; returns [N, 1008]. The Inception Score is taken without bias by both conventions. */
   logits(pool: Tensor, { bias }: { bias: boolean }): Tensor {
-    return linear(pool, this.head.weight, bias ? this.head.bias : undefined);
+    return linear(beside(pool, this), this.head.weight, bias ? this.head.bias : undefined).to('cpu');
   }
 
-  /** images — as FeatureExtractor's. */
+  /** images — as FeatureExtractor's; the features are on the CPU, where they are compared. */
   features(images: Tensor, input: InceptionInput): InceptionFeatures {
-    return noGrad(() => scope(() => this.forward(inceptionInput(images, input))));
+    return noGrad(() =>
+      scope(() => {
+        const { pool, spatial } = this.forward(inceptionInput(beside(images, this), input));
+        return { pool: pool.to('cpu'), spatial: spatial.to('cpu') };
+      }),
+    );
   }
 
   /** This network as a FeatureExtractor: its 2048 pool features. */
@@ -160,14 +166,11 @@ function channelsFirst(images: Tensor): Tensor {
 export function resizeTf1(images: Tensor, side: number): Tensor {
   const along = (x: Tensor, axis: 2 | 3): Tensor => {
     const size = x.size(axis);
-    const place = arange(0, side, 1, { dtype: 'float32' }).mul(size / side);
+    const place = arange(0, side, 1, { dtype: 'float32', device: x.device }).mul(size / side);
     const low = place.floor();
     const high = low.add(1).clamp(0, size - 1);
-    const share = place
-      .sub(low)
-      .view(axis === 2 ? [side, 1] : [side])
-      .to(x.device as 'cpu');
-    const at = (index: Tensor): Tensor => x.indexSelect(axis, index.to('int64').to(x.device as 'cpu'));
+    const share = place.sub(low).view(axis === 2 ? [side, 1] : [side]);
+    const at = (index: Tensor): Tensor => x.indexSelect(axis, index.to('int64'));
     return at(low).add(at(high).sub(at(low)).mul(share));
   };
   return along(along(images, 2), 3);

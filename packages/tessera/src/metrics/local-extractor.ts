@@ -10,6 +10,7 @@
 
 import { cat, conv2d, linear, noGrad, relu, scope, type Tensor, upsampleBilinear2dAa } from '@tessera/torch';
 import { BatchNorm2d } from '../nn/batch-norm.ts';
+import { beside } from '../nn/device.ts';
 import { ZEROS } from '../nn/initialisation.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
@@ -59,9 +60,9 @@ export class LocalExtractor extends Module implements FeatureExtractor {
   features(images: Tensor): Tensor {
     return noGrad(() =>
       scope(() => {
-        const unit =
-          images.dtype === 'uint8' ? images.to('float32').permute([0, 3, 1, 2]).contiguous().div(255) : images;
-        return this.forward(upsampleBilinear2dAa(unit, [SIDE, SIDE], false), false);
+        const own = beside(images, this);
+        const unit = own.dtype === 'uint8' ? own.to('float32').permute([0, 3, 1, 2]).contiguous().div(255) : own;
+        return this.forward(upsampleBilinear2dAa(unit, [SIDE, SIDE], false), false).to('cpu');
       }),
     );
   }

@@ -11,12 +11,13 @@ describe('manifold metrics', () => {
       expect(manifoldRadii(reference, 1, 'float64').toNumbers()).toEqual([1, 1, 4, 49]);
       expect(manifoldRadii(samples, 1, 'float64').toNumbers()).toEqual([12.25, 12.25, 676]);
       // 0.5 is in the balls of 0 and 1 (and 6.25 > 4: not of 3); 4 in those of 3 and 10; 30 in none.
-      expect(manifoldMetrics(reference, samples, { k: 1 })).toEqual({
-        precision: 2 / 3,
-        recall: 1,
-        density: 4 / 3,
-        coverage: 1,
-      });
+      const all = { precision: 2 / 3, recall: 1, density: 4 / 3, coverage: 1 };
+      const draws = [Int32Array.of(0, 1, 2), Int32Array.of(0, 0, 2)];
+      const { resampled, ...found } = manifoldMetrics(reference, samples, { k: 1, draws });
+      expect(found).toEqual(all);
+      expect(resampled[0]).toEqual(all);
+      // Without 4, the balls of 3 and 10 are empty, and of the samples' balls 10 is in that of 30 alone.
+      expect(resampled[1]).toEqual({ precision: 2 / 3, recall: 1, density: 4 / 3, coverage: 0.5 });
     }));
 
   it('tell a set that misses a mode from one that adds one', () =>

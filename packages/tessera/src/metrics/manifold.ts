@@ -10,7 +10,7 @@
  * `float16` here rounds where it rounds; `float64` is exact. Distances are made a block at a time.
  */
 
-import { cat, noGrad, scope, type Tensor, where } from '@tessera/torch';
+import { arange, cat, fromTypedArray, noGrad, scope, type Tensor, where } from '@tessera/torch';
 import { MetricError } from './metric-error.ts';
 
 export type DistancePrecision = 'float16' | 'float32' | 'float64';
@@ -20,6 +20,11 @@ export interface ManifoldMetrics {
   recall: number;
   density: number;
   coverage: number;
+}
+
+export interface ResampledManifoldMetrics extends ManifoldMetrics {
+  /** The metrics of each draw. The balls stay those of all samples: repeated images would have balls of no size. */
+  resampled: ManifoldMetrics[];
 }
 
 /** Rows and columns of a block of distances: 4000 × 4000 in float64 is 128 MB. */
@@ -80,13 +85,17 @@ export function manifoldRadii(features: Tensor, k: number, precision: DistancePr
   );
 }
 
-/** All four from reference — [M, D] and samples — [N, D]. */
+/**
+ * All four from reference — [M, D] and samples — [N, D].
+ *
+ * @param options.draws rows of the samples with repetitions: the metrics of these as well, for intervals
+ */
 export function manifoldMetrics(
   reference: Tensor,
   samples: Tensor,
-  options: { k?: number; precision?: DistancePrecision } = {},
-): ManifoldMetrics {
-  const { k = 3, precision = 'float64' } = options;
+  options: { k?: number; precision?: DistancePrecision; draws?: readonly Int32Array[] } = {},
+): ResampledManifoldMetrics {
+  const { k = 3, precision = 'float64', draws = [] } = options;
   if (reference.size(1) !== samples.size(1)) {
     throw new MetricError(
       'METRIC_DIMENSION',
@@ -98,58 +107,121 @@ export function manifoldMetrics(
       const ofReference = manifoldRadii(reference, k, precision);
       const ofSamples = manifoldRadii(samples, k, precision);
       const [numReference, numSamples] = [reference.size(0), samples.size(0)];
-      const seen = { precise: 0, recalled: 0, balls: 0, covered: 0 };
+      // How often each draw takes each sample; the first column is all samples, once each: [N, 1 + draws].
+      const taken = drawCounts(numSamples, draws);
+      const numDraws = 1 + draws.length;
+      const sums = { precise: noCounts(numDraws), balls: noCounts(numDraws), recalled: noCounts(numDraws), covered: noCounts(numDraws) }; // biome-ignore format: one row
       // Two sweeps, so that a row's answer is whole when it is counted.
       for (const [first, rows] of ranges(numSamples)) {
         scope(() => {
-          const balls = countWithin(samples.narrow(0, first, rows), reference, precision, 'columns', ofReference);
-          seen.precise += balls.gt(0).sum().item();
-          seen.balls += balls.sum().item();
+          const some = samples.narrow(0, first, rows);
+          const balls = ballsAround(some, reference, precision, 'columns', ofReference);
+          const mine = taken.narrow(0, first, rows);
+          addTo(sums.precise, balls.gt(0).to('float64').unsqueeze(0).mm(mine));
+          addTo(sums.balls, balls.to('float64').unsqueeze(0).mm(mine));
         });
       }
       for (const [first, rows] of ranges(numReference)) {
         scope(() => {
           const some = reference.narrow(0, first, rows);
-          seen.recalled += countWithin(some, samples, precision, 'columns', ofSamples).gt(0).sum().item();
           const own = ofReference.narrow(0, first, rows);
-          seen.covered += countWithin(some, samples, precision, 'rows', own).gt(0).sum().item();
+          addTo(sums.recalled, hitsBy(some, samples, precision, 'columns', ofSamples, taken).gt(0).sum([0]));
+          addTo(sums.covered, hitsBy(some, samples, precision, 'rows', own, taken).gt(0).sum([0]));
         });
       }
-      return {
-        precision: seen.precise / numSamples,
-        recall: seen.recalled / numReference,
-        density: seen.balls / (k * numSamples),
-        coverage: seen.covered / numReference,
-      };
+      const all = Array.from({ length: numDraws }, (_, i) => ({
+        precision: sums.precise[i]! / numSamples,
+        recall: sums.recalled[i]! / numReference,
+        density: sums.balls[i]! / (k * numSamples),
+        coverage: sums.covered[i]! / numReference,
+      }));
+      return { ...all[0]!, resampled: all.slice(1) };
     }),
   );
 }
 
-/** For each row: how many columns are at most a radius away, the radius being the column's or the row's own. */
-function countWithin(
+function drawCounts(count: number, draws: readonly Int32Array[]): Tensor {
+  const width = 1 + draws.length;
+  const counts = new Float64Array(count * width);
+  for (let row = 0; row < count; row++) counts[row * width] = 1;
+  for (const [i, rows] of draws.entries()) for (const row of rows) counts[row * width + 1 + i]! += 1;
+  return fromTypedArray(counts, [count, width]);
+}
+
+function noCounts(length: number): number[] {
+  return new Array<number>(length).fill(0);
+}
+
+function addTo(sums: number[], counts: Tensor): void {
+  for (const [i, count] of counts.flatten().toNumbers().entries()) sums[i]! += count;
+}
+
+/** For each row: how many columns are at most a radius away, the radius being the column's or the row's own: [rows]. */
+function ballsAround(
   rows: Tensor,
   columns: Tensor,
   precision: DistancePrecision,
   radiusOf: 'rows' | 'columns',
   radii: Tensor,
 ): Tensor {
-  const parts = ranges(columns.size(0)).map(([start, length]) =>
+  const parts = ranges(columns.size(0)).map((range) =>
+    scope(() => within(rows, columns, range, precision, radiusOf, radii).sum([1])),
+  );
+  return parts.reduce((sum, part) => sum.add(part));
+}
+
+/** The same counted once for each draw of the columns, as often as it takes a column: [rows, draws]. */
+function hitsBy(
+  rows: Tensor,
+  columns: Tensor,
+  precision: DistancePrecision,
+  radiusOf: 'rows' | 'columns',
+  radii: Tensor,
+  taken: Tensor,
+): Tensor {
+  const parts = ranges(columns.size(0)).map((range) =>
     scope(() => {
-      const distances = squaredDistances(rows, columns.narrow(0, start, length), precision);
-      const radius = radiusOf === 'rows' ? radii.unsqueeze(1) : radii.narrow(0, start, length);
-      return distances.le(radius).sum([1]);
+      const [start, length] = range;
+      const inside = within(rows, columns, range, precision, radiusOf, radii).to('float32');
+      return inside.mm(taken.narrow(0, start, length).to('float32'));
     }),
   );
   return parts.reduce((sum, part) => sum.add(part));
 }
 
-/** For each row — [N, D] the index of its nearest neighbour among columns — [M, D], and the squared distance. */
-export function nearestNeighbours(rows: Tensor, columns: Tensor): { indices: number[]; distances: number[] } {
+function within(
+  rows: Tensor,
+  columns: Tensor,
+  [start, length]: readonly [number, number],
+  precision: DistancePrecision,
+  radiusOf: 'rows' | 'columns',
+  radii: Tensor,
+): Tensor {
+  const distances = squaredDistances(rows, columns.narrow(0, start, length), precision);
+  return distances.le(radiusOf === 'rows' ? radii.unsqueeze(1) : radii.narrow(0, start, length));
+}
+
+/**
+ * For each row — [N, D] the index of its nearest neighbour among columns — [M, D], and the squared distance.
+ *
+ * @param without for each row a column that does not count, such as the row itself
+ */
+export function nearestNeighbours(
+  rows: Tensor,
+  columns: Tensor,
+  without?: readonly number[],
+): { indices: number[]; distances: number[] } {
   return noGrad(() =>
     scope(() => {
       let best: { distance: Tensor; index: Tensor } | undefined;
+      const left = without === undefined ? undefined : fromTypedArray(Int32Array.from(without), [without.length, 1]);
       for (const [start, length] of ranges(columns.size(0))) {
-        const [distance, local] = squaredDistances(rows, columns.narrow(0, start, length), 'float64').minDim(1);
+        let distances = squaredDistances(rows, columns.narrow(0, start, length), 'float64');
+        if (left !== undefined) {
+          const own = arange(start, start + length, 1, { dtype: 'int32' }).eq(left);
+          distances = distances.maskedFill(own, Number.POSITIVE_INFINITY);
+        }
+        const [distance, local] = distances.minDim(1);
         const index = local.add(start);
         if (best === undefined) best = { distance, index };
         else {

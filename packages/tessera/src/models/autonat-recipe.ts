@@ -6,6 +6,7 @@
 import { DrawPurpose, strictConfig } from '@tessera/schedule';
 import { crossEntropyLoss, type Tensor, tensor } from '@tessera/torch';
 import { z } from 'zod';
+import { beside } from '../nn/device.ts';
 import type { AutoNat, AutoNatInput } from './autonat.ts';
 import type { MeasuredBatch, RunBlock, TrainingBatch, TrainingLoss } from './family.ts';
 import {
@@ -69,7 +70,7 @@ export function autonatTrainingLoss(
     return Array.from(orders.permutation(seqLen).subarray(0, count).sort(), (p) => row * seqLen + p);
   });
   const result = autonatLoss(model, {
-    ...maskTokens(model, batch.tokens, tensor(masked.flat(), 'int64')),
+    ...maskTokens(model, batch.tokens, beside(tensor(masked.flat(), 'int64'), batch.tokens)),
     labels: dropLabels(batch.labels, model.nullLabel, batch.draws(DrawPurpose.LABEL_DROP), recipe.labelDrop),
     labelSmoothing: recipe.labelSmoothing,
     dropout: { probability: model.config.tokenDropout },
@@ -80,11 +81,12 @@ export function autonatTrainingLoss(
 
 export function measureAutonat(model: AutoNat, { tokens, labels, indices }: MeasuredBatch): Record<string, number> {
   const { seqLen } = model;
-  const rows = tensor(
+  const starts = tensor(
     indices.map((_, i) => i * seqLen),
     'int64',
-  ).unsqueeze(1);
-  return measureMasked(seqLen, indices, (order, maskCount) => {
+  );
+  const rows = beside(starts, tokens).unsqueeze(1);
+  return measureMasked(model, indices, (order, maskCount) => {
     // Masked positions are those of the lowest orders, ascending.
     const positions = order.ge(maskCount).argsort({ stable: true }).narrow(1, 0, maskCount);
     const masked = positions.add(rows).flatten();

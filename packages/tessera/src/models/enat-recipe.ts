@@ -7,6 +7,7 @@
 
 import { DrawPurpose, roundHalfEven, strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
+import { beside } from '../nn/device.ts';
 import type { Enat } from './enat.ts';
 import { type EnatLossInput, enatLoss } from './enat-loss.ts';
 import type { MeasuredBatch, TrainingBatch, TrainingLoss } from './family.ts';
@@ -44,19 +45,21 @@ export function enatTrainingLoss(model: Enat, ema: Enat, batch: TrainingBatch, r
   const input: EnatLossInput = {
     tokens: batch.tokens,
     labels: dropLabels(batch.labels, nullLabel, labelDraws, recipe.labelDrop),
-    order: drawOrders(batch.draws(DrawPurpose.MASK_POSITIONS), numRows, seqLen),
+    order: beside(drawOrders(batch.draws(DrawPurpose.MASK_POSITIONS), numRows, seqLen), batch.tokens),
     maskCount,
     labelSmoothing: recipe.labelSmoothing,
     dropout: { probability: model.config.tokenDropout },
     runBlock: batch.runBlock,
   };
   if (recipe.networkLabelDrop > 0)
-    input.dropLabels = drawUniforms(labelDraws, numRows, 1).flatten().lt(recipe.networkLabelDrop);
+    input.dropLabels = beside(drawUniforms(labelDraws, numRows, 1), batch.tokens)
+      .flatten()
+      .lt(recipe.networkLabelDrop);
   if (reuses) {
     input.reuse = {
       network: recipe.reuseFrom === 'ema' ? ema : model,
       hideCount: roundHalfEven((seqLen - maskCount) * reuseDraws.uniform()),
-      hideOrder: drawUniforms(batch.draws(DrawPurpose.REUSE_POSITIONS), numRows, seqLen),
+      hideOrder: beside(drawUniforms(batch.draws(DrawPurpose.REUSE_POSITIONS), numRows, seqLen), batch.tokens),
     };
   }
   const result = enatLoss(model, input);
@@ -64,7 +67,7 @@ export function enatTrainingLoss(model: Enat, ema: Enat, batch: TrainingBatch, r
 }
 
 export function measureEnat(model: Enat, { tokens, labels, indices }: MeasuredBatch): Record<string, number> {
-  return measureMasked(model.seqLen, indices, (order, maskCount) =>
+  return measureMasked(model, indices, (order, maskCount) =>
     enatLoss(model, { tokens, labels, order, maskCount, labelSmoothing: 0 }),
   );
 }

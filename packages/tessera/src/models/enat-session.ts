@@ -1,18 +1,16 @@
 /**
  * ENAT over the steps of one generation: the conditional and the unconditional branch as one batch, with the features
- * of visible tokens carried from step to step. A branch is run only where its result, or the state it leaves, is used.
- * What the decoder's first block makes of mask tokens by themselves is made at the first step, for all of them.
+ * of visible tokens carried from step to step. A branch is run only where its result, or the state it leaves, is used; while
+ * nothing is visible, images of a class have the same logits, so that a row a class is run. What the decoder's first block
+ * makes of mask tokens by themselves is made at the first step, for all of them.
  */
 
-import { arange, cat, keep, noGrad, scope, type Tensor } from '@tessera/torch';
+import { arange, cat, keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
 import type { Enat, EnatState, MaskTokens } from './enat.ts';
 import type { MaskedSession, SessionPrediction, SessionTokens } from './family.ts';
 
 export interface EnatPrediction extends SessionPrediction {
-  /**
-   * Features of the masked tokens: [B, M, D], or where both branches ran, the conditional first, [2B, M, D]; [B + 1, M, D]
-   * as long as everything is masked.
-   */
+  /** Features of the masked tokens: [B, M, D], or [2B, M, D] where both branches ran, the conditional first. */
   maskedFeatures: Tensor;
 }
 
@@ -20,6 +18,7 @@ export class EnatSession implements MaskedSession {
   private readonly model: Enat;
   private readonly batch: number;
   private readonly conditioning: Tensor; // [blocks, B or 2B, 1, 8D]
+  private readonly labels: number[] | undefined;
   private readonly guided: boolean;
   private state: EnatState | undefined; // of B or 2B rows
   private maskTokens: KnownMaskTokens | undefined;
@@ -32,12 +31,14 @@ export class EnatSession implements MaskedSession {
     this.model = model;
     this.batch = labels.size(0);
     this.guided = guided;
+    // Reading them would wait for a GPU, which has rows to spare.
+    this.labels = labels.device === 'cpu' ? labels.toNumbers() : undefined;
     this.conditioning = noGrad(() =>
       scope(() => {
         if (!guided) return keep(model.condition(labels));
         const rows = model.condition(cat([labels, labels.narrow(0, 0, 1).fullLike(model.nullLabel)]));
-        const none = rows.narrow(1, this.batch, 1).expand([-1, this.batch, -1, -1]);
-        return keep(cat([rows.narrow(1, 0, this.batch), none], 1));
+        const nulls = rows.narrow(1, this.batch, 1).expand([-1, this.batch, -1, -1]);
+        return keep(cat([rows.narrow(1, 0, this.batch), nulls], 1));
       }),
     );
   }
@@ -51,35 +52,63 @@ export class EnatSession implements MaskedSession {
     // With nothing visible there is no state to keep, so a branch whose logits are not wanted need not run.
     const nothingVisible = input.fresh === undefined && this.state === undefined;
     const wantsUncond = guidance === 'now';
+    const { labels } = this;
+    if (nothingVisible && labels !== undefined) return noGrad(() => this.runFirst(input, labels, wantsUncond));
     const both = wantsUncond || (guidance === 'later' && !nothingVisible);
     return noGrad(() => this.run(input, both, wantsUncond));
+  }
+
+  /** One row a class, and one for the null label. */
+  private runFirst({ masked }: SessionTokens, labels: readonly number[], wantsUncond: boolean): EnatPrediction {
+    const { model, batch } = this;
+    const classes = [...new Set(labels)];
+    const rows = classes.map((label) => labels.indexOf(label));
+    const places = labels.map((label) => classes.indexOf(label));
+    const nulls = labels.map(() => classes.length);
+    const conditioning = this.conditioning.indexSelect(1, tensor(this.guided ? [...rows, batch] : rows, 'int64'));
+    this.maskTokens = new KnownMaskTokens(model, masked, conditioning, this.guided ? [...places, ...nulls] : places);
+    const count = wantsUncond ? rows.length + 1 : rows.length;
+    const features = model.decode(
+      {
+        masked: masked.narrow(0, 0, 1).expand([count, -1]).contiguous(),
+        conditioning: conditioning.narrow(1, 0, count),
+      },
+      undefined,
+      this.maskTokens.first(count),
+    );
+    const logits = model.head(features);
+    const ofImages = tensor(wantsUncond ? [...places, ...nulls] : places, 'int64');
+    return {
+      cond: logits.indexSelect(0, ofImages.narrow(0, 0, batch)),
+      uncond: wantsUncond ? logits.narrow(0, classes.length, 1).expand([batch, -1, -1]) : undefined,
+      maskedFeatures: features.indexSelect(0, ofImages),
+    };
   }
 
   /** The encoder runs where a state is wanted, the decoder where logits are. */
   private run(input: SessionTokens, both: boolean, wantsUncond: boolean): EnatPrediction {
     const { model, batch, conditioning } = this;
     const encoded = both ? 2 * batch : batch;
-    const twice = (x: Tensor, rows: number): Tensor => (rows > batch ? cat([x, x.narrow(0, 0, rows - batch)]) : x);
+    const decoded = wantsUncond ? 2 * batch : batch;
+    const twice = (x: Tensor, rows: number): Tensor => (rows > batch ? cat([x, x]) : x);
     const state = model.encode({
       tokens: twice(input.tokens, encoded),
       fresh: input.fresh === undefined ? undefined : twice(input.fresh, encoded),
       reused: rowsOf(this.state, encoded),
       conditioning: conditioning.narrow(1, 0, encoded),
     });
-    this.maskTokens ??= new KnownMaskTokens(model, input.masked, conditioning, this.guided);
-    // As long as everything is masked, the unconditional rows are one and the same.
-    const others = !wantsUncond ? 0 : input.masked.size(1) === model.seqLen ? 1 : batch;
-    const decoded = batch + others;
+    const rows = Array.from({ length: this.guided ? 2 * batch : batch }, (_, row) => row);
+    this.maskTokens ??= new KnownMaskTokens(model, input.masked, conditioning, rows);
     const maskedFeatures = model.decode(
       { masked: twice(input.masked, decoded), conditioning: conditioning.narrow(1, 0, decoded) },
       rowsOf(state, decoded),
-      this.maskTokens.at(input.masked, others),
+      this.maskTokens.at(input.masked, wantsUncond),
     );
     this.replaceState(state);
     const logits = model.head(maskedFeatures);
     return {
       cond: logits.narrow(0, 0, batch),
-      uncond: others === 0 ? undefined : logits.narrow(0, batch, others).expand([batch, -1, -1]),
+      uncond: wantsUncond ? logits.narrow(0, batch, batch) : undefined,
       maskedFeatures,
     };
   }
@@ -104,74 +133,72 @@ export class EnatSession implements MaskedSession {
 
 /** Mask tokens of the first step, from which later steps take theirs: what is masked later was masked before. */
 class KnownMaskTokens {
-  private readonly batch: number;
-  private readonly count: number;
-  /** Rows of unconditional tokens: none, one for all where everything is masked, or one each. */
-  private readonly others: number;
+  private readonly known: MaskTokens; // [U, M, …]
   /** Place of each position among a row's masked ones: [B, L] int64. */
   private readonly places: Tensor;
-  private readonly known: MaskTokens; // [B + others, M, …]
+  /** Where each row's tokens begin among the known ones, flat: [B or 2B, 1] int64. */
+  private readonly starts: Tensor;
 
   /**
-   * @param masked [B, M] int64
-   * @param conditioning [blocks, B or 2B, 1, 8D]
+   * @param masked [B, M] int64, positions masked at the first step; with U < B, the same in all rows
+   * @param conditioning [blocks, U, 1, 8D]
+   * @param rowOf which of the U rows each row of the session takes, the conditional ones first
    */
-  constructor(model: Enat, masked: Tensor, conditioning: Tensor, guided: boolean) {
+  constructor(model: Enat, masked: Tensor, conditioning: Tensor, rowOf: readonly number[]) {
     const [batch, count] = masked.shape as [number, number];
-    this.batch = batch;
-    this.count = count;
-    this.others = !guided ? 0 : count === model.seqLen ? 1 : batch;
-    const rows = batch + this.others;
+    const numRows = conditioning.size(1);
+    this.starts = scope(() =>
+      keep(
+        beside(tensor([...rowOf], 'int64'), masked)
+          .mul(count)
+          .unsqueeze(1),
+      ),
+    );
     this.places = scope(() => {
-      const order = arange(0, count).to(masked.device as 'cpu');
-      const places = masked.narrow(1, 0, 1).zerosLike().expand([-1, model.seqLen]).contiguous();
-      return keep(places.scatter(1, masked, order.expand([batch, -1]).contiguous()));
+      const order = beside(arange(0, count), masked).expand([batch, -1]).contiguous();
+      const none = masked.narrow(1, 0, 1).zerosLike().expand([-1, model.seqLen]).contiguous();
+      return keep(none.scatter(1, masked, order));
     });
     this.known = scope(() => {
-      const positions = cat([masked, masked.narrow(0, 0, this.others)]);
-      const { embedded, queries, keysValues } = model.maskTokens(positions, conditioning.narrow(1, 0, rows));
+      const positions = numRows > batch ? cat([masked, masked]).narrow(0, 0, numRows) : masked.narrow(0, 0, numRows);
+      const { embedded, queries, keysValues } = model.maskTokens(positions, conditioning);
       return { embedded: keep(embedded), queries: keep(queries), keysValues: keep(keysValues) };
     });
   }
 
-  /**
-   * @param masked [B, M'] int64, some of the first step's positions
-   * @param others unconditional rows wanted: 0, 1 or B
-   * @returns of B + others rows, in the caller's scope
-   */
-  at(masked: Tensor, others: number): MaskTokens {
-    const { batch, count } = this;
-    const wanted = batch + others;
-    const isFirst = masked.size(1) === count && (others === 0 || others === this.others);
-    const pick = (x: Tensor): Tensor => {
-      if (isFirst) return x.narrow(0, 0, wanted);
-      return x
-        .flatten(0, 1)
-        .indexSelect(0, index!)
-        .view([wanted, masked.size(1), -1]);
-    };
-    const index = isFirst ? undefined : this.index(masked, others);
-    const { embedded, queries, keysValues } = this.known;
-    return { embedded: pick(embedded), queries: pick(queries), keysValues: pick(keysValues) };
+  /** All tokens of the first known rows. */
+  first(rows: number): MaskTokens {
+    return mapTokens(this.known, (x) => x.narrow(0, 0, rows));
   }
 
-  /** Rows among the known ones, flat: [(B + others) · M'] int64. */
-  private index(masked: Tensor, others: number): Tensor {
-    const { batch, count } = this;
-    const places = this.places.gather(1, masked);
-    const starts = arange(0, batch)
-      .to(masked.device as 'cpu')
-      .mul(count)
-      .unsqueeze(1);
-    const own = places.add(starts);
-    if (others === 0) return own.flatten();
-    const none = places.narrow(0, 0, others).add(this.others === 1 ? batch * count : starts.add(batch * count));
-    return cat([own, none]).flatten();
+  /**
+   * @param masked [B, M'] int64, some of the first step's positions
+   * @param both whether the unconditional rows are wanted too
+   * @returns of B or 2B rows, in the caller's scope
+   */
+  at(masked: Tensor, both: boolean): MaskTokens {
+    const own = this.places.gather(1, masked);
+    const places = both ? cat([own, own]) : own;
+    const index = places.add(this.starts.narrow(0, 0, places.size(0))).flatten();
+    return mapTokens(this.known, (x) =>
+      x
+        .flatten(0, 1)
+        .indexSelect(0, index)
+        .view([places.size(0), masked.size(1), -1]),
+    );
   }
 
   dispose(): void {
-    for (const tensor of [this.places, ...Object.values(this.known)]) tensor.dispose();
+    for (const tensor of [this.places, this.starts, ...Object.values(this.known)]) tensor.dispose();
   }
+}
+
+function mapTokens({ embedded, queries, keysValues }: MaskTokens, change: (x: Tensor) => Tensor): MaskTokens {
+  return { embedded: change(embedded), queries: change(queries), keysValues: change(keysValues) };
+}
+
+function beside(x: Tensor, like: Tensor): Tensor {
+  return x.to(like.device as 'cpu');
 }
 
 /** The first rows of a state. */

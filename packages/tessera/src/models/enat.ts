@@ -163,8 +163,7 @@ export class Enat extends Module implements MaskedModel {
     const old = reused === undefined ? undefined : this.reuse.forward(reused.features.detach()); // [B, R, D]
     if (fresh === undefined) return old === undefined ? undefined : { positions: reused!.positions, features: old };
     let x = this.embed(tokens.gather(1, fresh), fresh, input.dropout); // [B, F, D]
-    const seen = this.normed(old);
-    for (let i = 0; i < this.config.encoderDepth; i++) x = this.pass(i, x, conditioning, seen, input.runBlock);
+    for (let i = 0; i < this.config.encoderDepth; i++) x = this.pass(i, x, conditioning, old, input.runBlock);
     if (old === undefined) return { positions: fresh, features: x };
     const runBlock = input.runBlock ?? runAtOnce;
     const features = runBlock((a, b) => cat([a, b!], 1), old, x); // [B, R + F, D]
@@ -195,7 +194,7 @@ export class Enat extends Module implements MaskedModel {
   ): Tensor {
     const { masked, conditioning } = input;
     const { encoderDepth } = this.config;
-    const visible = this.normed(state?.features);
+    const visible = state?.features;
     let y = known?.embedded ?? this.embed(masked.fullLike(this.maskToken), masked, input.dropout); // [B, M, D]
     for (let i = encoderDepth; i < this.blocks.length; i++) {
       y =
@@ -204,11 +203,6 @@ export class Enat extends Module implements MaskedModel {
           : this.pass(i, y, conditioning, visible, input.runBlock);
     }
     return y;
-  }
-
-  /** Foreign tokens as all blocks of a pass see them, each with modulations of its own: [B, K, D]. */
-  private normed(foreign: Tensor | undefined): Tensor | undefined {
-    return foreign === undefined ? undefined : plainNorm(foreign, this.config.embedDim);
   }
 
   private pass(
@@ -250,7 +244,7 @@ export class Enat extends Module implements MaskedModel {
 
   /** One block by number, encoder first, on given tokens: for inspection. */
   runBlock(index: number, x: Tensor, conditioning: Tensor, foreign?: Tensor): Tensor {
-    return this.blocks[index]!.forward(x, conditioning.select(0, index), this.normed(foreign));
+    return this.blocks[index]!.forward(x, conditioning.select(0, index), foreign);
   }
 }
 
@@ -338,7 +332,7 @@ class Block {
   /**
    * @param x [B, N, D], own tokens
    * @param modulation [B, 1, 8D]
-   * @param foreign [B, K, D] after their norm, or undefined
+   * @param foreign [B, K, D] or undefined
    * @param own what `project` gives for x and the modulation
    * @returns [B, N, D]
    */
@@ -355,7 +349,7 @@ class Block {
     const keysValues =
       foreign === undefined
         ? own.keysValues
-        : cat([this.kvForeign.forward(shiftF.addcmul(foreign, scaleF.add(1))), own.keysValues], 1); // [B, K + N, 2D]
+        : cat([this.kvForeign.forward(this.modulate(foreign, shiftF, scaleF)), own.keysValues], 1); // [B, K + N, 2D]
     const [k, v] = keysValues.chunk(2, -1) as [Tensor, Tensor];
     const attended = scaledDotProductAttention(this.heads(own.queries), this.heads(k), this.heads(v));
     const merged = attended.transpose(1, 2).reshape([x.size(0), x.size(1), this.dim]); // [B, N, D]
@@ -365,16 +359,12 @@ class Block {
 
   /** LN(x) · (1 + scale) + shift. */
   private modulate(x: Tensor, shift: Tensor, scale: Tensor): Tensor {
-    return shift.addcmul(plainNorm(x, this.dim), scale.add(1));
+    return shift.addcmul(layerNorm(x, [this.dim], undefined, undefined, 1e-6), scale.add(1));
   }
 
   private heads(x: Tensor): Tensor {
     return x.unflatten(-1, [this.numHeads, this.dim / this.numHeads]).transpose(1, 2); // [B, H, N, K]
   }
-}
-
-function plainNorm(x: Tensor, dim: number): Tensor {
-  return layerNorm(x, [dim], undefined, undefined, 1e-6);
 }
 
 /** The prediction head, tied to the word embeddings with the gradient stopped. */

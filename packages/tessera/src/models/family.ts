@@ -51,8 +51,6 @@ export interface MaskedModel extends ModelOfAnyKind {
 /** A network that predicts the next token from those before it. */
 export interface AutoregressiveModel extends ModelOfAnyKind {
   readonly generation: 'autoregressive';
-  /** Where its weights are. */
-  readonly device: string;
   /**
    * @param labels [B] int64
    * @param guided the unconditional rows follow: [2B, …]
@@ -73,10 +71,21 @@ export interface SequenceCondition {
 export interface AutoregressiveSession {
   /** Bytes of what is kept of earlier positions. */
   readonly cacheBytes: number;
+  /** Positions that a row can hold. */
+  readonly capacity: number;
   /** Begins rows anew; returns logits of their first token, [r, V], in the caller's scope. */
   begin(rows: readonly number[], condition: SequenceCondition): Tensor;
   /** tokens — [count] int64, the last of each of the first rows; returns logits of the next, [count, V]. */
   step(tokens: Tensor, count?: number): Tensor;
+  /**
+   * The same with the position of each row in a tensor, [count] int64 on the device, so that nothing depends on values of
+   * the host but `longest`, how many positions may be attended to. Rows then count as one further only by `advance`.
+   */
+  stepAt(tokens: Tensor, positions: Tensor, longest: number): Tensor;
+  /** The first rows have come one position further. */
+  advance(count: number): void;
+  /** Position that a row's next token goes to; -1 for a parked row. */
+  position(row: number): number;
   /** A row that draws nothing: it runs along, and what comes out means nothing until it is begun anew. */
   park(row: number): void;
   dispose(): void;
@@ -148,6 +157,8 @@ export interface MeasuredBatch {
   labels: Tensor;
   /** Which rows of the data they are, so that a row is measured the same way in any batch. */
   indices: readonly number[];
+  /** Runs the blocks, for families with `blockOf`. */
+  runBlock?: RunBlock | undefined;
 }
 
 /** Fields that the shapes of a checkpoint do not tell. */
@@ -216,6 +227,12 @@ export interface Family {
   trainingLoss(model: GeneratorModel, ema: GeneratorModel, batch: TrainingBatch, recipe: object): TrainingLoss;
   /** Whether its blocks draw dropout from libtorch's generator: run again, they must draw the same. */
   readonly dropsInBlocks?: boolean;
+  /**
+   * The block that a parameter belongs to, in the order in which `runBlock` is given them; undefined for those outside.
+   * Families that say so can be trained with a piece of every parameter on each rank: they run all blocks by `runBlock`, in
+   * training and measurement, each once.
+   */
+  blockOf?(parameter: string): number | undefined;
   /** Means over held-out rows, such as `loss` and `accuracy`; runs without gradients, inside a scope. */
   measure(model: GeneratorModel, batch: MeasuredBatch): Record<string, number>;
   /** What a step costs; families of other kinds may leave it out. */

@@ -7,6 +7,7 @@
 import { DrawPurpose, patchStageAt, strictConfig } from '@tessera/schedule';
 import { type Tensor, tensor } from '@tessera/torch';
 import { z } from 'zod';
+import { beside } from '../nn/device.ts';
 import type { MeasuredBatch, TrainingBatch, TrainingLoss } from './family.ts';
 import type { Gpt } from './gpt.ts';
 import { dropConditions } from './gpt-condition.ts';
@@ -44,7 +45,7 @@ export function gptTrainingLoss(model: Gpt, _ema: Gpt, batch: TrainingBatch, rec
   const uniforms = batch.draws(DrawPurpose.LABEL_DROP);
   const dropped = Array.from({ length: batch.labels.size(0) }, () => (uniforms.uniform() < recipe.labelDrop ? 1 : 0));
   const labels = model.hasNullCondition
-    ? dropConditions(model, batch.labels, tensor(dropped, 'bool').to(batch.labels.device as 'cpu'))
+    ? dropConditions(model, batch.labels, beside(tensor(dropped, 'bool'), batch.labels))
     : batch.labels;
   const result = gptLoss(model, {
     tokens: batch.tokens,
@@ -57,8 +58,8 @@ export function gptTrainingLoss(model: Gpt, _ema: Gpt, batch: TrainingBatch, rec
 }
 
 /** Next-token loss and accuracy of rows, whatever the stage: curves of all stages are comparable. */
-export function measureGpt(model: Gpt, { tokens, labels }: MeasuredBatch): Record<string, number> {
-  const result = gptLoss(model, { tokens, condition: model.embedClasses(labels), patchSide: 1 });
+export function measureGpt(model: Gpt, { tokens, labels, runBlock }: MeasuredBatch): Record<string, number> {
+  const result = gptLoss(model, { tokens, condition: model.embedClasses(labels), patchSide: 1, runBlock });
   return { loss: result.loss.item(), accuracy: accuracyOf(result).item() };
 }
 

@@ -7,6 +7,7 @@
  */
 
 import { arange, cat, empty, keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
+import { beside } from '../nn/device.ts';
 import type { AutoregressiveSession, SequenceCondition } from './family.ts';
 import type { Gpt, GptInput, KeyValueStore, SeenPositions } from './gpt.ts';
 import { type RopeTable, ropeRows } from './gpt-rope.ts';
@@ -88,6 +89,19 @@ export class GptSession implements AutoregressiveSession {
     });
   }
 
+  stepAt(tokens: Tensor, positions: Tensor, longest: number): Tensor {
+    return noGrad(() => {
+      this.store.nextAt(positions, longest);
+      const x = this.model.embedTokens(tokens).unsqueeze(1); // [count, 1, D]
+      const features = this.model.forward({ x, rope: ropeAt(this.model.rope(), positions), store: this.store });
+      return this.model.head(features.select(1, 0), true);
+    });
+  }
+
+  advance(count: number): void {
+    for (let row = 0; row < count; row++) if (this.position(row) !== PARKED) this.store.lengths[row]! += 1;
+  }
+
   /** A row that draws nothing: it runs along, and what comes out means nothing until it is begun anew. */
   park(row: number): void {
     this.store.lengths[row] = PARKED;
@@ -109,10 +123,14 @@ export class GptSession implements AutoregressiveSession {
     const table = this.model.rope();
     const first = positions[0]!;
     if (positions.every((position) => position === first)) return ropeRows(table, first, 1);
-    const index = toDeviceOf(tensor([...positions], 'int64'), table.cos);
-    const pick = (part: Tensor): Tensor => part.indexSelect(0, index).unsqueeze(1).unsqueeze(1); // [R, 1, 1, K]
-    return { cos: pick(table.cos), sin: pick(table.sin) };
+    return ropeAt(table, beside(tensor([...positions], 'int64'), table.cos));
   }
+}
+
+/** Rows of a rotary table by position: positions — [R] int64; returns [R, 1, 1, K]. */
+function ropeAt({ cos, sin }: RopeTable, positions: Tensor): RopeTable {
+  const pick = (part: Tensor): Tensor => part.indexSelect(0, positions).unsqueeze(1).unsqueeze(1);
+  return { cos: pick(cos), sin: pick(sin) };
 }
 
 /**
@@ -123,7 +141,7 @@ export class GptSession implements AutoregressiveSession {
  * @returns [B, 1, S, S] bool
  */
 export function conditionMask(visible: Tensor, length = visible.size(1)): Tensor {
-  const positions = toDeviceOf(arange(0, length), visible);
+  const positions = arange(0, length, 1, { device: visible.device });
   const [queries, keys] = [positions.unsqueeze(1), positions.unsqueeze(0)];
   const columns = withVisibleTokens(visible, length).unsqueeze(1); // [B, 1, S]
   return keys.le(queries).logicalAnd(columns).logicalOr(keys.eq(queries)).unsqueeze(1);
@@ -174,7 +192,7 @@ class Store implements KeyValueStore {
 
   begin(rows: readonly number[], visible: Tensor | undefined): void {
     const all = rows.length === this.lengths.length;
-    const index = all ? undefined : toDeviceOf(tensor([...rows], 'int64'), this.keys[0]!);
+    const index = all ? undefined : beside(tensor([...rows], 'int64'), this.keys[0]!);
     for (const row of rows) this.lengths[row] = 0;
     if (visible !== undefined) {
       this.visible ??= scope(() =>
@@ -194,34 +212,36 @@ class Store implements KeyValueStore {
   next(positions: readonly number[]): void {
     const count = positions.length;
     const longest = Math.max(...positions) + 1;
-    const seen =
-      this.visible === undefined
-        ? undefined
-        : withVisibleTokens(this.visible.narrow(0, 0, count), longest)
-            .unsqueeze(1)
-            .unsqueeze(1);
     if (positions.every((position) => position === longest - 1)) {
-      this.writing = { kind: 'together', count, position: longest - 1, mask: seen };
+      this.writing = { kind: 'together', count, position: longest - 1, mask: this.seen(count, longest) };
       return;
     }
-    const like = this.keys[0]!;
-    const lengths = toDeviceOf(
-      tensor(
-        positions.map((position) => position + 1),
-        'int64',
-      ),
-      like,
-    );
+    this.nextAt(beside(tensor([...positions], 'int64'), this.keys[0]!), longest);
+  }
+
+  /** The same where the rows stand at different positions, [count] int64: all below `longest`. */
+  nextAt(positions: Tensor, longest: number): void {
+    const count = positions.size(0);
+    const seen = this.seen(count, longest);
+    const lengths = positions.add(1);
     this.writing = {
       kind: 'apart',
       count,
       longest,
-      rows: toDeviceOf(arange(0, count), like),
-      positions: lengths.sub(1),
+      rows: arange(0, count, 1, { device: positions.device }),
+      positions,
       ...(seen === undefined
         ? { lengths, mask: undefined }
         : { lengths: undefined, mask: seen.logicalAnd(filledMask(lengths, longest)) }),
     };
+  }
+
+  /** [count, 1, 1, longest] bool: condition positions that may be attended to, and all tokens; undefined: everything. */
+  private seen(count: number, longest: number): Tensor | undefined {
+    if (this.visible === undefined) return undefined;
+    return withVisibleTokens(this.visible.narrow(0, 0, count), longest)
+      .unsqueeze(1)
+      .unsqueeze(1);
   }
 
   extend(block: number, keys: Tensor, values: Tensor): SeenPositions {
@@ -261,10 +281,6 @@ class Store implements KeyValueStore {
 
 /** lengths — [R] int64; returns [R, 1, 1, longest] bool. */
 function filledMask(lengths: Tensor, longest: number): Tensor {
-  const positions = toDeviceOf(arange(0, longest), lengths);
+  const positions = arange(0, longest, 1, { device: lengths.device });
   return positions.unsqueeze(0).lt(lengths.unsqueeze(1)).unsqueeze(1).unsqueeze(1);
-}
-
-function toDeviceOf(x: Tensor, like: Tensor): Tensor {
-  return x.to(like.device as 'cpu');
 }

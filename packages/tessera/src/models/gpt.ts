@@ -32,6 +32,7 @@ import {
   silu,
   type Tensor,
 } from '@tessera/torch';
+import { beside } from '../nn/device.ts';
 import { type Initialisation, ONES, ZEROS } from '../nn/initialisation.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
 import type { AutoregressiveModel, RunBlock, SequenceCondition } from './family.ts';
@@ -115,9 +116,6 @@ export class Gpt extends Module implements AutoregressiveModel {
   get seqLen(): number {
     return this.sizes.seqLen;
   }
-  get device(): string {
-    return this.tokenTable.device;
-  }
   /** The class of guidance and of dropped labels. Only with conditionDropout > 0. */
   get nullLabel(): number {
     return this.config.numClasses;
@@ -128,7 +126,7 @@ export class Gpt extends Module implements AutoregressiveModel {
   }
 
   conditionOn(labels: Tensor, guided: boolean): SequenceCondition {
-    return classCondition(this, labels, guided);
+    return classCondition(this, beside(labels, this), guided);
   }
 
   startSession(options: { rows: number; maxTokens?: number | undefined }): GptSession {
@@ -165,7 +163,7 @@ export class Gpt extends Module implements AutoregressiveModel {
     const known = this.ropes.get(patchSide);
     if (known !== undefined) return known;
     const { headDim, conditionTokens } = this.sizes;
-    const device = this.device as 'cpu';
+    const { device } = this;
     const made = scope(() => {
       const { cos, sin } = ropeTable2d(gridSize / patchSide, headDim, ropeBase, conditionTokens);
       return { cos: keep(cos.to(device)), sin: keep(sin.to(device)) };
@@ -222,6 +220,12 @@ export class Gpt extends Module implements AutoregressiveModel {
   head(features: Tensor, streamed = false): Tensor {
     return this.output.forward(features, streamed).to('float32');
   }
+}
+
+/** The block that a parameter belongs to, by its name; undefined for the tables, the last norm and the output. */
+export function gptBlockOf(parameter: string): number | undefined {
+  const index = /^layers\.(\d+)\./.exec(parameter)?.[1];
+  return index === undefined ? undefined : Number(index);
 }
 
 /** Condition in front of tokens: [B, T, D] and [B, m, D] to [B, T + m, D]. */

@@ -12,6 +12,9 @@ import {
 } from '@tessera/schedule';
 import { type Tensor, tensor, where } from '@tessera/torch';
 import { z } from 'zod';
+import { beside } from '../nn/device.ts';
+
+import type { GeneratorModel } from './family.ts';
 
 /** Fields of a masked family's recipe; a family spreads them into its own schema. */
 export const maskedRecipeShape = {
@@ -52,7 +55,7 @@ export function dropLabels(labels: Tensor, nullLabel: number, draws: Draws, shar
     Array.from({ length: labels.size(0) }, () => (draws.uniform() < share ? 1 : 0)),
     'int64',
   );
-  return where(dropped.to('bool'), labels.fullLike(nullLabel), labels);
+  return where(beside(dropped, labels).to('bool'), labels.fullLike(nullLabel), labels);
 }
 
 /** Mask ratios of the held-out measurement: from nearly everything masked to mostly visible. */
@@ -71,13 +74,13 @@ export interface Predicted {
  * @param predict the family's own loss, given an order of masking [B, L] (position p is masked iff order[p] < count)
  */
 export function measureMasked(
-  seqLen: number,
+  { seqLen, device }: Pick<GeneratorModel, 'seqLen' | 'device'>,
   indices: readonly number[],
   predict: (order: Tensor, maskCount: number) => Predicted,
 ): { loss: number; accuracy: number } {
   let loss = 0;
   let accuracy = 0;
-  const order = measuredOrder(indices, seqLen);
+  const order = beside(measuredOrder(indices, seqLen), { device });
   for (const ratio of MEASURED_RATIOS) {
     const result = predict(order, trainingMaskCount(ratio, seqLen, { minMasked: 1, maxMasked: seqLen - 1 }));
     loss += result.loss.item() / MEASURED_RATIOS.length;

@@ -96,4 +96,45 @@ describe('what is computed is what the closed form says', () => {
     session.dispose();
     model.dispose();
   });
+
+  it('ENAT, while nothing is visible: a row a class and one for the null label, each with its own logits', () => {
+    manualSeed(1);
+    const config = { ...SIZES, encoderDepth: 1, decoderDepth: 2 };
+    const model = initialise((p) => new Enat(config, p));
+    noGrad(() => {
+      for (const parameter of model.state.values()) parameter.add_(parameter.randnLike().mul(0.1));
+    });
+    const { computed } = enatStepMacs(config, { masked: 16, fresh: 0, reused: 0 });
+    const first = computed + 3 * 16 * 24 * 24; // with the first block's queries, keys and values
+    const predict = (labels: number[]) => {
+      const session = model.startSession(tensor(labels, 'int64'), true);
+      const input = {
+        tokens: tokens().expand([labels.length, 16]),
+        masked: positions(0, 16).expand([labels.length, 16]),
+        fresh: undefined,
+      };
+      const { macs, result } = countMacs(() => session.predict(input, 'now'));
+      session.dispose();
+      return { macs, ...result };
+    };
+    scope(() => {
+      const { macs, cond, uncond, maskedFeatures } = predict([2, 0, 2, 2]);
+      expect(macs).toBe(3 * first);
+      expect(maskedFeatures.shape).toEqual([8, 16, 24]);
+      for (const [row, label] of [2, 0, 2, 2].entries()) {
+        const alone = predict([label]);
+        expect(cond.narrow(0, row, 1).sub(alone.cond).abs().max().item()).toBeLessThan(1e-5);
+        expect(uncond!.narrow(0, row, 1).sub(alone.uncond!).abs().max().item()).toBeLessThan(1e-5);
+      }
+      expect(
+        cond
+          .narrow(0, 0, 1)
+          .sub(cond.narrow(0, 1, 1))
+          .abs()
+          .max()
+          .item(),
+      ).toBeGreaterThan(1e-2);
+    });
+    model.dispose();
+  });
 });

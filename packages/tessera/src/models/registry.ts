@@ -9,7 +9,7 @@ import { autonatRecipeSchema, autonatTrainingLoss, measureAutonat } from './auto
 import { Enat, type EnatConfig, enatConfigSchema } from './enat.ts';
 import { enatRecipeSchema, enatTrainingLoss, measureEnat } from './enat-recipe.ts';
 import type { Family, GeneratorModel, Shapes } from './family.ts';
-import { Gpt } from './gpt.ts';
+import { Gpt, gptBlockOf } from './gpt.ts';
 import { type GptConfig, gptConfigSchema } from './gpt-config.ts';
 import { gptPatchCosts } from './gpt-cost.ts';
 import { inferGptConfig, recognisesGpt } from './gpt-infer.ts';
@@ -52,6 +52,7 @@ export const FAMILIES = {
     trainingLoss: gptTrainingLoss,
     measure: measureGpt,
     dropsInBlocks: true,
+    blockOf: gptBlockOf,
     patchCosts: gptPatchCosts,
   },
 } as const satisfies Record<string, Family>;

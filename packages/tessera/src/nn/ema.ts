@@ -5,7 +5,7 @@
  */
 
 import { foreachCopy_, foreachLerp_, noGrad, type Tensor } from '@tessera/torch';
-import type { Module } from './module.ts';
+import type { Trainable } from './module.ts';
 import { StateDictError } from './state-dict.ts';
 
 export class Ema {
@@ -15,7 +15,7 @@ export class Ema {
   private readonly buffers: Tensor[] = [];
 
   /** average — by name, the same tensors as the model's; both are borrowed. */
-  constructor(average: ReadonlyMap<string, Tensor>, model: Module) {
+  constructor(average: ReadonlyMap<string, Tensor>, model: Pick<Trainable, 'state' | 'parameters'>) {
     if (average.size !== model.state.size) {
       throw new StateDictError(
         `The average has ${average.size} tensors, the model ${model.state.size}: build both from one config.`,

@@ -5,7 +5,8 @@
  * initialisation and strict loading alike.
  */
 
-import { keep, noGrad, scope, type Tensor } from '@tessera/torch';
+import { type Device, keep, noGrad, scope, type Tensor } from '@tessera/torch';
+import { networkDevice } from './device.ts';
 import { type Initialisation, initialTensor } from './initialisation.ts';
 
 /** Where tensors come from: freshly drawn, or a checkpoint. The tensor is owned by the module. */
@@ -96,6 +97,12 @@ export abstract class Module {
     return [...this.builder.statisticNames].map((name) => this.state.get(name)!);
   }
 
+  /** Where its tensors are, and its inputs belong. */
+  get device(): Device {
+    for (const tensor of this.state.values()) return tensor.device;
+    return 'cpu';
+  }
+
   get numParameters(): number {
     let count = 0;
     for (const tensor of this.parameters.values()) count += tensor.numel;
@@ -121,8 +128,13 @@ export abstract class Module {
     return chosen.map(([, layer]) => layer.useInt8()).every((done) => done);
   }
 
+  /** What lives as long as this module, such as its CUDA graphs. */
+  readonly companions = new Set<{ dispose(): void }>();
+
   /** Frees every tensor; the module cannot be used afterwards. */
   dispose(): void {
+    for (const companion of this.companions) companion.dispose();
+    this.companions.clear();
     for (const layer of this.builder.quantizable.values()) layer.dropInt8();
     for (const tensor of this.state.values()) tensor.dispose();
   }
@@ -137,10 +149,21 @@ export abstract class Module {
   }
 }
 
-/** Random initialisation from libtorch's generator (seed it first with manualSeed). */
+/** What training moves of a network: a Module, or the share of one that a rank keeps. */
+export interface Trainable extends Pick<Module, 'state' | 'parameters' | 'statistics' | 'clearGradients'> {
+  /** See Module.trainable. */
+  trainable(flag?: boolean): unknown;
+}
+
+/**
+ * Random initialisation from libtorch's generator (seed it first with manualSeed): drawn on the CPU, so that a seed gives
+ * the same weights on every device.
+ */
 export function freshParameters(): ParameterSource {
+  const device = networkDevice();
   return {
-    take: (_name, shape, initialisation) => scope(() => keep(noGrad(() => initialTensor(shape, initialisation)))),
+    take: (_name, shape, initialisation) =>
+      scope(() => keep(noGrad(() => initialTensor(shape, initialisation).to(device)))),
   };
 }
 

@@ -15,6 +15,11 @@ import type { Module } from './module.ts';
 
 type Block = (...inputs: Tensor[]) => Tensor;
 
+/** Sees to it that a block's weights are there while it runs. `block` counts the blocks of a forward pass. */
+export interface BlockWeights {
+  during<T>(block: number, pass: 'forward' | 'backward', body: () => T): T;
+}
+
 /** In order of the forward pass: a block that was run, or a tensor with a graph of its own that came in. */
 type Passed =
   | { kind: 'block'; block: Block; inputs: Tensor[]; output: Tensor; index: number }
@@ -25,14 +30,17 @@ export class Recompute {
   /** Every input of a block by what was given for it: leaves all, so that gradients are left at them. */
   private readonly leaves = new Map<Tensor, Tensor>();
   private readonly dropoutSeed: number | undefined;
+  private readonly weights: BlockWeights;
   private blocks = 0;
 
   /**
    * @param dropoutSeed where blocks draw dropout from libtorch's generator: it is seeded before each of them, so that
    *   running one again draws the same
+   * @param weights where blocks' weights are not always there
    */
-  constructor(dropoutSeed?: number) {
+  constructor(dropoutSeed?: number, weights: BlockWeights = { during: (_block, _pass, body) => body() }) {
     this.dropoutSeed = dropoutSeed;
+    this.weights = weights;
   }
 
   /** Runs a block without recording it; for a model's `runBlock`. */
@@ -40,7 +48,8 @@ export class Recompute {
     const leaves = inputs.map((input) => this.leafFor(input));
     const index = this.blocks++;
     this.seed(index);
-    const output = noGrad(() => scope(() => block(...leaves).detach())).requiresGrad_();
+    const forward = () => noGrad(() => scope(() => block(...leaves).detach()));
+    const output = this.weights.during(index, 'forward', forward).requiresGrad_();
     this.leaves.set(output, output);
     this.passed.push({ kind: 'block', block, inputs: leaves, output, index });
     return output;
@@ -59,7 +68,7 @@ export class Recompute {
       const [earlier, gradient] = [before[i], gradients[i]];
       if (earlier !== undefined) parameter.grad = earlier;
       if (gradient === undefined) continue;
-      const product = parameter.mul(gradient).sum();
+      const product = scope(() => parameter.mul(gradient).sum());
       result = result.add(product.sub(product.detach()));
     }
     return result;
@@ -74,14 +83,16 @@ export class Recompute {
     return leaf;
   }
 
-  private walkBack(loss: Tensor): void {
+  /** Leaves the gradient of the loss at all parameters, block by block from the last. */
+  walkBack(loss: Tensor): void {
     loss.backward();
     for (const step of this.passed.toReversed()) {
       const gradient = (step.kind === 'block' ? step.output : step.leaf).grad;
       if (gradient === undefined) continue;
       if (step.kind === 'block') {
         this.seed(step.index);
-        scope(() => enableGrad(() => step.block(...step.inputs)).backward(gradient));
+        const backward = () => scope(() => enableGrad(() => step.block(...step.inputs)).backward(gradient));
+        this.weights.during(step.index, 'backward', backward);
       } else if (step.entry.requiresGrad) step.entry.backward(gradient);
     }
   }

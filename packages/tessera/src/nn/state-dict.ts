@@ -4,7 +4,8 @@
  */
 
 import { nearest } from '@tessera/schedule';
-import { empty, keep, noGrad, scope, type Tensor } from '@tessera/torch';
+import { type Device, empty, keep, noGrad, scope, type Tensor } from '@tessera/torch';
+import { networkDevice } from './device.ts';
 import { type Module, ParameterBuilder, type ParameterSource } from './module.ts';
 
 export class StateDictError extends Error {
@@ -17,8 +18,8 @@ export class StateDictError extends Error {
 }
 
 /**
- * Constructs a module from named tensors. The values are copied as float32, so the source may be a read-only file
- * mapping or may be disposed afterwards.
+ * Constructs a module on this process's device from named tensors. The values are copied as float32, or as `dtype`, so
+ * the source may be a read-only file mapping or may be disposed afterwards.
  *
  * @param where names the source in errors, such as a file name
  */
@@ -26,8 +27,9 @@ export function loadModule<M extends Module>(
   construct: (builder: ParameterBuilder) => M,
   tensors: ReadonlyMap<string, Tensor>,
   where: string,
+  dtype: NetworkDType = 'float32',
 ): M {
-  const source = new StateDictSource(tensors);
+  const source = new StateDictSource(tensors, networkDevice(), dtype);
   const builder = new ParameterBuilder(source);
   let module: M;
   try {
@@ -93,15 +95,22 @@ export function shapesOf(
   return new Map(Array.from(tensors, ([name, { shape }]) => [name, shape]));
 }
 
+/** Types that a network can compute in. */
+export type NetworkDType = 'float32' | 'bfloat16';
+
 class StateDictSource implements ParameterSource {
   private readonly tensors: ReadonlyMap<string, Tensor>;
+  private readonly device: Device;
+  private readonly dtype: NetworkDType;
   private readonly taken = new Set<string>();
   private readonly missing: string[] = [];
   private readonly misshapen: string[] = [];
   private readonly notFinite: string[] = [];
 
-  constructor(tensors: ReadonlyMap<string, Tensor>) {
+  constructor(tensors: ReadonlyMap<string, Tensor>, device: Device, dtype: NetworkDType) {
     this.tensors = tensors;
+    this.device = device;
+    this.dtype = dtype;
   }
 
   take(name: string, shape: readonly number[]): Tensor {
@@ -117,7 +126,13 @@ class StateDictSource implements ParameterSource {
       return placeholder(shape);
     }
     if (!allFinite(found)) this.notFinite.push(name);
-    return noGrad(() => scope(() => keep(found.detach().to('float32').clone())));
+    return noGrad(() => scope(() => keep(this.copied(found.detach().to(this.dtype), found))));
+  }
+
+  /** Moved, which copies, or copied where it stays. */
+  private copied(cast: Tensor, original: Tensor): Tensor {
+    if (cast.device !== this.device) return cast.to(this.device);
+    return cast.dtype === original.dtype ? cast.clone() : cast;
   }
 
   finish(where: string): void {

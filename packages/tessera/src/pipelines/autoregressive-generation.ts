@@ -10,12 +10,17 @@
 import type { AutoregressiveSettings } from '@tessera/schedule';
 import { keep, noGrad, scope, type Tensor, tensor, where, zeros } from '@tessera/torch';
 import type { AutoregressiveModel, AutoregressiveSession, SequenceCondition } from '../models/family.ts';
+import { beside, networkDevice } from '../nn/device.ts';
+import { graphsByDefault } from '../nn/replay.ts';
 import { guideLogits, isGuided, isTokenGuided, pickTokens } from '../sampling/autoregressive-sampler.ts';
 import { philoxNoise } from './noise-source.ts';
+import { type DeviceNoise, RecordedDecoding } from './recorded-decoding.ts';
 
 /** Exp(1) noise of one position of some images: [B, V] float32. */
 export interface TokenNoise {
   exponential(images: readonly number[], positions: readonly number[], numCodes: number): Tensor;
+  /** The same from tensors; without it steps are not recorded. */
+  onDevice?: DeviceNoise;
 }
 
 /** Noise of design rule 3, step 0 of each position. */
@@ -26,8 +31,11 @@ export function philoxTokenNoise(seed: number): TokenNoise {
         positions.map((position) => [position]),
         'int64',
       );
-      return philoxNoise(seed, images).exponential(0, at, numCodes).squeeze(1);
+      const device = networkDevice();
+      return philoxNoise(seed, images).exponential(0, beside(at, { device }), numCodes).squeeze(1);
     },
+    onDevice: (images, positions, numCodes) =>
+      philoxNoise(seed, images).exponential(0, positions.unsqueeze(1), numCodes).squeeze(1),
   };
 }
 
@@ -55,6 +63,8 @@ export interface AutoregressiveOptions {
   /** Tokens an image; default: the model's whole grid. */
   maxTokens?: number | undefined;
   observe?: ((record: PickRecord) => void) | undefined;
+  /** Steps as CUDA graphs; default: on GPUs where nobody observes, unless TESSERA_CUDA_GRAPHS=0. */
+  graphs?: boolean | undefined;
 }
 
 /** An image whose last token has been picked. */
@@ -74,6 +84,7 @@ export class AutoregressiveGeneration {
   /** Tokens picked so far, [slots, n] int64, on the model's device. */
   private readonly tokens: Tensor;
   private readonly waiting: number[];
+  private readonly recorded: RecordedDecoding | undefined;
 
   constructor(model: AutoregressiveModel, options: AutoregressiveOptions) {
     this.model = model;
@@ -86,6 +97,11 @@ export class AutoregressiveGeneration {
     this.slots = Array.from({ length: count }, () => ({ image: undefined, picked: 0 }));
     this.session = model.startSession({ rows: this.guided ? 2 * count : count, maxTokens: this.numTokens });
     this.tokens = scope(() => keep(zeros([count, this.numTokens], { dtype: 'int64', device: model.device })));
+    const { settings, noise, observe, graphs = graphsByDefault(model.device) } = options;
+    if (graphs && observe === undefined && noise.onDevice !== undefined) {
+      const how = { settings, noise: noise.onDevice };
+      this.recorded = new RecordedDecoding(model, this.session, this.tokens, how);
+    }
   }
 
   /** Bytes of the stored keys and values. */
@@ -127,6 +143,7 @@ export class AutoregressiveGeneration {
   }
 
   dispose(): void {
+    this.recorded?.dispose();
     this.session.dispose();
     this.tokens.dispose();
   }
@@ -144,16 +161,22 @@ export class AutoregressiveGeneration {
     const condition = this.options.condition(images, this.guided);
     const rows = this.guided ? [...free, ...free.map((slot) => this.slots.length + slot)] : free;
     this.pick(free, this.session.begin(rows, condition), this.guided);
+    this.recorded?.place(this.slots.map(({ image, picked }) => (image === undefined ? undefined : { image, picked })));
   }
 
   /** One more token of every image under way; a free slot's rows run along and are not read. */
   private continueSlots(going: readonly number[]): void {
     const { settings } = this.options;
     const count = this.slots.length;
-    const places = this.slots.map(({ picked }) => [Math.max(0, picked - 1)]);
-    const last = this.tokens.gather(1, this.onDevice(tensor(places, 'int64'))).squeeze(1); // [slots]
     // Past the guided part no later token of an image needs the unconditional rows.
     const both = going.some((slot) => isTokenGuided(settings, this.slots[slot]!.picked));
+    if (this.recorded !== undefined) {
+      this.recorded.step(both, 1 + Math.max(...going.map((slot) => this.session.position(slot))));
+      for (const slot of going) this.slots[slot]!.picked += 1;
+      return;
+    }
+    const places = this.slots.map(({ picked }) => [Math.max(0, picked - 1)]);
+    const last = this.tokens.gather(1, this.onDevice(tensor(places, 'int64'))).squeeze(1); // [slots]
     const logits = both ? this.session.step(last.repeat([2])) : this.session.step(last, count);
     if (going.length === count) {
       this.pick(going, logits, both);
@@ -203,7 +226,7 @@ export class AutoregressiveGeneration {
   }
 
   private onDevice(x: Tensor): Tensor {
-    return x.to(this.tokens.device as 'cpu');
+    return beside(x, this.tokens);
   }
 }
 

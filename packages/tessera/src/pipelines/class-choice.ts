@@ -17,7 +17,7 @@ export interface ImagePlan {
 }
 
 /**
- * @param wanted class names or labels, each alone or several separated by commas; empty: all classes
+ * @param wanted class names, single words of them, or labels, each alone or several separated by commas; empty: all classes
  * @param names class names by label; undefined where a model has none
  */
 export function planImages(
@@ -48,19 +48,35 @@ function splitList(wanted: readonly string[], names: readonly string[] | undefin
   return wanted.flatMap((one) => (names?.includes(one) ? [one] : one.split(',').map((part) => part.trim())));
 }
 
-/** A name first: classes may be called by numbers. */
+/**
+ * A whole name first, since classes may be called by numbers; then a label; then one of the words of a name that has
+ * several, as ImageNet's have: `tench, Tinca tinca`.
+ */
 function resolveClass(wanted: string, numClasses: number, names: readonly string[] | undefined): number {
-  const byName = names?.indexOf(wanted) ?? -1;
-  if (byName !== -1) return byName;
+  const byName = onlyOne(wanted, names, (name) => name === wanted);
+  if (byName !== undefined) return byName;
   const label = /^\d+$/.test(wanted) ? Number(wanted) : Number.NaN;
   if (label < numClasses) return label;
   if (!Number.isNaN(label) || names === undefined) {
     throw new PipelineError('UNKNOWN_CLASS', `Expected a class from 0 to ${numClasses - 1}, got "${wanted}".`);
   }
-  const near = nearest(wanted, names);
+  const byWord = onlyOne(wanted, names, (name) => wordsOf(name).includes(wanted));
+  if (byWord !== undefined) return byWord;
+  const near = nearest(wanted, names.flatMap(wordsOf));
   const advice =
     near === undefined
       ? `the classes are ${names.slice(0, 12).join(', ')}${names.length > 12 ? ', …' : ''}`
       : `did you mean "${near}"?`;
   throw new PipelineError('UNKNOWN_CLASS', `There is no class "${wanted}": ${advice}`);
+}
+
+function onlyOne(wanted: string, names: readonly string[] | undefined, fits: (name: string) => boolean) {
+  const labels = names?.flatMap((name, label) => (fits(name) ? [label] : [])) ?? [];
+  if (labels.length < 2) return labels[0];
+  const all = labels.map((label) => `${label} (${names![label]})`).join(', ');
+  throw new PipelineError('UNKNOWN_CLASS', `"${wanted}" may be one of several classes: give the label, of ${all}.`);
+}
+
+function wordsOf(name: string): string[] {
+  return name.split(',').map((word) => word.trim());
 }

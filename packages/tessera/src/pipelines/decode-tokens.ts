@@ -2,6 +2,7 @@
 
 import { fromTypedArray, noGrad, scope, type Tensor } from '@tessera/torch';
 import type { RgbImage } from '../data/image.ts';
+import { beside, networkDevice } from '../nn/device.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 
 const BATCH = 128;
@@ -32,11 +33,12 @@ export interface PixelBlock {
   size: number;
 }
 
-/** A batch of a block as the tokenizers want it: [n, 3, Y, X] float32 in [0, 1]. */
+/** A batch of a block as the tokenizers want it, where they are: [n, 3, Y, X] float32 in [0, 1]. */
 export function imageBatch({ pixels, size }: PixelBlock, start: number, count: number): Tensor {
   const bytes = size * size * 3;
   const slice = pixels.subarray(start * bytes, (start + count) * bytes);
-  return fromTypedArray(slice, [count, size, size, 3]).permute([0, 3, 1, 2]).contiguous().to('float32').div(255);
+  const pictures = beside(fromTypedArray(slice, [count, size, size, 3]), { device: networkDevice() });
+  return pictures.permute([0, 3, 1, 2]).contiguous().to('float32').div(255);
 }
 
 /** PSNR in dB of the mean squared error over all images of a block. */

@@ -3,37 +3,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encodeNpz, readNpz } from '@tessera/formats';
 import { withFile } from '@tessera/formats/node';
-import { Draws } from '@tessera/schedule';
 import { afterAll, describe, expect, it } from 'vitest';
 import { encodePng } from '../data/contact-sheet.ts';
 import { classLabels } from './evaluate/generated-set.ts';
 import { type EvaluateOptions, type EvaluationResult, evaluate } from './evaluate.ts';
 import type { PipelineEvent } from './events.ts';
+import { writeDiscs } from './picture-archives.test-support.ts';
 import { makeStatistics } from './statistics.ts';
 import { writeTinyModel } from './tiny-model.test-support.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'evaluate-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 const at = (name: string): string => join(folder, name);
-
-/** Discs of random colour and place on a light ground; `noise` in bytes. */
-function writePictures(path: string, count: number, seed: number, noise = 0, size = 16): string {
-  const data = new Uint8Array(count * size * size * 3);
-  for (let i = 0; i < count; i++) {
-    const draws = new Draws(seed, 0, i, 4);
-    const [x, y, radius] = [draws.uniform() * size, draws.uniform() * size, 2 + draws.uniform() * 5];
-    const colour = [draws.integer(256), draws.integer(256), draws.integer(256)];
-    for (let at = 0; at < size * size; at++) {
-      const inside = Math.hypot((at % size) - x, Math.floor(at / size) - y) < radius;
-      for (let c = 0; c < 3; c++) {
-        const value = (inside ? colour[c]! : 230) + noise * (2 * draws.uniform() - 1);
-        data[(i * size * size + at) * 3 + c] = Math.max(0, Math.min(255, Math.round(value)));
-      }
-    }
-  }
-  writeFileSync(path, encodeNpz([['arr_0', { dtype: 'uint8', shape: [count, size, size, 3], data }]]));
-  return path;
-}
 
 async function run(
   events: AsyncIterable<PipelineEvent>,
@@ -48,21 +29,27 @@ async function run(
 }
 
 async function measured(options: EvaluateOptions): Promise<EvaluationResult> {
-  const { result } = await run(evaluate({ protocol: 'local', ...options }));
+  const { result } = await run(evaluate({ protocol: 'local', resamples: 10, ...options }));
   return result as unknown as EvaluationResult;
 }
 
-const reference = writePictures(at('reference.npz'), 200, 1);
-const same = writePictures(at('same.npz'), 200, 2);
-const noisy = writePictures(at('noisy.npz'), 200, 2, 60);
-const noisier = writePictures(at('noisier.npz'), 200, 2, 160);
+const reference = writeDiscs(at('reference.npz'), 200, 1);
+const same = writeDiscs(at('same.npz'), 200, 2);
+const noisy = writeDiscs(at('noisy.npz'), 200, 2, { noise: 60 });
+const noisier = writeDiscs(at('noisier.npz'), 200, 2, { noise: 160 });
 
 describe('evaluate with the local extractor', () => {
   it('orders sets by how far they are from the reference, and says what it measured', async () => {
     const [a, b, c] = [
-      await measured({ source: same, reference, out: at('a') }),
-      await measured({ source: noisy, reference, out: at('b') }),
-      await measured({ source: noisier, reference, out: at('c'), compare: [at('a/result.json')] }),
+      await measured({ source: same, reference, features: at('features'), out: at('a') }),
+      await measured({ source: noisy, reference, features: at('features'), out: at('b') }),
+      await measured({
+        source: noisier,
+        reference,
+        features: at('features'),
+        out: at('c'),
+        compare: [at('a/result.json')],
+      }),
     ];
     for (const name of ['FD-local', 'KID-local']) {
       expect(a.metrics[name]!.value).toBeLessThan(b.metrics[name]!.value / 2);
@@ -110,8 +97,8 @@ describe('evaluate with the local extractor', () => {
       expect(archive.header('sigma')!.dtype).toBe('float64');
     });
     const [a, b] = [
-      await measured({ source: noisy, reference, out: at('d') }),
-      await measured({ source: noisy, reference: stats, out: at('e') }),
+      await measured({ source: noisy, reference, features: at('features'), out: at('d') }),
+      await measured({ source: noisy, reference: stats, features: at('features'), out: at('e') }),
     ];
     expect(b.metrics['FD-local']!.value).toBeCloseTo(a.metrics['FD-local']!.value, 8);
     expect(b.metrics['KID-local']).toBeUndefined();
@@ -119,9 +106,25 @@ describe('evaluate with the local extractor', () => {
   });
 
   it('warns of too few images', async () => {
-    const few = writePictures(at('few.npz'), 20, 5);
+    const few = writeDiscs(at('few.npz'), 20, 5);
     const { warnings } = await run(evaluate({ source: few, reference, protocol: 'local', out: at('few') }));
     expect(warnings.join()).toMatch(/FD-local of 20 images and 192 features: the covariance is singular/);
+    const written = JSON.parse(readFileSync(at('few/result.json'), 'utf8')) as EvaluationResult;
+    expect(written.warnings).toEqual(warnings);
+    expect(written.metrics['FD-local']!.note).toBe('of 20 images: too large');
+    const three = await measured({ source: writeDiscs(at('three.npz'), 3, 5), reference, out: at('three') });
+    expect(three.warnings.join()).toMatch(/3 images have no third neighbour: there is no precision and no recall/);
+    expect(three.metrics.precision).toBeUndefined();
+    await expect(measured({ source: writeDiscs(at('one.npz'), 1, 5), reference, out: at('one') })).rejects.toThrow(
+      /at least 2 images, got 1/,
+    );
+  });
+
+  it('warns of pictures of another size than the reference, and fixes what the protocol fixes', async () => {
+    const large = writeDiscs(at('large.npz'), 20, 5, { size: 24 });
+    const found = await measured({ source: large, reference, out: at('large') });
+    expect(found.warnings.join()).toMatch(/large\.npz are 24×24, those of .*reference\.npz 16×16/);
+    expect(found.settings).toMatchObject({ rounding: 'bytes', classes: 'balanced', statistics: 'float64' });
   });
 });
 
@@ -173,7 +176,22 @@ describe('evaluate refuses', () => {
     writeFileSync(at('cut.npz'), readFileSync(same).subarray(0, 5000));
     await expect(refused({ source: at('cut.npz') })).rejects.toThrow(/cut\.npz/);
     await expect(refused({ source: at('nothing') })).rejects.toThrow(/no such file/);
-    await expect(refused({ guidanceScale: 2 })).rejects.toThrow(/same\.npz is no model folder/);
+    await expect(refused({ guidanceScale: 2 })).rejects.toThrow(/same\.npz is no model/);
+  });
+
+  it('intervals of one resample, results that are none, and two curves at once', async () => {
+    await expect(refused({ resamples: 1 })).rejects.toThrow(/2 resamples or more/);
+    await expect(refused({ compare: [at('same.npz')] })).rejects.toThrow(/same\.npz: expected the result\.json/);
+    await expect(refused({ compare: [at('nowhere')] })).rejects.toThrow(/nowhere: expected the result\.json/);
+    await expect(
+      refused({ sweep: { setting: 'numSteps', values: [1] }, checkpoints: 'all', source: same }),
+    ).rejects.toThrow(/of one model/);
+    await expect(refused({ reference: undefined })).rejects.toThrow(/--reference PATH/);
+    const statistics = npz('unit.npz', [
+      ['mu', { dtype: 'float64', shape: [192], data: new Float64Array(192) }],
+      ['sigma', { dtype: 'float64', shape: [192, 192], data: new Float64Array(192 * 192) }],
+    ]);
+    await expect(refused({ reference: statistics, heldOut: same })).rejects.toThrow(/holds statistics alone/);
   });
 
   it('folders of mixed sizes, unless they are resized', async () => {
@@ -186,7 +204,7 @@ describe('evaluate refuses', () => {
     await expect(refused({ source: mixed })).rejects.toThrow(/16×16 \(0\.png\) and 20×20 \(4\.png\).*--size PX/);
     expect((await measured({ source: mixed, reference, size: 16, out: at('mixed') })).source.numImages).toBe(6);
     writeFileSync(join(mixed, '5.png'), 'no picture');
-    await expect(refused({ source: mixed, size: 16 })).rejects.toThrow(/5\.png/);
+    await expect(refused({ source: mixed, size: 16 })).rejects.toThrow(/5\.png.*would be another set.*remove the file/);
   });
 });
 
@@ -215,6 +233,6 @@ describe('evaluate a model', () => {
     expect(single.source).toMatchObject({ kind: 'model', numImages: 24, seed: 3 });
     // The reference and two settings: the single run found its features there.
     expect(readdirSync(at('model/features'))).toHaveLength(3);
-    expect(readFileSync(at('model/report.html'), 'utf8')).toContain('samples, sorted by class');
+    expect(readFileSync(at('model/report.html'), 'utf8')).toContain('a class a row');
   });
 });

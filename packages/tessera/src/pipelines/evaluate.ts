@@ -1,143 +1,227 @@
 /**
- * `tessera evaluate`: the numbers of a protocol for a model, a folder of images, an archive or tokens against a reference.
+ * `tessera evaluate`: the numbers of a protocol for a model, a run, a folder of images, an archive or tokens against a
+ * reference; or of a tokenizer that gives pictures back.
  *
  *   OUT/result.json   protocol, extractor and reference with their hashes, metrics with intervals, warnings
- *   OUT/result.md     the same as a table
- *   OUT/report.html   tables, samples, nearest reference pictures, curves of a sweep
+ *   OUT/result.md     the same as a table, with the results that it was compared with
+ *   OUT/report.html   tables, samples by class, nearest reference pictures, curves
+ *   OUT/samples.png   the samples of the report, for reports that compare with this result
  *   OUT/features/     blocks of features: the same command goes on from them (feature-store.ts)
  *
- * A sweep measures a model once for each value of a setting. Several processes (RANK, WORLD_SIZE) share the blocks; the
- * ones that find blocks of others missing end without a result, and running the command again gives it.
+ * A curve measures once for each value of a setting, or for each checkpoint of a run. Processes share the blocks
+ * (evaluate/processes.ts); one of them measures.
  */
 
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
-import type { StrategyChoice } from './choose-strategy.ts';
+import { basename, dirname, join, resolve } from 'node:path';
+import { hasLauncherEnvironment } from '@tessera/torch';
+import { type Curve, type CurveOptions, checkpointCurve, type Sweep, sweepCurve } from './evaluate/curve.ts';
 import { type EvaluationExtractor, openExtractor } from './evaluate/extractor.ts';
 import { FeatureStore } from './evaluate/feature-store.ts';
-import { type MetricValue, measure } from './evaluate/measure.ts';
-import { openSource, type Source, type SourceOptions } from './evaluate/open-source.ts';
+import type { ImageSet } from './evaluate/image-set.ts';
+import { checkJudge, type OpenJudge, openJudge } from './evaluate/judge.ts';
+import { type Measurement, measure } from './evaluate/measure.ts';
+import { checkSource, openSource, type Source, type SourceOptions } from './evaluate/open-source.ts';
+import { type Processes, processesOf, separateProcesses } from './evaluate/processes.ts';
 import { PROTOCOLS, type Protocol, type ProtocolName } from './evaluate/protocols.ts';
-import { openReference, type Reference } from './evaluate/reference.ts';
-import { evaluationReport, markdownTable, reportPictures } from './evaluate/report-content.ts';
+import { openReference, openUnseen, type Reference, sizesDiffer } from './evaluate/reference.ts';
+import { evaluationReport } from './evaluate/report-content.ts';
+import { reportPictures } from './evaluate/report-pictures.ts';
+import { type EvaluationResult, markdownTable, readResult } from './evaluate/result.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
+import { amongRanks } from './join-ranks.ts';
 import { writeReport } from './report.ts';
 
+export type { Sweep } from './evaluate/curve.ts';
+export type { EvaluationResult } from './evaluate/result.ts';
+
 export interface EvaluateOptions extends Omit<SourceOptions, 'protocol'> {
-  reference: string;
+  /** Default, of a reconstruction alone: the pictures themselves. */
+  reference?: string | undefined;
   /** Default: `fid`. */
   protocol?: ProtocolName | undefined;
   /** Inception's weights. */
   inception?: string | undefined;
   /** Default: `evaluations/NAME-PROTOCOL`. */
   out?: string | undefined;
+  /** Where features are kept; evaluations that share it compute those of a reference once. Default: `OUT/features`. */
+  features?: string | undefined;
   /** A setting of sampling and its values. */
   sweep?: Sweep | undefined;
-  /** Results of other evaluations, to stand beside this one in the report. */
+  /** Of a run: `all`, or numbers of steps. */
+  checkpoints?: 'all' | readonly number[] | undefined;
+  /** Also the accuracy of samples under a classifier trained on the reference. */
+  judge?: boolean | undefined;
+  /** Pictures of the same kind that were not trained on, for the check of memorisation. */
+  heldOut?: string | undefined;
+  /** Of each interval by bootstrap; 0: no such intervals. Default: as many as are affordable. */
+  resamples?: number | undefined;
+  /** Results of other evaluations, to stand beside this one in the report: files, or their folders. */
   compare?: readonly string[] | undefined;
 }
 
-export const sweepSettings = ['guidanceScale', 'choiceTemperature', 'sampleTemperature', 'numSteps'] as const;
-
-export interface Sweep {
-  setting: (typeof sweepSettings)[number];
-  values: readonly number[];
-}
-
-/** What `result.json` holds. */
-export interface EvaluationResult {
-  formatVersion: 1;
-  protocol: ProtocolName;
-  extractor: { name: string; sha256: string; dim: number };
-  source: { path: string; kind: string; numImages: number; fingerprint: string; strategy?: unknown; seed?: number };
-  reference: { path: string; kind: string; sha256: string; numImages?: number };
-  metrics: Record<string, MetricValue>;
-  warnings: string[];
-  /** A sweep: the metrics by value; `metrics` are those of the best Fréchet distance. */
-  sweep?: { setting: string; points: { value: number; metrics: Record<string, MetricValue> }[]; best: number };
-}
-
 export async function* evaluate(options: EvaluateOptions): AsyncGenerator<PipelineEvent> {
+  const { env } = process;
+  // Without an address they cannot meet.
+  if (hasLauncherEnvironment(env) && env.MASTER_ADDR === undefined) {
+    yield* evaluateShared(options, separateProcesses(env));
+  } else {
+    yield* amongRanks((ranks) => evaluateShared(options, processesOf(ranks)));
+  }
+}
+
+interface Run {
+  protocol: Protocol;
+  extractor: EvaluationExtractor;
+  reference: Reference;
+  /** Where the features are. */
+  work: string;
+  processes: Processes;
+  signal: AbortSignal | undefined;
+}
+
+/** What all points of a curve are compared with. */
+interface Compared {
+  /** undefined where the reference is statistics alone. */
+  features: FeatureStore | undefined;
+  heldOut: FeatureStore | undefined;
+  judge: OpenJudge | undefined;
+}
+
+async function* evaluateShared(options: EvaluateOptions, processes: Processes): AsyncGenerator<PipelineEvent> {
   const protocol = PROTOCOLS[options.protocol ?? 'fid'];
-  const { signal, size } = options;
-  const out = options.out ?? join('evaluations', `${basename(resolve(options.source))}-${protocol.name}`);
+  const { signal, size, reconstruction = false } = options;
+  const out = options.out ?? join('evaluations', `${nameOf(options)}-${protocol.name}`);
+  checkSource({ ...options, protocol });
+  const others = (options.compare ?? []).map(readResult);
+  const path = options.reference ?? (reconstruction ? options.source : undefined);
+  if (path === undefined) throw new PipelineError('OPTIONS', 'Expected what to compare with: --reference PATH.');
+  if (options.sweep !== undefined && options.checkpoints !== undefined) {
+    throw new PipelineError('OPTIONS', 'A sweep is of one model: leave --sweep or --checkpoints out.');
+  }
+  if (options.resamples === 1)
+    throw new PipelineError('OPTIONS', 'An interval needs 2 resamples or more, or 0 for none.');
   const extractor = openExtractor(protocol, options.inception);
-  let reference: Reference | undefined;
+  const owned: { dispose(): void }[] = [extractor];
   try {
-    reference = await openReference(options.reference, protocol, extractor, { size, signal });
+    const reference = await openReference(path, protocol, extractor, { size, signal });
+    if (reference.images !== undefined) owned.push(reference.images);
+    const work = options.features ?? join(out, 'features');
     mkdirSync(out, { recursive: true });
-    const run: Run = { protocol, extractor, reference, work: join(out, 'features'), signal, ...processOf(process.env) };
-    const message = `${protocol.name}: ${protocol.what}`;
-    yield { kind: 'stage', stage: 'evaluate', message };
-    const compared = yield* featuresOfReference(run);
-    const result = yield* options.sweep === undefined
+    mkdirSync(work, { recursive: true });
+    const run: Run = { protocol, extractor, reference, work, processes, signal };
+    if (options.judge === true) await checkFirst(options, run);
+    yield { kind: 'stage', stage: 'evaluate', message: `${protocol.name}: ${protocol.what}` };
+    const compared = yield* openCompared(run, options, owned);
+    const curve = curveOf(options);
+    const result = yield* curve === undefined
       ? evaluateOne(run, options, compared, {})
-      : evaluateSweep(run, options, compared, options.sweep);
+      : evaluateCurve(run, options, compared, curve);
     if (result === undefined) {
-      yield { kind: 'note', message: "other processes' features are not all there yet: run this again for the result" };
+      if (!processes.areTogether) {
+        yield {
+          kind: 'note',
+          message: "other processes' features are not all there yet: run this again for the result",
+        };
+      }
       yield { kind: 'result', result: { out, complete: false } };
       return;
     }
     for (const message of result.warnings) yield { kind: 'warning', message };
     writeWhole(join(out, 'result.json'), `${JSON.stringify(result, undefined, 2)}\n`);
-    writeWhole(join(out, 'result.md'), markdownTable([result]));
-    const source = await openSource({ ...options, ...best(options, result), protocol });
+    writeWhole(join(out, 'result.md'), markdownTable([result, ...others.map((other) => other.result)]));
+    const source = await openSource({ ...options, ...changesOf(curve, result), protocol });
     try {
-      const pictures = await reportPictures(source.images, run, compared);
-      writeReport(join(out, 'report.html'), evaluationReport(result, options.compare ?? [], pictures));
+      const store = new FeatureStore(work, source.images, extractor, protocol);
+      const pictures = await reportPictures(source, result, reference.images, store);
+      writeWhole(join(out, 'samples.png'), pictures.samples.bytes);
+      writeReport(join(out, 'report.html'), evaluationReport(result, others, pictures));
     } finally {
       source.dispose();
     }
     yield { kind: 'file', path: join(out, 'report.html'), what: 'tables and pictures' };
     yield { kind: 'result', result: { out, complete: true, ...result } };
   } finally {
-    reference?.images?.dispose();
-    extractor.dispose();
+    for (const one of owned) one.dispose();
   }
 }
 
-export interface Run {
-  protocol: Protocol;
-  extractor: EvaluationExtractor;
-  reference: Reference;
-  work: string;
-  rank: number;
-  world: number;
-  signal: AbortSignal | undefined;
+/** Features of the reference and of the pictures that were not trained on, and the judge. */
+async function* openCompared(
+  run: Run,
+  options: EvaluateOptions,
+  owned: { dispose(): void }[],
+): AsyncGenerator<PipelineEvent, Compared> {
+  const { reference } = run;
+  const features = reference.images === undefined ? undefined : yield* featuresOf(run, reference.images, 'reference');
+  let heldOut: FeatureStore | undefined;
+  if (options.heldOut !== undefined) {
+    if (reference.images === undefined) {
+      throw new PipelineError(
+        'OPTIONS',
+        `--held-out is compared with the pictures that were trained on, and ${reference.path} holds statistics alone.`,
+      );
+    }
+    const images = await openUnseen(options.heldOut, options);
+    owned.push(images);
+    heldOut = yield* featuresOf(run, images, 'held-out');
+  }
+  let judge: OpenJudge | undefined;
+  if (options.judge === true && features?.isComplete === true && run.processes.rank === 0) {
+    judge = openJudge(run.work, reference.images!, features);
+    owned.push(judge.judge);
+    const { heldOutAccuracy, numHeldOut, chance } = judge.judge.quality;
+    const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+    const message = `the class judge is right for ${percent(heldOutAccuracy)} of ${numHeldOut} held-out reference pictures (chance ${percent(chance)})`;
+    yield { kind: 'note', message };
+  }
+  return { features, heldOut, judge };
 }
 
-/** undefined where the reference is statistics alone, or nothing needs its pictures. */
-async function* featuresOfReference(run: Run): AsyncGenerator<PipelineEvent, FeatureStore | undefined> {
-  const { images } = run.reference;
-  if (images === undefined) return undefined;
+async function* featuresOf(run: Run, images: ImageSet, stage: string): AsyncGenerator<PipelineEvent, FeatureStore> {
   const store = new FeatureStore(run.work, images, run.extractor, run.protocol);
-  yield { kind: 'stage', stage: 'reference', message: `${images.count} pictures of ${images.path}` };
-  yield* store.fill(images, run.extractor, { stage: 'reference', ...run });
+  yield { kind: 'stage', stage, message: `${images.count} pictures of ${images.path}` };
+  yield* store.fill(images, run.extractor, { stage, ...run });
   return store;
 }
 
 async function* evaluateOne(
   run: Run,
   options: EvaluateOptions,
-  referenceFeatures: FeatureStore | undefined,
-  changes: StrategyChoice,
+  compared: Compared,
+  changes: CurveOptions,
 ): AsyncGenerator<PipelineEvent, EvaluationResult | undefined> {
-  const { protocol, extractor, reference } = run;
+  const { protocol, extractor, reference, processes } = run;
   const source: Source = await openSource({ ...options, ...changes, protocol });
   try {
-    const { images, strategy } = source;
-    const samples = new FeatureStore(run.work, images, extractor, protocol);
-    yield { kind: 'stage', stage: 'samples', message: `${images.count} pictures of ${images.path}` };
-    yield* samples.fill(images, extractor, { stage: 'samples', ...run });
-    if (!samples.isComplete || referenceFeatures?.isComplete === false) return undefined;
-    const seed = options.seed ?? 0;
-    const { metrics, warnings } = measure({ protocol, extractor, samples, reference, referenceFeatures, seed });
+    const { images, strategy, tokenizer } = source;
+    const samples = yield* featuresOf(run, images, 'samples');
+    const stores = [samples, compared.features, compared.heldOut];
+    if (stores.some((store) => store?.isComplete === false) || (processes.areTogether && processes.rank > 0)) {
+      return undefined;
+    }
+    const { seed = 0, resamples } = options;
+    const found = measure({
+      protocol,
+      extractor,
+      images,
+      samples,
+      reference,
+      referenceFeatures: compared.features,
+      heldOut: compared.heldOut,
+      judge: compared.judge,
+      codebookSize: tokenizer?.codebookSize,
+      seed,
+      resamples,
+    });
+    const warnings = [...found.warnings, ...(await sizesDiffer(images, reference)), ...foreignReference(run)];
     return {
       formatVersion: 1,
       protocol: protocol.name,
+      settings: protocol,
       extractor: { name: extractor.name, sha256: extractor.sha256, dim: extractor.dim },
       source: {
-        path: options.source,
+        path: images.path,
         kind: images.kind,
         numImages: images.count,
         fingerprint: images.fingerprint,
@@ -147,9 +231,9 @@ async function* evaluateOne(
         path: reference.path,
         kind: reference.kind,
         sha256: reference.sha256,
-        ...(referenceFeatures === undefined ? {} : { numImages: referenceFeatures.count }),
+        ...(compared.features === undefined ? {} : { numImages: compared.features.count }),
       },
-      metrics,
+      ...withoutNearest(found),
       warnings,
     };
   } finally {
@@ -157,41 +241,69 @@ async function* evaluateOne(
   }
 }
 
-async function* evaluateSweep(
+async function* evaluateCurve(
   run: Run,
   options: EvaluateOptions,
-  compared: FeatureStore | undefined,
-  { setting, values }: Sweep,
+  compared: Compared,
+  { setting, points }: Curve,
 ): AsyncGenerator<PipelineEvent, EvaluationResult | undefined> {
-  if (values.length === 0) throw new PipelineError('OPTIONS', `A sweep of ${setting} needs a value or more.`);
   const results: EvaluationResult[] = [];
-  for (const value of values) {
+  for (const { value, changes } of points) {
     yield { kind: 'note', message: `${setting} ${value}` };
-    const result = yield* evaluateOne(run, options, compared, { [setting]: value });
+    const result = yield* evaluateOne(run, options, compared, changes);
     if (result !== undefined) results.push(result);
   }
-  if (results.length < values.length) return undefined;
+  if (results.length < points.length) return undefined;
   const distance = ({ metrics }: EvaluationResult): number => metrics[run.protocol.distance]!.value;
   const best = results.reduce((a, result, i) => (distance(result) < distance(results[a]!) ? i : a), 0);
-  const points = results.map(({ metrics }, i) => ({ value: values[i]!, metrics }));
-  return { ...results[best]!, sweep: { setting, points, best: values[best]! } };
+  const measured = results.map(({ metrics }, i) => ({ value: points[i]!.value, metrics }));
+  return { ...results[best]!, sweep: { setting, points: measured, best: points[best]!.value } };
 }
 
-/** The setting of a sweep's best point, for the pictures of the report. */
-function best({ sweep }: EvaluateOptions, result: EvaluationResult): StrategyChoice {
-  return sweep === undefined || result.sweep === undefined ? {} : { [sweep.setting]: result.sweep.best };
+function curveOf({ sweep, checkpoints, source }: EvaluateOptions): Curve | undefined {
+  if (sweep !== undefined) return sweepCurve(sweep);
+  return checkpoints === undefined ? undefined : checkpointCurve(source, checkpoints);
 }
 
-/** Which of several processes this is, by torchrun's environment. */
-function processOf(env: NodeJS.ProcessEnv): { rank: number; world: number } {
-  const [rank, world] = [Number(env.RANK ?? 0), Number(env.WORLD_SIZE ?? 1)];
-  if (!Number.isInteger(rank) || !Number.isInteger(world) || rank < 0 || rank >= world) {
-    throw new PipelineError('OPTIONS', `Expected RANK below WORLD_SIZE, got ${env.RANK} and ${env.WORLD_SIZE}.`);
+/** The best point of a curve, for the pictures of the report. */
+function changesOf(curve: Curve | undefined, result: EvaluationResult): CurveOptions {
+  return curve?.points.find(({ value }) => value === result.sweep?.best)?.changes ?? {};
+}
+
+async function checkFirst(options: EvaluateOptions, run: Run): Promise<void> {
+  const source = await openSource({ ...options, ...curveOf(options)?.points[0]?.changes, protocol: run.protocol });
+  try {
+    checkJudge(source.images, run.reference.images, run.reference.path);
+  } finally {
+    source.dispose();
   }
-  return { rank, world };
 }
 
-function writeWhole(path: string, text: string): void {
-  writeFileSync(`${path}.writing`, text);
-  renameSync(`${path}.writing`, path);
+/** Published numbers are against published files. */
+function foreignReference({ protocol, reference }: Run): string[] {
+  const { references, name } = protocol;
+  if (references.length === 0 || references.includes(basename(reference.path))) return [];
+  return [
+    `${basename(reference.path)} is not the reference of the protocol ${name} (${references.join(', ')}): not comparable with published numbers.`,
+  ];
+}
+
+/** All pairs would be the larger part of the file. */
+function withoutNearest({ memorisation, ...rest }: Measurement): Measurement {
+  if (memorisation === undefined) return rest;
+  return { ...rest, memorisation: { ...memorisation, nearest: memorisation.nearest.slice(0, 32) } };
+}
+
+function nameOf({ source, weights, reconstruction, tokenizer, tokenizerWeights }: EvaluateOptions): string {
+  if (reconstruction === true) return basename(resolve(tokenizer ?? tokenizerWeights ?? 'reconstruction'));
+  const path = resolve(source ?? weights ?? 'model');
+  // A checkpoint's own name, step-0000500, says little without its run's.
+  const run = dirname(path);
+  return basename(run) === 'checkpoints' ? `${basename(dirname(run))}-${basename(path)}` : basename(path);
+}
+
+function writeWhole(path: string, content: string | Uint8Array): void {
+  const temporary = `${path}.writing-${process.pid}`; // two processes may find everything there at once
+  writeFileSync(temporary, content);
+  renameSync(temporary, path);
 }

@@ -8,8 +8,7 @@ import { isAutoregressive, NoisePurpose, noiseBits, type SamplingSettings, unifo
 import { tensor } from '@tessera/torch';
 import type { AutoregressiveModel, GeneratorModel, MaskedModel } from '../models/family.ts';
 import { AutoregressiveGeneration, philoxTokenNoise } from './autoregressive-generation.ts';
-import { MaskedGeneration } from './masked-generation.ts';
-import { philoxNoise } from './noise-source.ts';
+import { startGeneration } from './start-generation.ts';
 
 export interface DrawOptions {
   settings: SamplingSettings;
@@ -49,7 +48,8 @@ async function* drawBatches(
   for (let start = 0; start < images.length; start += batch) {
     const some = images.slice(start, start + batch);
     const labels = some.map(labelOf);
-    const generation = new MaskedGeneration(model, { strategy: settings, labels, noise: philoxNoise(seed, some) });
+    const how = { strategy: settings, labels, seed, first: some[0]!, images: some };
+    const generation = startGeneration(model, how);
     try {
       let numbers: number[] = [];
       while (!generation.isDone) {
@@ -76,8 +76,7 @@ async function* drawQueue(
     settings,
     noise: philoxTokenNoise(seed),
     images,
-    condition: (some, guided) =>
-      model.conditionOn(tensor(some.map(labelOf), 'int64').to(model.device as 'cpu'), guided),
+    condition: (some, guided) => model.conditionOn(tensor(some.map(labelOf), 'int64'), guided),
     slots: batch,
   });
   try {

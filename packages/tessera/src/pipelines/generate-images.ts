@@ -7,12 +7,15 @@ import type { SamplingSettings } from '@tessera/schedule';
 import type { Tensor } from '@tessera/torch';
 import type { GeneratorModel } from '../models/family.ts';
 import type { PipelineEvent } from './events.ts';
+import { forgetGraph } from './masked-graph.ts';
 import { startGeneration } from './start-generation.ts';
 
 export interface GenerateOptions {
   strategy: SamplingSettings;
   /** Class label of each image. */
   labels: readonly number[];
+  /** Which of them: from the first index up to the second. Default: all. */
+  range?: readonly [from: number, to: number] | undefined;
   seed: number;
   /** Images at a time; default: by the number of tokens. */
   batch?: number | undefined;
@@ -48,32 +51,37 @@ export async function* generateImages(
   keepSteps = 0,
 ): AsyncGenerator<PipelineEvent> {
   const { labels, strategy, seed, signal } = options;
-  const batch = options.batch ?? defaultBatch(model.seqLen);
-  for (let first = 0; first < labels.length; first += batch) {
-    const batchLabels = labels.slice(first, first + batch);
-    const masks: Uint8Array[][] = [];
-    const wantSteps = first < keepSteps;
-    const onStep = wantSteps ? (unknown: Uint8Array[]) => masks.push(unknown) : undefined;
-    const generation = startGeneration(model, { strategy, labels: batchLabels, seed, first, onStep });
-    const sampled: Tensor[] = [];
-    try {
-      if (first === 0 && generation.cacheBytes !== undefined)
-        yield cacheNote(generation.cacheBytes, batchLabels.length);
-      while (!generation.isDone) {
-        signal?.throwIfAborted();
-        sampled.push(generation.step());
-        if (!wantSteps && sampled.length > 1) sampled.shift()!.dispose();
-        const share = generation.isDone ? 1 : generation.stepsDone / generation.numSteps;
-        const done = first + Math.floor(batchLabels.length * share);
-        if (!generation.isDone) yield progress(done, labels.length);
+  const batch = options.batch ?? defaultBatch(model);
+  const [from, to] = options.range ?? [0, labels.length];
+  try {
+    for (let first = from; first < to; first += batch) {
+      const batchLabels = labels.slice(first, Math.min(first + batch, to));
+      const masks: Uint8Array[][] = [];
+      const wantSteps = first < keepSteps;
+      const onStep = wantSteps ? (unknown: Uint8Array[]) => masks.push(unknown) : undefined;
+      const generation = startGeneration(model, { strategy, labels: batchLabels, seed, first, onStep });
+      const sampled: Tensor[] = [];
+      try {
+        const { cacheBytes } = generation;
+        if (first === from && cacheBytes !== undefined) yield cacheNote(cacheBytes, batchLabels.length);
+        while (!generation.isDone) {
+          signal?.throwIfAborted();
+          sampled.push(generation.step());
+          if (!wantSteps && sampled.length > 1) sampled.shift()!.dispose();
+          const share = generation.isDone ? 1 : generation.stepsDone / generation.numSteps;
+          const done = first - from + Math.floor(batchLabels.length * share);
+          if (!generation.isDone) yield progress(done, to - from);
+        }
+        const steps = wantSteps ? sampled.map((tokens, i) => ({ sampled: tokens, maskedBefore: masks[i]! })) : [];
+        await onBatch({ first, labels: batchLabels, tokens: sampled.at(-1)!, steps });
+      } finally {
+        for (const tensor of sampled) tensor.dispose();
+        generation.dispose();
       }
-      const steps = wantSteps ? sampled.map((tokens, i) => ({ sampled: tokens, maskedBefore: masks[i]! })) : [];
-      await onBatch({ first, labels: batchLabels, tokens: sampled.at(-1)!, steps });
-    } finally {
-      for (const tensor of sampled) tensor.dispose();
-      generation.dispose();
+      yield progress(first - from + batchLabels.length, to - from);
     }
-    yield progress(first + batchLabels.length, labels.length);
+  } finally {
+    forgetGraph(model);
   }
 }
 
@@ -88,6 +96,7 @@ function progress(done: number, total: number): PipelineEvent {
 }
 
 /** Small pictures many at a time, large ones few. */
-function defaultBatch(seqLen: number): number {
-  return Math.min(64, Math.max(1, Math.floor(4096 / seqLen)));
+function defaultBatch({ seqLen, device }: GeneratorModel): number {
+  const tokens = device === 'cpu' ? 4096 : 16384;
+  return Math.min(64, Math.max(1, Math.floor(tokens / seqLen)));
 }

@@ -9,6 +9,7 @@ import { basename, join } from 'node:path';
 import { type FileByteReader, openFile } from '@tessera/formats/node';
 import { ENAT_PRESETS, enatStrategy, parseConfig, type SamplingSettings } from '@tessera/schedule';
 import { z } from 'zod';
+import { classNamesOf } from '../data/imagenet-classes.ts';
 import type { GeneratorConfig, GivenFields } from '../models/family.ts';
 import type { ModelPreset } from '../models/presets.ts';
 import { type FamilyName, familyOf } from '../models/registry.ts';
@@ -42,7 +43,7 @@ export interface ImportOptions extends GivenFields {
   entry?: string | undefined;
   /** Of a generator: its tokenizer, a folder of ours or an official file. */
   tokenizer?: string | undefined;
-  /** Of a generator: a JSON list of class names by label; default: the labels. */
+  /** Of a generator: a JSON list of class names by label, or `labels`; default: ImageNet's for 1,000, else the labels. */
   classes?: string | undefined;
   /** Of a generator: how to sample it; default: the published settings. */
   strategy?: string | undefined;
@@ -202,7 +203,9 @@ function addTokenizer(folder: string, { tokenizer, source }: ImportOptions): num
 }
 
 function readClasses(path: string | undefined, count: number): string[] {
-  if (path === undefined) return Array.from({ length: count }, (_, label) => String(label));
+  const standard = path === undefined ? classNamesOf(count) : undefined;
+  if (standard !== undefined) return standard;
+  if (path === undefined || path === 'labels') return Array.from({ length: count }, (_, label) => String(label));
   return parseConfig(z.array(z.string()), JSON.parse(readFileSync(path, 'utf8')), path);
 }
 

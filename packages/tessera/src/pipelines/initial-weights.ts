@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { noGrad, scope, type Tensor } from '@tessera/torch';
 import type { Module } from '../nn/module.ts';
+import { hasStored, wholeFile } from '../training/stored-tensors.ts';
 import { PipelineError } from './events.ts';
 import { loadWeights } from './load-weights.ts';
 
@@ -63,6 +64,7 @@ function problemOf(name: string, own: Tensor, given: Tensor | undefined): string
 
 /** A file as it is; a folder's averaged weights. */
 function weightsIn(path: string): string {
+  if (hasStored(path, 'ema')) return wholeFile(path, 'ema');
   const inside = ['ema.safetensors', 'model.safetensors', 'nnet_ema.pth'].map((name) => join(path, name));
   const found = [...inside, path].find((candidate) => existsSync(candidate));
   if (found !== undefined) return found;

@@ -6,8 +6,9 @@
  */
 
 import { forPartOf, haltonRanks, type ResolvedStep, remaskCount, resolveSteps, type Strategy } from '@tessera/schedule';
-import { keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
+import { keep, noGrad, scope, Tensor, tensor } from '@tessera/torch';
 import type { MaskedModel, MaskedSession, SessionPrediction } from '../models/family.ts';
+import { beside } from '../nn/device.ts';
 import {
   allMasked,
   guide,
@@ -34,12 +35,16 @@ export interface StepRecord {
 
 export interface GenerationOptions {
   strategy: Strategy;
-  /** Class of each image: 0..numClasses-1, or the null label. */
-  labels: readonly number[];
+  /** Class of each image: 0..numClasses-1, or the null label. As a tensor, [B] int64 on the model's device, not checked. */
+  labels: readonly number[] | Tensor;
   noise: NoiseSource;
   /** Tokens known from the start; default: none. */
   start?: KnownTokens | undefined;
   observe?: (record: StepRecord) => void;
+  /** Of a fixed order, from `orderRanks`; default: made here. */
+  ranks?: Tensor | undefined;
+  /** See StepSettings. */
+  ties?: 'ragged' | 'report' | undefined;
 }
 
 /** Tokens to keep, as [B, L] of numbers. */
@@ -61,26 +66,25 @@ export class MaskedGeneration implements TokenGeneration {
   private readonly session: MaskedSession;
   /** Rank of each position, where a fixed order decides: [L] float32. */
   private readonly ranks: Tensor | undefined;
+  private readonly ownsRanks: boolean;
   private state: MaskedTokens;
+  private tied: Tensor | undefined;
   private done = 0;
 
   constructor(model: MaskedModel, options: GenerationOptions) {
     this.model = model;
     this.options = options;
     const { labels, start } = options;
-    this.count = start === undefined ? model.seqLen : checkedCount(model, start, labels.length);
+    const batch = labels instanceof Tensor ? labels.size(0) : labels.length;
+    this.count = start === undefined ? model.seqLen : checkedCount(model, start, batch);
     this.strategy = forPartOf(options.strategy, this.count, model.seqLen);
     this.steps = resolveSteps(this.strategy, this.count);
     this.numSteps = this.steps.length;
     this.lastGuided = this.steps.findLastIndex((step) => step.guidanceScale !== 1);
-    checkLabels(model, labels);
-    const labelTensor = tensor([...labels], 'int64');
-    this.session = model.startSession(labelTensor, this.lastGuided >= 0);
-    labelTensor.dispose();
-    this.state = scope(() => keepState(startState(model, labels.length, start, this.count)));
-    if (this.strategy.order === 'halton') {
-      this.ranks = tensor(Array.from(haltonRanks(model.config.gridSize)));
-    }
+    this.session = scope(() => model.startSession(labelTensor(model, labels), this.lastGuided >= 0));
+    this.state = scope(() => keepState(startState(model, batch, start, this.count)));
+    this.ranks = options.ranks ?? orderRanks(model, options.strategy);
+    this.ownsRanks = options.ranks === undefined;
   }
 
   /** Steps taken so far. */
@@ -92,36 +96,49 @@ export class MaskedGeneration implements TokenGeneration {
     return this.done === this.numSteps || this.state.masked === undefined;
   }
 
+  /** With `ties: 'report'`, whether some step so far had ties: a bool scalar, borrowed; undefined where none could. */
+  get hadTies(): Tensor | undefined {
+    return this.tied;
+  }
+
   /** Takes one step and returns all tokens as sampled by it, [B, L] int64, owned by the caller. */
   step(): Tensor {
     const step = this.done++;
     const settings = this.steps[step]!;
     const { model, session, options, state } = this;
-    const { next, sampled } = noGrad(() =>
+    const { next, sampled, tied } = noGrad(() =>
       scope(() => {
         const prediction = session.predict(
           { tokens: state.tokens, masked: state.masked!, fresh: state.fresh },
           settings.guidanceScale !== 1 ? 'now' : step < this.lastGuided ? 'later' : 'done',
         );
-        const { cond, uncond } = prediction;
+        const [cond, uncond] = [prediction.cond.to('float32'), prediction.uncond?.to('float32')];
         const logits = uncond === undefined ? cond : guide(cond, uncond, settings.guidanceScale);
         const remaskCount = this.remaskCount(step);
         // Ties make masks ragged, which a model of rectangular parts cannot take: there they are broken by position.
         const remask = model.takesRaggedMasks ? this.strategy.remask : 'sort';
-        const stepSettings = { ...settings, remaskCount, remask };
+        const { ties = 'ragged' } = options;
+        const stepSettings = { ...settings, remaskCount, remask, ties };
         const result = maskedStep(state, logits, stepSettings, this.noise(step, remaskCount), model.maskToken);
         options.observe?.({ step, settings, input: state, prediction, session, sampled: result.sampled });
-        return { sampled: result.sampled, next: keepState(result.next) };
+        const before = this.tied;
+        const tied = result.tied === undefined ? before : (before?.logicalOr(result.tied) ?? result.tied);
+        return { sampled: result.sampled, next: keepState(result.next), tied };
       }),
     );
     disposeState(this.state);
     this.state = next;
+    if (tied !== this.tied) {
+      this.tied?.dispose();
+      this.tied = keep(tied!);
+    }
     return sampled;
   }
 
   dispose(): void {
     this.session.dispose();
-    this.ranks?.dispose();
+    if (this.ownsRanks) this.ranks?.dispose();
+    this.tied?.dispose();
     disposeState(this.state);
   }
 
@@ -135,9 +152,9 @@ export class MaskedGeneration implements TokenGeneration {
     const { model, ranks } = this;
     const { noise } = this.options;
     const masked = this.state.masked!;
-    const exponential = noise.exponential(step, masked, model.config.codebookSize);
+    const exponential = beside(noise.exponential(step, masked, model.config.codebookSize), masked);
     if (remasked === 0 || ranks !== undefined) return { exponential, ranks };
-    return { exponential, gumbel: noise.gumbel(step, model.seqLen).gather(1, masked) };
+    return { exponential, gumbel: beside(noise.gumbel(step, model.seqLen), masked).gather(1, masked) };
   }
 }
 
@@ -156,16 +173,29 @@ export function generateTokens(model: MaskedModel, options: GenerationOptions): 
   }
 }
 
+/** [B] int64 on the model's device. */
+function labelTensor(model: MaskedModel, labels: readonly number[] | Tensor): Tensor {
+  if (labels instanceof Tensor) return labels;
+  checkLabels(model, labels);
+  return beside(tensor([...labels], 'int64'), model);
+}
+
+/** Rank of each position where a strategy has a fixed order, [L] float32 on the model's device; the caller's. */
+export function orderRanks(model: MaskedModel, { order }: Strategy): Tensor | undefined {
+  if (order !== 'halton') return undefined;
+  return scope(() => keep(beside(tensor(Array.from(haltonRanks(model.config.gridSize))), model)));
+}
+
 function startState(
-  { seqLen, maskToken }: MaskedModel,
+  { seqLen, maskToken, device }: MaskedModel,
   batch: number,
   start: KnownTokens | undefined,
   count: number,
 ): MaskedTokens {
-  if (start === undefined) return allMasked(batch, seqLen, maskToken);
-  const tokens = tensor(start.tokens.flat(), 'int64').view([batch, seqLen]);
-  const mask = tensor(start.mask.flat().map(Number)).view([batch, seqLen]).to('bool');
-  return partlyMasked(tokens, mask, count, maskToken);
+  if (start === undefined) return allMasked(batch, seqLen, maskToken, device);
+  const tokens = beside(tensor(start.tokens.flat(), 'int64'), { device });
+  const mask = beside(tensor(start.mask.flat().map(Number)), { device }).to('bool');
+  return partlyMasked(tokens.view([batch, seqLen]), mask.view([batch, seqLen]), count, maskToken);
 }
 
 /** Tokens to make of each image. */

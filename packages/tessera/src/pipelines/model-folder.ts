@@ -28,7 +28,7 @@ import { z } from 'zod';
 import type { GeneratorConfig, GeneratorModel } from '../models/family.ts';
 import { type FamilyName, familyNames, familyOf } from '../models/registry.ts';
 import type { Module, ParameterBuilder } from '../nn/module.ts';
-import { loadModule } from '../nn/state-dict.ts';
+import { loadModule, type NetworkDType } from '../nn/state-dict.ts';
 import { type TokenizerFamilyName, tokenizerFamily, tokenizerFamilyNames } from '../tokenizers/registry.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { PipelineError } from './events.ts';
@@ -125,12 +125,13 @@ export function readModelFolder(path: string): ModelDescription {
   };
 }
 
-export function openModelFolder(path: string): ModelFolder {
+/** @param dtype of the generator; the tokenizer computes in float32 */
+export function openModelFolder(path: string, dtype: NetworkDType = 'float32'): ModelFolder {
   const { family, imageSize, config, strategy, classes, nullClass } = readModelFolder(path);
   const tokenizer = openTokenizer(join(path, 'tokenizer'));
   let model: GeneratorModel;
   try {
-    model = loadFrom(join(path, 'model.safetensors'), (p) => familyOf(family).construct(config, p));
+    model = loadFrom(join(path, 'model.safetensors'), (p) => familyOf(family).construct(config, p), dtype);
   } catch (error) {
     tokenizer.dispose();
     throw error;
@@ -240,8 +241,8 @@ function saveModule(path: string, module: Module, dtype: 'float32' | 'float16' |
   });
 }
 
-function loadFrom<M extends Module>(path: string, construct: (p: ParameterBuilder) => M): M {
-  return scope(() => loadModule(construct, loadSafetensors(path).tensors, path));
+function loadFrom<M extends Module>(path: string, construct: (p: ParameterBuilder) => M, dtype?: NetworkDType): M {
+  return scope(() => loadModule(construct, loadSafetensors(path).tensors, path, dtype));
 }
 
 function mismatch(

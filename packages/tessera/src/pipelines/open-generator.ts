@@ -7,12 +7,13 @@ import type { GeneratorModel, GivenFields, Shapes } from '../models/family.ts';
 import { Gpt } from '../models/gpt.ts';
 import { type ModelPreset, modelPreset } from '../models/presets.ts';
 import { type FamilyName, familyNames, familyOf, recogniseFamily } from '../models/registry.ts';
-import { loadModule, shapesOf, stateShapes } from '../nn/state-dict.ts';
+import { loadModule, type NetworkDType, shapesOf, stateShapes } from '../nn/state-dict.ts';
+import { hasStored, wholeFile } from '../training/stored-tensors.ts';
 import { PipelineError } from './events.ts';
 import { loadWeights } from './load-weights.ts';
 
 export interface GeneratorChoice extends GivenFields {
-  /** Weights file, or a folder with consolidated.pth. */
+  /** Weights file, or a folder: a checkpoint of a run, or one with consolidated.pth. */
   weights: string;
   /** Gives what shapes do not tell, where the fields above do not. */
   preset?: ModelPreset | undefined;
@@ -22,17 +23,26 @@ export interface GeneratorChoice extends GivenFields {
 }
 
 /**
+ * bfloat16: weights and what passes between layers in 16 bits, logits and what is drawn from them in float32; for GPUs.
  * int8: of a GPT a byte a weight and a scale a row, the float weights freed, since its steps wait for memory; of NATs
  * int8 products in the blocks on a CPU, the float weights kept (docs/benchmarks.md).
  */
-export const weightsTypes = ['float32', 'int8'] as const;
+export const weightsTypes = ['float32', 'bfloat16', 'int8'] as const;
 export type WeightsType = (typeof weightsTypes)[number];
+
+/** The type in which weights are loaded. */
+export function loadedType(dtype: WeightsType | undefined): NetworkDType {
+  return dtype === 'bfloat16' ? dtype : 'float32';
+}
 
 /** Makes a model that is only to generate smaller, or faster. */
 export function setWeightsType(model: GeneratorModel, dtype: WeightsType | undefined): void {
   if (dtype !== 'int8') return;
   if (model instanceof Gpt) {
     model.quantize({ release: true });
+  } else if (model.device !== 'cpu') {
+    const problem = `int8 of ${model.family} makes products on a CPU faster; on ${model.device}, --dtype bfloat16 does that.`;
+    throw new PipelineError('OPTIONS', problem);
   } else if (model.generation === 'masked' && !model.useInt8()) {
     const problem = 'int8 needs a libtorch with fbgemm, as builds for x86 have; this one has none: leave --dtype out.';
     throw new PipelineError('OPTIONS', problem);
@@ -56,7 +66,7 @@ export function openGenerator(choice: GeneratorChoice): GeneratorModel {
     if (choice.exactly === true && preset !== undefined) requirePreset(shapes, name, preset, file);
     const family = familyOf(name);
     const config = family.inferConfig(shapes, givenFields(choice, preset), file);
-    const model = loadModule((p) => family.construct(config, p), tensors, file);
+    const model = loadModule((p) => family.construct(config, p), tensors, file, loadedType(choice.dtype));
     try {
       setWeightsType(model, choice.dtype);
     } catch (error) {
@@ -96,5 +106,6 @@ function requirePreset(shapes: Shapes, name: FamilyName, preset: ModelPreset, wh
 
 function weightsFile(path: string): string {
   if (!existsSync(path)) throw new PipelineError('NOT_FOUND', `${path}: no such file or folder.`);
-  return statSync(path).isDirectory() ? join(path, 'consolidated.pth') : path;
+  if (!statSync(path).isDirectory()) return path;
+  return hasStored(path, 'ema') ? wholeFile(path, 'ema') : join(path, 'consolidated.pth');
 }

@@ -26,6 +26,8 @@ export interface ReportSection {
   paragraphs?: readonly string[];
   charts?: readonly Chart[];
   images?: readonly ReportImage[];
+  /** Images two in a row, to be compared. */
+  beside?: boolean;
   tables?: readonly ReportTable[];
 }
 
@@ -69,13 +71,14 @@ ${sections.map(sectionHtml).join('\n')}
 `;
 }
 
-function sectionHtml({ heading, paragraphs = [], charts = [], images = [], tables = [] }: ReportSection): string {
+function sectionHtml(section: ReportSection): string {
+  const { heading, paragraphs = [], charts = [], images = [], beside = false, tables = [] } = section;
   return [
     '<section>',
     `<h2>${escapeHtml(heading)}</h2>`,
     ...paragraphs.map((text) => `<p>${escapeHtml(text)}</p>`),
     group('charts', charts.map(chartSvg)),
-    group('images', images.map(imageHtml)),
+    group(beside ? 'images beside' : 'images', images.map(imageHtml)),
     ...tables.map(tableHtml),
     '</section>',
   ]

@@ -18,6 +18,7 @@ import { isAutoregressive, type SamplingSettings } from '@tessera/schedule';
 import { noGrad, scope, type Tensor, tensor, upsampleBicubic2d } from '@tessera/torch';
 import { encodePng, gridPng } from '../data/contact-sheet.ts';
 import { decodeImage, type RgbImage } from '../data/image.ts';
+import { classNamesOf } from '../data/imagenet-classes.ts';
 import type { GeneratorModel, GivenFields } from '../models/family.ts';
 import { type ModelPreset, modelPreset } from '../models/presets.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
@@ -186,7 +187,7 @@ function labelsOf({ model, options }: Run, seed: number): Labels {
     if (numImages === undefined) throw new PipelineError('OPTIONS', 'Expected the number of images (--num-images).');
     return { count: numImages, of: (image) => labelOf(seed, image, numClasses), from: 'drawn' };
   }
-  const { labels, chosen } = planImages(classes ?? [], numClasses, undefined, options);
+  const { labels, chosen } = planImages(classes ?? [], numClasses, classNamesOf(numClasses), options);
   return { count: labels.length, of: (image) => labels[image]!, from: chosen };
 }
 

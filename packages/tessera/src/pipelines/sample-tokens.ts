@@ -6,12 +6,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { encodeNpy } from '@tessera/formats';
+import { classNamesOf } from '../data/imagenet-classes.ts';
 import type { GeneratorConfig, GeneratorModel } from '../models/family.ts';
 import { chooseSampling, describeSampling, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
 import type { PipelineEvent } from './events.ts';
 import { generateImages } from './generate-images.ts';
-import { type GeneratorChoice, openGenerator, setWeightsType } from './open-generator.ts';
+import { type GeneratorChoice, loadedType, openGenerator, setWeightsType } from './open-generator.ts';
 
 export interface SampleTokensOptions extends StrategyChoice, GeneratorChoice {
   /** npy file to write. */
@@ -27,11 +28,12 @@ export interface SampleTokensOptions extends StrategyChoice, GeneratorChoice {
 
 export async function* sampleTokens(options: SampleTokensOptions): AsyncGenerator<PipelineEvent> {
   const { seed = 0, tokens: path } = options;
-  const model = openGenerator({ ...options, dtype: undefined });
+  // int8 comes after what is said of the weights.
+  const model = openGenerator({ ...options, dtype: loadedType(options.dtype) });
   try {
     const strategy = chooseSampling(options, undefined, model.generation);
     const { config } = model;
-    const { labels } = planImages(options.classes ?? [], config.numClasses, undefined, options);
+    const { labels } = planImages(options.classes ?? [], config.numClasses, classNamesOf(config.numClasses), options);
     yield { kind: 'note', message: describe(model) };
     setWeightsType(model, options.dtype);
     const message = `Sampling tokens of ${labels.length} images, ${describeSampling(strategy)}, seed ${seed}`;

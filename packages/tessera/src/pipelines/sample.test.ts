@@ -6,6 +6,7 @@ import { memoryStats, setNumThreads } from '@tessera/torch';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { PipelineEvent } from './events.ts';
+import { openModelFolder } from './model-folder.ts';
 import { type SampleOptions, sample } from './sample.ts';
 import { TINY_CLASSES, writeTinyModel } from './tiny-model.test-support.ts';
 
@@ -51,6 +52,19 @@ describe('sample', () => {
     expect(new Set(more.map((image) => image.toString('hex'))).size).toBe(9);
     const other = await pixelsOf('d', { numImages: 7, seed: 6 });
     expect(other[0]!.equals(seven[0]!)).toBe(false);
+  });
+
+  it('computes in bfloat16 where it is asked to, the tokenizer in float32', async () => {
+    const [whole, half] = [
+      await pixelsOf('f32', { numImages: 4 }),
+      await pixelsOf('bf16', { numImages: 4, dtype: 'bfloat16' }),
+    ];
+    expect(half).toHaveLength(4);
+    const opened = openModelFolder(model, 'bfloat16');
+    expect([...opened.model.state.values()].every((tensor) => tensor.dtype === 'bfloat16')).toBe(true);
+    expect([...opened.tokenizer.state.values()].every((tensor) => tensor.dtype === 'float32')).toBe(true);
+    opened.dispose();
+    expect(whole.every((pixels, i) => pixels.length === half[i]!.length)).toBe(true);
   });
 
   it('writes pictures that say what made them, and a grid with one row a class', async () => {

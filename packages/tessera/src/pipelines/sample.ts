@@ -1,6 +1,7 @@
 /**
  * Images from a model folder: a PNG an image with what made it in its texts, a grid with one row a class, and on demand
- * the step-by-step reveal and an `arr_0` archive as the reference evaluators read it.
+ * the step-by-step reveal and an `arr_0` archive as the reference evaluators read it. Among several processes each draws a
+ * share, and the first one makes what is of all pictures from their files.
  */
 
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
@@ -9,16 +10,17 @@ import { withPngText } from '@tessera/formats';
 import type { SamplingSettings } from '@tessera/schedule';
 import { noGrad, scope } from '@tessera/torch';
 import { animatedGif, animatedWebp, encodePng, gridPng } from '../data/contact-sheet.ts';
-import type { RgbImage } from '../data/image.ts';
+import { decodeImage, type RgbImage } from '../data/image.ts';
+import { Ranks } from '../training/ranks.ts';
 import { chooseSampling, describeSampling, requireNullClass, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
 import { toRgbImages } from './decode-tokens.ts';
 import type { PipelineEvent } from './events.ts';
 import { type GeneratedBatch, generateImages } from './generate-images.ts';
 import { gridOrder } from './grid-order.ts';
+import { amongRanks } from './join-ranks.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
-
-import { setWeightsType, type WeightsType } from './open-generator.ts';
+import { loadedType, setWeightsType, type WeightsType } from './open-generator.ts';
 import { type RevealStep, revealFrames, revealGrid } from './reveal.ts';
 import { ImagesNpzWriter } from './write-npz.ts';
 
@@ -48,25 +50,33 @@ export interface SampleOptions extends StrategyChoice {
   signal?: AbortSignal | undefined;
 }
 
-export async function* sample(options: SampleOptions): AsyncGenerator<PipelineEvent> {
-  const model = openModelFolder(options.model);
+export function sample(options: SampleOptions): AsyncGenerator<PipelineEvent> {
+  return amongRanks((ranks) => sampleOn(options, ranks));
+}
+
+async function* sampleOn(options: SampleOptions, ranks: Ranks): AsyncGenerator<PipelineEvent> {
+  const model = openModelFolder(options.model, loadedType(options.dtype));
   try {
     setWeightsType(model.model, options.dtype);
-    yield* sampleModel(model, options);
+    yield* sampleModel(model, options, ranks);
   } finally {
     model.dispose();
   }
 }
 
 /** The same from a model that is open already; `options.model` names it. */
-export async function* sampleModel(folder: ModelFolder, options: SampleOptions): AsyncGenerator<PipelineEvent> {
+export async function* sampleModel(
+  folder: ModelFolder,
+  options: SampleOptions,
+  ranks: Ranks = new Ranks(),
+): AsyncGenerator<PipelineEvent> {
   const { seed = 0, signal, npz, reveal = false, revealGif = false } = options;
   const { model, imageSize, classes } = folder;
   const { labels, chosen } = planImages(options.classes ?? [], model.config.numClasses, classes, options);
   const strategy = chooseSampling(options, folder.strategy, model.generation, folder.path);
   requireNullClass(strategy, folder.nullClass, options.model);
   const name = basename(resolve(options.model));
-  const out = options.out ?? freshFolder('samples', name);
+  const out = await ranks.decide(() => options.out ?? freshFolder('samples', name));
   const message = `Sampling ${labels.length} images of ${chosen.length} classes, ${imageSize} px, ${describeSampling(strategy)}, seed ${seed}`;
   yield { kind: 'stage', stage: 'sample', message };
   mkdirSync(out, { recursive: true });
@@ -74,7 +84,8 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
   const numRevealed = reveal || revealGif ? Math.min(labels.length, revealLimit(imageSize)) : 0;
   const scale = Math.max(1, Math.round(96 / imageSize));
   const shown = gridOrder(labels.length, chosen.length, imageSize * scale);
-  const archive = npz === undefined ? undefined : new ImagesNpzWriter(npz, labels.length, imageSize);
+  const isAlone = ranks.size === 1;
+  const archive = npz === undefined || !ranks.isFirst ? undefined : new ImagesNpzWriter(npz, labels.length, imageSize);
   const writer = new PictureWriter({
     out,
     folder,
@@ -84,23 +95,34 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
     labels,
     numRevealed,
     kept: new Set(shown.indices),
-    archive,
+    archive: isAlone ? archive : undefined,
     tile: options.tile,
   });
   try {
     yield* generateImages(
       model,
-      { strategy, labels, seed, batch: options.batch, signal },
+      { strategy, labels, range: shareOf(labels.length, numRevealed, ranks), seed, batch: options.batch, signal },
       (batch) => writer.add(batch),
-      numRevealed,
+      ranks.isFirst ? numRevealed : 0,
     );
+    // All files are there, and no rank fails or stops unheard.
+    await ranks.together(() => null);
+    if (archive !== undefined && !isAlone) {
+      for (const index of labels.keys()) archive.add(await writer.picture(index));
+    }
     archive?.finish();
   } finally {
     archive?.dispose();
   }
 
+  const result = { out, numImages: labels.length, classes: chosen.map((label) => classes[label]), seed, strategy };
+  if (!ranks.isFirst) {
+    yield { kind: 'result', result };
+    return;
+  }
   const grid = join(out, 'grid.png');
-  const pictures = shown.indices.map((index) => writer.pictures.get(index)!);
+  const pictures: RgbImage[] = [];
+  for (const index of shown.indices) pictures.push(await writer.picture(index));
   writeFileSync(grid, await gridPng(pictures, { columns: shown.columns, scale }));
   yield { kind: 'file', path: grid, what: shown.rowsAreClasses ? 'one row a class' : 'all in one picture' };
   const files: Record<string, string> = { grid };
@@ -121,10 +143,14 @@ export async function* sampleModel(folder: ModelFolder, options: SampleOptions):
     files.npz = npz;
     yield { kind: 'file', path: npz, what: 'all pixels as arr_0' };
   }
-  yield {
-    kind: 'result',
-    result: { out, numImages: labels.length, classes: chosen.map((label) => classes[label]), seed, strategy, files },
-  };
+  yield { kind: 'result', result: { ...result, files } };
+}
+
+/** The images of a rank: a run of them; the first rank's holds those whose steps are shown. */
+function shareOf(count: number, numRevealed: number, { rank, size }: Ranks): [from: number, to: number] {
+  const first = Math.max(Math.ceil(count / size), numRevealed);
+  const end = (share: number): number => first + Math.floor(((count - first) * share) / Math.max(1, size - 1));
+  return rank === 0 ? [0, first] : [end(rank - 1), end(rank)];
 }
 
 interface WriterSettings {
@@ -146,8 +172,8 @@ const BAND = 32;
 
 /** Decodes batches and writes each picture as it comes. */
 class PictureWriter {
-  /** By index, ascending. */
-  readonly pictures = new Map<number, RgbImage>();
+  /** Those to remember, by index. */
+  private readonly pictures = new Map<number, RgbImage>();
   /** Frames of the first pictures: [numRevealed][steps + 1]. */
   readonly revealed: RgbImage[][] = [];
   private readonly settings: WriterSettings;
@@ -179,6 +205,11 @@ class PictureWriter {
       );
       this.revealed.push(revealFrames(steps, folder.model.config.gridSize));
     }
+  }
+
+  /** A picture that is remembered, or that this or another process has written. */
+  async picture(index: number): Promise<RgbImage> {
+    return this.pictures.get(index) ?? decodeImage(join(this.settings.out, this.fileName(index)));
   }
 
   /** Such as `00012-food-s0.png`. */

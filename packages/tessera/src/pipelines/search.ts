@@ -32,7 +32,7 @@ import { LocalEvaluators, ProcessEvaluators, RankEvaluators } from './search/eva
 import { describeTerms, parseTerms } from './search/objective-terms.ts';
 import { type ObjectiveDescription, openObjective } from './search/open-objective.ts';
 import { provenanceOf, writeSearchFiles } from './search/search-files.ts';
-import { hashModel, joinSearch, type SearchPlan } from './search/search-plan.ts';
+import { hashModel, joinSearch, type SearchPlan, searchPlanSchema } from './search/search-plan.ts';
 
 export interface SearchOptions
   extends Pick<MethodOptions, 'population' | 'ratioRate' | 'otherRate' | 'momentum' | 'clip' | 'maxUpdates'> {
@@ -84,8 +84,9 @@ export async function* search(options: SearchOptions): AsyncGenerator<PipelineEv
   }
   if (options.saveAs !== undefined) checkStrategyName(options.saveAs);
   const { parametrisation, plan } = await planSearch(options);
-  if (group === undefined || group.rank === 0) joinSearch(out, plan);
-  const records = group === undefined || group.rank === 0 ? Ledger.open(join(out, 'evaluations.jsonl')) : undefined;
+  const isWriter = group === undefined || group.rank === 0;
+  if (isWriter) joinSearch(out, plan, searchPlanSchema);
+  const records = isWriter ? Ledger.open(join(out, 'evaluations.jsonl')) : undefined;
   // Other ranks hold the record in memory; rank 0 writes.
   const ledger = group === undefined ? records! : (records ?? new Ledger(undefined));
   if (group !== undefined) {
@@ -126,6 +127,8 @@ export async function* search(options: SearchOptions): AsyncGenerator<PipelineEv
         best = value;
         const columns = [String(index).padStart(12), String(images).padStart(12), value.toPrecision(7).padStart(14)];
         yield { kind: 'note', message: `${columns.join('')}  ${phase}` };
+        // Curves and best so far can be looked at, and sampled with, while the search runs.
+        if (isWriter && count > before) writeSoFar(options, { plan, parametrisation, ledger });
       }
       yield progress(budget, { images, evaluations: count, seconds: next.value.atSeconds }, best);
       signal?.throwIfAborted();
@@ -146,7 +149,7 @@ export async function* search(options: SearchOptions): AsyncGenerator<PipelineEv
         best: parametrisation.settings(found.point),
       };
       const path = join(out, 'confirmation.jsonl');
-      const checked = group === undefined || group.rank === 0 ? Ledger.open(path) : new Ledger(undefined);
+      const checked = isWriter ? Ledger.open(path) : new Ledger(undefined);
       if (group !== undefined) {
         const known = await broadcastObject(group, group.rank === 0 ? checked.records : undefined);
         if (group.rank !== 0) for (const record of known) checked.append(record);
@@ -167,13 +170,23 @@ export async function* search(options: SearchOptions): AsyncGenerator<PipelineEv
   }
 }
 
+function writeSoFar(
+  { out, budget }: SearchOptions,
+  found: { plan: SearchPlan; parametrisation: Parametrisation; ledger: Ledger },
+): void {
+  const { plan, parametrisation, ledger } = found;
+  const provenance = provenanceOf(plan, budget, ledger.records);
+  const { records } = ledger;
+  writeSearchFiles({ folder: out, plan, parametrisation, records, confirmation: undefined, provenance });
+}
+
 async function* finish(
-  { out, group, saveAs, model }: SearchOptions,
+  { out, group, saveAs, model, budget }: SearchOptions,
   found: { plan: SearchPlan; parametrisation: Parametrisation; ledger: Ledger; confirmation: Confirmation | undefined },
 ): AsyncGenerator<PipelineEvent> {
   const { plan, parametrisation, ledger, confirmation } = found;
   const { records } = ledger;
-  const provenance = provenanceOf(plan, records, confirmation);
+  const provenance = provenanceOf(plan, budget, records, confirmation);
   const best = bestOf(records)!;
   const result = { value: best.value, evaluation: best.index, point: best.point, ...totals(records), confirmation };
   if (group !== undefined && group.rank !== 0) {

@@ -5,10 +5,12 @@
 
 import { isAutoregressive, type SamplingSettings } from '@tessera/schedule';
 import { type Tensor, tensor } from '@tessera/torch';
-import type { AutoregressiveModel, GeneratorModel } from '../models/family.ts';
+import type { AutoregressiveModel, GeneratorModel, MaskedModel } from '../models/family.ts';
+import { graphsByDefault } from '../nn/replay.ts';
 import { AutoregressiveGeneration, philoxTokenNoise } from './autoregressive-generation.ts';
 import { PipelineError } from './events.ts';
-import { MaskedGeneration } from './masked-generation.ts';
+import { type GenerationOptions, generateTokens, MaskedGeneration, type StepRecord } from './masked-generation.ts';
+import { generateByGraph } from './masked-graph.ts';
 import { philoxNoise } from './noise-source.ts';
 import type { TokenGeneration } from './token-generation.ts';
 
@@ -19,8 +21,12 @@ export interface StartOptions {
   seed: number;
   /** Index of the first image in the whole run. */
   first: number;
+  /** Indices of all, where they do not follow one another. */
+  images?: readonly number[] | undefined;
   /** Told before each step where tokens are not known yet: 1 there, [B][L]. */
   onStep?: ((unknown: Uint8Array[]) => void) | undefined;
+  /** Records what is drawn with the same shapes as a CUDA graph; default: on GPUs, unless TESSERA_CUDA_GRAPHS=0. */
+  graphs?: boolean | undefined;
 }
 
 export function startGeneration(model: GeneratorModel, options: StartOptions): TokenGeneration {
@@ -30,16 +36,37 @@ export function startGeneration(model: GeneratorModel, options: StartOptions): T
     return new RowByRow(model, options);
   }
   if (isAutoregressive(strategy)) throw wrongKind(model, 'a strategy', 'settings of autoregressive sampling');
-  const noise = philoxNoise(
-    seed,
-    labels.map((_, i) => first + i),
-  );
-  return new MaskedGeneration(model, {
-    strategy,
-    labels,
-    noise,
-    observe: ({ input }) => onStep?.(maskRows(input.tokens, model.maskToken)),
-  });
+  const { images = labels.map((_, i) => first + i) } = options;
+  const { graphs = graphsByDefault(model.device) } = options;
+  if (graphs && onStep === undefined) {
+    const tokens = generateByGraph(model, { strategy, labels, seed, images });
+    if (tokens !== undefined) return new AtOnce(tokens);
+  }
+  const noise = philoxNoise(seed, images);
+  if (onStep === undefined) {
+    return model.device === 'cpu'
+      ? new MaskedGeneration(model, { strategy, labels, noise })
+      : new TiesLater(model, { strategy, labels, noise });
+  }
+  const observe = ({ input }: StepRecord): void => onStep(maskRows(input.tokens, model.maskToken));
+  return new MaskedGeneration(model, { strategy, labels, noise, observe });
+}
+
+/** On a GPU no step looks for ties; where there were some, the last one draws the batch again with them. */
+class TiesLater extends MaskedGeneration {
+  private readonly again: () => Tensor;
+
+  constructor(model: MaskedModel, options: GenerationOptions) {
+    super(model, { ...options, ties: 'report' });
+    this.again = () => generateTokens(model, options);
+  }
+
+  override step(): Tensor {
+    const tokens = super.step();
+    if (!this.isDone || this.hadTies === undefined || this.hadTies.item() === 0) return tokens;
+    tokens.dispose();
+    return this.again();
+  }
 }
 
 /** All tokens of labelled images: [B, L] int64, owned by the caller's scope. */
@@ -54,6 +81,30 @@ export function generateLabelled(model: GeneratorModel, options: StartOptions): 
     return tokens;
   } finally {
     generation.dispose();
+  }
+}
+
+/** A generation that is there already. */
+class AtOnce implements TokenGeneration {
+  readonly numSteps = 1;
+  stepsDone = 0;
+  private readonly tokens: Tensor;
+
+  constructor(tokens: Tensor) {
+    this.tokens = tokens;
+  }
+
+  get isDone(): boolean {
+    return this.stepsDone === 1;
+  }
+
+  step(): Tensor {
+    this.stepsDone = 1;
+    return this.tokens.detach();
+  }
+
+  dispose(): void {
+    this.tokens.dispose();
   }
 }
 
@@ -75,9 +126,10 @@ class RowByRow implements TokenGeneration {
       images: labels.map((_, i) => first + i),
       condition: (images, guided) => {
         const wanted = images.map((image) => labels[image - first]!);
-        return model.conditionOn(tensor(wanted, 'int64').to(model.device as 'cpu'), guided);
+        return model.conditionOn(tensor(wanted, 'int64'), guided);
       },
       slots: labels.length,
+      graphs: options.graphs,
     });
   }
 

@@ -9,6 +9,7 @@ import { scope } from '@tessera/torch';
 import { openExtractor } from './evaluate/extractor.ts';
 import { FeatureStore } from './evaluate/feature-store.ts';
 import { openSource } from './evaluate/open-source.ts';
+import { oneProcess } from './evaluate/processes.ts';
 import { PROTOCOLS, type ProtocolName } from './evaluate/protocols.ts';
 import { writeStatistics } from './evaluate/statistics-file.ts';
 import type { PipelineEvent } from './events.ts';
@@ -35,7 +36,7 @@ export async function* makeStatistics(options: StatisticsOptions): AsyncGenerato
       yield { kind: 'stage', stage: 'stats', message: `${images.count} pictures of ${path}, ${extractor.name}` };
       mkdirSync(dirname(out), { recursive: true });
       const store = new FeatureStore(`${out}.features`, images, extractor, protocol);
-      yield* store.fill(images, extractor, { stage: 'stats', rank: 0, world: 1, signal });
+      yield* store.fill(images, extractor, { stage: 'stats', processes: oneProcess(), signal });
       scope(() => {
         const pool = store.statistics('pool', extractor.dim, protocol.statistics);
         const spatial = protocol.sfid

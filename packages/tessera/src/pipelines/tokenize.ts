@@ -10,6 +10,7 @@ import { dirname, join, resolve } from 'node:path';
 import type { ImageFolder } from '../data/image-folder.ts';
 import { ImagePool } from '../data/image-pool.ts';
 import { openImageSource } from '../data/image-source.ts';
+import { imagenetClasses } from '../data/imagenet-classes.ts';
 import { type ImageRecipe, recipeSchema, variantsPerImage } from '../data/variants.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { lockRun } from '../training/run-lock.ts';
@@ -70,6 +71,9 @@ export async function* tokenize(options: TokenizeOptions): AsyncGenerator<Pipeli
 
 const DEFAULT_SIZE = 256;
 
+/** Folders called by WordNet ids. */
+const IN_IMAGENET_FOLDER = /(^|\/)n\d{8}\//;
+
 /** Pixels of an encoder batch on a CPU: activations of 256 px pictures take 32 MB a picture and layer. */
 const BATCH_PIXELS = { cpu: 2 ** 19, cuda: 2 ** 22 } as const;
 const LARGEST_BATCH = 128;
@@ -91,8 +95,7 @@ async function* run(
   layout: Layout,
 ): AsyncGenerator<PipelineEvent> {
   const { out, share = shareOfRank(), signal } = options;
-  // Encoded where the weights are.
-  const device = [...tokenizer.state.values()][0]!.device;
+  const { device } = tokenizer;
   const pixels = BATCH_PIXELS[device === 'cpu' ? 'cpu' : 'cuda'];
   const pictures = options.batch ?? Math.max(1, Math.min(LARGEST_BATCH, Math.floor(pixels / recipe.size ** 2)));
   const plan = makePlan(source, tokenizer, {
@@ -213,4 +216,13 @@ function* describe({ classes, items, ignored }: ImageFolder): Generator<Pipeline
   }
   const named = classes.length === 1 ? '1 class' : `${classes.length} classes`;
   yield { kind: 'note', message: `${items.length} images of ${named}` };
+  if (
+    classes.length < imagenetClasses().size &&
+    items.some(({ relativePath }) => IN_IMAGENET_FOLDER.test(relativePath))
+  ) {
+    yield {
+      kind: 'note',
+      message: `${classes.length} of ImageNet's 1,000 classes, labelled 0 to ${classes.length - 1}: --class-names imagenet keeps their labels among the 1,000`,
+    };
+  }
 }

@@ -37,6 +37,8 @@ export interface TokenizerTraining {
   lpips?: Lpips | undefined;
   /** The processes that train together; default: this one alone. */
   ranks?: Ranks | undefined;
+  /** Each rank keeps the optimizers' states of a share of the weights alone. */
+  shardOptimizer?: boolean | undefined;
   signal: AbortSignal | undefined;
 }
 
@@ -79,7 +81,9 @@ export async function* trainTokenizer(
       ...(hasHeldOut ? { heldOut: squares(heldOut) } : {}),
       ...(init === undefined ? {} : { init }),
     });
-    for await (const event of trainLoop(task, training, run, { ranks, ...(signal === undefined ? {} : { signal }) })) {
+    const { shardOptimizer } = options;
+    const how = { ranks, shardOptimizer, ...(signal === undefined ? {} : { signal }) };
+    for await (const event of trainLoop(task, training, run, how)) {
       yield* narrator.tell(event);
       yield* tellSkipped(train, told);
       told = train.skipped.length;

@@ -5,7 +5,7 @@ import { manualSeed } from '@tessera/torch';
 import type { TokenRows } from '../data/token-dataset.ts';
 import type { GeneratorConfig, GeneratorModel } from '../models/family.ts';
 import { type FamilyName, familyOf } from '../models/registry.ts';
-import { initialise, type ParameterBuilder } from '../nn/module.ts';
+import { freshParameters, initialise, ParameterBuilder } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import type { TrainingConfig } from '../training/config.ts';
@@ -14,8 +14,9 @@ import { createGeneratorTask } from '../training/generator-task.ts';
 import { trainLoop } from '../training/loop.ts';
 import { Ranks } from '../training/ranks.ts';
 import { openRunTogether } from '../training/run-folder.ts';
+import { placeholderParameters, ShardedModule } from '../training/sharded-module.ts';
 import { classGrid } from './class-grid.ts';
-import type { PipelineEvent } from './events.ts';
+import { PipelineError, type PipelineEvent } from './events.ts';
 import { savePicture } from './pictures.ts';
 import { stopped, TrainingNarrator } from './training-events.ts';
 
@@ -38,6 +39,10 @@ export interface GeneratorTraining {
   recompute?: boolean | undefined;
   /** Changes the fresh weights before the first step of a run that starts from nothing. */
   prepare?: ((model: GeneratorModel) => void) | undefined;
+  /** Each rank keeps the optimizer's state of a share of the weights alone. */
+  shardOptimizer?: boolean | undefined;
+  /** Each rank keeps a piece of every weight, average and moment alone; for families that say where their blocks are. */
+  shardParameters?: boolean | undefined;
   /** A folder that gets a copy of every checkpoint. */
   alsoSaveTo?: string | undefined;
   /** The processes that train together; default: this one alone. */
@@ -48,20 +53,38 @@ export interface GeneratorTraining {
 /** Images of a grid along the way, about: it is drawn often, and takes time from training. */
 const GRID_IMAGES = 64;
 
-/** Trains to the end and returns the averaged network, owned by the caller. */
+/** Trains to the end and returns the averaged network, owned by the caller; with sharded parameters the first rank's alone is whole. */
 export async function* trainGenerator(options: GeneratorTraining): AsyncGenerator<PipelineEvent, GeneratorModel> {
   const { config, task: recipe, training, data, heldOut, tokenizer, stage, ranks = new Ranks(), signal } = options;
   const run = await openRunTogether(options.run, { config, task: recipe, training, data: options.dataIdentity }, ranks);
   const construct = (p: ParameterBuilder) => familyOf(options.family).construct(config, p);
   let model: GeneratorModel | undefined;
   let ema: GeneratorModel | undefined;
+  let pieces: { model: ShardedModule; ema: ShardedModule } | undefined;
   let finished = false;
   try {
     manualSeed(training.seed);
-    model = initialise(construct);
-    options.prepare?.(model);
-    ema = loadModule(construct, model.state, 'the network');
-    model.trainable();
+    if (options.shardParameters === true && ranks.group !== undefined) {
+      const blockOf = blocksOf(options.family);
+      let cut: ShardedModule;
+      if (options.prepare === undefined) {
+        cut = ShardedModule.construct(construct, freshParameters(), ranks.group, blockOf);
+        model = cut.whole as GeneratorModel;
+      } else {
+        model = initialise(construct);
+        options.prepare(model);
+        ranks.copyFromFirst([...model.state.values()]);
+        cut = ShardedModule.cut(model, ranks.group, blockOf);
+      }
+      ema = construct(new ParameterBuilder(placeholderParameters()));
+      pieces = { model: cut, ema: cut.copyFor(ema, blockOf) };
+      cut.trainable();
+    } else {
+      model = initialise(construct);
+      options.prepare?.(model);
+      ema = loadModule(construct, model.state, 'the network');
+      model.trainable();
+    }
     familyOf(options.family).checkRecipe?.(model, recipe);
     const task = createGeneratorTask({
       model,
@@ -71,10 +94,13 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
       recipe,
       recompute: options.recompute,
       precision: training.precision,
+      pieces,
     });
     const narrator = new TrainingNarrator(stage, training.globalBatch);
     const perClass = Math.max(1, Math.min(8, Math.floor(GRID_IMAGES / config.numClasses)));
-    for await (const event of trainLoop(task, training, run, { ranks, ...(signal === undefined ? {} : { signal }) })) {
+    const { shardOptimizer } = options;
+    const how = { ranks, shardOptimizer, ...(signal === undefined ? {} : { signal }) };
+    for await (const event of trainLoop(task, training, run, how)) {
       yield* narrator.tell(event);
       if (event.kind === 'sample' && tokenizer !== undefined) {
         const path = join(event.folder, `step-${String(event.step).padStart(7, '0')}.png`);
@@ -89,10 +115,22 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
       if (event.kind === 'end') finished = event.finished;
     }
     if (!finished) throw stopped();
+    pieces?.ema.assemble(ranks.isFirst);
     return ema;
   } finally {
     run.close();
+    pieces?.model.leaveModule();
+    pieces?.ema.leaveModule();
     model?.dispose();
     if (!finished) ema?.dispose();
   }
+}
+
+function blocksOf(family: FamilyName): (parameter: string) => number | undefined {
+  const { blockOf } = familyOf(family);
+  if (blockOf !== undefined) return blockOf;
+  throw new PipelineError(
+    'OPTIONS',
+    `--shard-parameters: expected a model of the family gpt, got one of ${family}: take --shard-optimizer, which every family has.`,
+  );
 }

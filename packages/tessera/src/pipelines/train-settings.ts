@@ -4,7 +4,7 @@
  */
 
 import { readFileSync } from 'node:fs';
-import { parseConfig, strictConfig } from '@tessera/schedule';
+import { parseConfig, provenanceSchema, strictConfig } from '@tessera/schedule';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import type { GeneratorConfig } from '../models/family.ts';
@@ -35,6 +35,10 @@ const trainFileSchema = strictConfig({
   /** Of the loop: steps, batch, rate, decay, averages, intervals. */
   training: section.optional(),
   recompute: z.boolean().optional(),
+  shardOptimizer: z.boolean().optional(),
+  shardParameters: z.boolean().optional(),
+  /** Where the settings come from, such as a search; not read. */
+  provenance: provenanceSchema.optional(),
 });
 
 export type TrainFile = z.output<typeof trainFileSchema>;
@@ -80,11 +84,18 @@ export interface TrainFlags {
   exactOriginal?: boolean | undefined;
   /** Keep only the blocks' inputs for the backward pass, and run each block again in it. */
   recompute?: boolean | undefined;
+  /** Among several ranks: each keeps the optimizer's state of a share of the weights (ZeRO stage 1). */
+  shardOptimizer?: boolean | undefined;
+  /** Among several ranks: each keeps a piece of every weight (FSDP); GPT alone. Default: the largest two presets. */
+  shardParameters?: boolean | undefined;
 }
 
 /** float16 would need its losses scaled, which the loop does not do. */
 export const precisions = ['float32', 'bf16', 'fp16'] as const;
 export type Precision = (typeof precisions)[number];
+
+/** Weights, their average and moments in float32 are 50 GB and 106 GB: more than most devices have. */
+const shardedPresets: ReadonlySet<ModelPreset> = new Set(['gpt-3b', 'gpt-7b']);
 
 /** Sizes that the data decides. */
 export interface DataSizes {
@@ -102,6 +113,8 @@ export interface TrainSettings {
   recipe: object;
   training: TrainingConfig;
   recompute: boolean;
+  shardOptimizer: boolean;
+  shardParameters: boolean;
 }
 
 /** A file of ours or AutoNAT's, told apart by its keys. */
@@ -152,7 +165,12 @@ export function resolveTraining(flags: TrainFlags, file: TrainFile, data: DataSi
     trainingOf(preset, flags, file, original.training, schedule),
     `the training of ${preset}`,
   );
-  return { preset, family, config, recipe, training, recompute: flags.recompute ?? file.recompute ?? false };
+  return {
+    ...{ preset, family, config, recipe, training },
+    recompute: flags.recompute ?? file.recompute ?? false,
+    shardOptimizer: flags.shardOptimizer ?? file.shardOptimizer ?? false,
+    shardParameters: flags.shardParameters ?? file.shardParameters ?? shardedPresets.has(preset),
+  };
 }
 
 /** Length, rate and stages, once in steps. */

@@ -45,6 +45,8 @@ export interface TrainTokenizerOptions {
   learningRate?: number | undefined;
   warmupSteps?: number | undefined;
   seed: number;
+  /** Among several ranks: each keeps the optimizers' states of a share of the weights (ZeRO stage 1). */
+  shardOptimizer?: boolean | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -142,6 +144,7 @@ async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGene
       init: network === undefined ? undefined : { tensors: network.state, where: initFrom! },
       lpips,
       ranks,
+      shardOptimizer: options.shardOptimizer,
       signal,
     });
     if (ranks.isFirst) yield { kind: 'file', path: out, what: 'the tokenizer' };

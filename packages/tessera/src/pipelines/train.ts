@@ -97,11 +97,12 @@ async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): A
       numRows: data.numRows,
     });
     checkSize(options.size, settings.config.gridSize, opened?.tokenizer.downsampleFactor);
-    const { preset, family, config, recipe, training, recompute } = settings;
+    const { preset, family, config, recipe, training, recompute, shardOptimizer, shardParameters } = settings;
     yield { kind: 'stage', stage: 'train', message: `training ${preset} on ${data.numRows} images` };
     const { stages } = recipe as Partial<GptRecipe>;
     if (stages !== undefined && stages.length > 1) yield { kind: 'note', message: describeStages(stages) };
     const run = resolve(out);
+    const { initFrom } = options;
     ema = yield* trainGenerator({
       run,
       stage: 'train',
@@ -114,12 +115,13 @@ async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): A
       dataIdentity: data.identity,
       tokenizer: opened?.tokenizer,
       recompute,
+      shardOptimizer,
+      shardParameters,
       alsoSaveTo: options.alsoSaveTo,
-      prepare: (model) => {
-        if (options.initFrom !== undefined) {
-          copyInitialWeights(model, options.initFrom, options.ignoreKeys ?? [], options.entry);
-        }
-      },
+      prepare:
+        initFrom === undefined
+          ? undefined
+          : (model) => void copyInitialWeights(model, initFrom, options.ignoreKeys ?? [], options.entry),
       ranks,
       signal: options.signal,
     });

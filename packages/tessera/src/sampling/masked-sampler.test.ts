@@ -123,3 +123,26 @@ test('guidance 1 is the conditional prediction, 0 the unconditional one', () => 
     expect(guide(cond, uncond, 3).toNumbers()).toEqual([4, -5]);
   });
 });
+
+test('ties that are only reported are broken by position, and said', () => {
+  scope(() => {
+    const run = (margins: readonly number[][]) => {
+      const logits = tensor(margins.map((row) => row.map((margin) => [margin, 0])));
+      const settings = {
+        sampleTemperature: 1,
+        choiceTemperature: 0,
+        remaskCount: 2,
+        remask: 'threshold' as const,
+        ties: 'report' as const,
+      };
+      const noise = { exponential: logits.onesLike(), gumbel: tensor(margins, 'float64').zerosLike() };
+      return maskedStep(allMasked(margins.length, 4, 2), logits, settings, noise, 2);
+    };
+    const tied = run([
+      [1, 2, 2, 3],
+      [4, 3, 2, 1],
+    ]);
+    expect([tied.tied!.item(), tied.next.masked!.toNumbers()]).toEqual([1, [0, 1, 2, 3]]);
+    expect(run([[1, 2, 3, 4]]).tied!.item()).toBe(0);
+  });
+});

@@ -10,7 +10,7 @@
  * Shapes: B batch, L tokens, V codes, M masked tokens of a sample before the step, K after it.
  */
 
-import { arange, full, type Tensor, where } from '@tessera/torch';
+import { arange, type Device, full, type Tensor, where } from '@tessera/torch';
 
 /** Tokens part way: which are fixed, and which of those were fixed by the last step. */
 export interface MaskedTokens {
@@ -34,6 +34,11 @@ export interface StepSettings {
   remaskCount: number;
   /** Default `sort`. */
   remask?: 'sort' | 'threshold';
+  /**
+   * With `threshold`, ties make the shape of what follows depend on values. `report` breaks them by position instead and
+   * says in `tied` that there were some, so that nothing waits for a device. Default `ragged`.
+   */
+  ties?: 'ragged' | 'report';
 }
 
 export interface StepNoise {
@@ -46,9 +51,9 @@ export interface StepNoise {
 }
 
 /** Everything masked. */
-export function allMasked(batch: number, seqLen: number, maskToken: number): MaskedTokens {
-  const tokens = full([batch, seqLen], maskToken, { dtype: 'int64' });
-  const masked = arange(0, seqLen).unsqueeze(0).expand([batch, seqLen]).contiguous();
+export function allMasked(batch: number, seqLen: number, maskToken: number, device: Device = 'cpu'): MaskedTokens {
+  const tokens = full([batch, seqLen], maskToken, { dtype: 'int64', device });
+  const masked = arange(0, seqLen, 1, { device }).unsqueeze(0).expand([batch, seqLen]).contiguous();
   return { tokens, masked, fresh: undefined, firstCount: seqLen };
 }
 
@@ -80,7 +85,8 @@ export function guide(cond: Tensor, uncond: Tensor, guidanceScale: number): Tens
  * One step.
  *
  * @param logits [B, M, V] float32, after guidance, of the masked positions in their order
- * @returns `sampled`: [B, L] with every position filled; `next`: the state after masking again
+ * @returns `sampled`: [B, L] with every position filled; `next`: the state after masking again; `tied`: with ties
+ *   reported, whether there were some, a bool scalar
  */
 export function maskedStep(
   state: MaskedTokens,
@@ -88,7 +94,7 @@ export function maskedStep(
   settings: StepSettings,
   noise: StepNoise,
   maskToken: number,
-): { sampled: Tensor; next: MaskedTokens } {
+): { sampled: Tensor; next: MaskedTokens; tied?: Tensor } {
   const { tokens, masked, real } = state;
   if (masked === undefined) throw new RangeError('maskedStep: expected masked tokens, none are left');
   const logProbabilities = logits.logSoftmax(-1); // [B, M, V]
@@ -96,13 +102,16 @@ export function maskedStep(
   const drawn = probabilities.div(noise.exponential).argmax(-1); // [B, M]
   const filled = real === undefined ? drawn : where(real, drawn, tokens.gather(1, masked));
   const sampled = tokens.scatter(1, masked, filled); // [B, L]
-  const { remaskCount, remask = 'sort' } = settings;
+  const { remaskCount, remask = 'sort', ties = 'ragged' } = settings;
   if (remaskCount === 0) {
     return { sampled, next: { tokens: sampled, masked: undefined, fresh: masked, firstCount: 0 } };
   }
   let confidence = confidenceOf(logProbabilities, drawn, masked, settings, noise);
   if (real !== undefined) confidence = confidence.maskedFill(real.logicalNot(), Number.POSITIVE_INFINITY);
   const choice = { sampled, masked, confidence, maskToken };
+  if (remask === 'threshold' && ties === 'report') {
+    return { sampled, next: lowest(choice, remaskCount), tied: hasTies(confidence, remaskCount) };
+  }
   const next = remask === 'sort' ? undefined : thresholdIfTied(choice, real, remaskCount);
   return { sampled, next: next ?? lowest(choice, remaskCount) };
 }
@@ -140,6 +149,12 @@ function lowest({ sampled, masked, confidence, maskToken }: Choice, count: numbe
   const again = masked.gather(1, order.narrow(1, 0, count)).sort()[0]; // [B, K]
   const fresh = numFixed === 0 ? undefined : masked.gather(1, order.narrow(1, count, numFixed)).sort()[0]; // [B, M - K]
   return { tokens: sampled.scatterValue(1, again, maskToken), masked: again, fresh, firstCount: count };
+}
+
+/** Whether in some sample more than `count` are not above the `count`-th lowest: bool scalar. */
+function hasTies(confidence: Tensor, count: number): Tensor {
+  const cut = confidence.kthvalue(count, -1, true)[0];
+  return confidence.le(cut).sum([1]).gt(count).any();
 }
 
 /** All that are not above the `count`-th lowest; undefined where that is exactly `count` in every sample. */

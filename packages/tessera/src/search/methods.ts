@@ -21,14 +21,18 @@ export interface MethodOptions extends FiniteDifferenceOptions {
 /** A method, told what a record holds already. */
 export function startMethod(
   name: MethodName,
-  parametrisation: Parametrisation,
+  parametrisation: Pick<Parametrisation, 'name' | 'space'>,
   options: MethodOptions,
   told: readonly number[] = [],
 ): AskTell {
   return AskTell.resume(makeMethod(name, parametrisation, options), told);
 }
 
-function makeMethod(name: MethodName, { name: kind, space }: Parametrisation, options: MethodOptions): Method {
+function makeMethod(
+  name: MethodName,
+  { name: kind, space }: Pick<Parametrisation, 'name' | 'space'>,
+  options: MethodOptions,
+): Method {
   const { seed, population } = options;
   switch (name) {
     case 'finite-difference':

@@ -7,7 +7,6 @@
 import type { SamplingSettings } from '@tessera/schedule';
 import type { EvaluationRecord, Ledger } from './ledger.ts';
 import type { AskTell, Candidate } from './method.ts';
-import type { Parametrisation } from './parametrisation.ts';
 import { SearchError } from './search-error.ts';
 
 /** Whichever is used up first; undefined: no limit. */
@@ -17,10 +16,10 @@ export interface SearchBudget {
   evaluations?: number | undefined;
 }
 
-/** One evaluation to make. */
-export interface EvaluationJob {
+/** One evaluation to make, of settings `S`. */
+export interface EvaluationJob<S = SamplingSettings> {
   index: number;
-  settings: SamplingSettings;
+  settings: S;
   numImages: number;
   seedBlock: number;
 }
@@ -35,18 +34,18 @@ export interface EvaluationOutcome {
 }
 
 /** Measures candidates: in this process, in several, on several machines. */
-export interface Evaluators {
+export interface Evaluators<S = SamplingSettings> {
   /** Evaluations at a time. */
   readonly count: number;
   /** Takes jobs until there are none; tells each outcome as it comes, in any order. */
-  evaluate(next: () => EvaluationJob | undefined): AsyncIterable<EvaluationOutcome>;
+  evaluate(next: () => EvaluationJob<S> | undefined): AsyncIterable<EvaluationOutcome>;
   dispose(): void | Promise<void>;
 }
 
-export interface SearchRun {
+export interface SearchRun<S = SamplingSettings> {
   method: AskTell;
-  parametrisation: Parametrisation;
-  evaluators: Evaluators;
+  parametrisation: { settings(point: readonly number[]): S };
+  evaluators: Evaluators<S>;
   ledger: Ledger;
   /** Images of a whole evaluation. */
   numImages: number;
@@ -56,7 +55,7 @@ export interface SearchRun {
 }
 
 /** Yields every evaluation, those of earlier starts included. Returns why it ended. */
-export async function* runSearch(run: SearchRun): AsyncGenerator<EvaluationRecord, 'done' | 'budget'> {
+export async function* runSearch<S>(run: SearchRun<S>): AsyncGenerator<EvaluationRecord, 'done' | 'budget'> {
   const { method, ledger, evaluators } = run;
   const secondsBefore = secondsSpent(ledger.records);
   let first = 0;
@@ -67,7 +66,7 @@ export async function* runSearch(run: SearchRun): AsyncGenerator<EvaluationRecor
     for (const record of known) if (record !== undefined) yield record;
     const waiting = batch.flatMap((candidate, i) => (known[i] === undefined ? [jobOf(run, at + i, candidate)] : []));
     const spent = totals(ledger.records);
-    const next = (): EvaluationJob | undefined => {
+    const next = (): EvaluationJob<S> | undefined => {
       const job = waiting[0];
       if (job === undefined || !affordable(run.budget, spent, job, secondsSpent(ledger.records))) return undefined;
       spent.images += job.numImages;
@@ -114,7 +113,7 @@ export function imagesOfShare(numImages: number, share: number): number {
 function affordable(
   { images, minutes, evaluations }: SearchBudget,
   spent: { images: number; evaluations: number },
-  job: EvaluationJob,
+  job: EvaluationJob<unknown>,
   seconds: number,
 ): boolean {
   if (images !== undefined && spent.images + job.numImages > images) return false;
@@ -122,7 +121,11 @@ function affordable(
   return minutes === undefined || seconds < 60 * minutes;
 }
 
-function jobOf({ parametrisation, numImages, noise }: SearchRun, index: number, candidate: Candidate): EvaluationJob {
+function jobOf<S>(
+  { parametrisation, numImages, noise }: SearchRun<S>,
+  index: number,
+  candidate: Candidate,
+): EvaluationJob<S> {
   return {
     index,
     settings: parametrisation.settings(candidate.point),
@@ -132,7 +135,7 @@ function jobOf({ parametrisation, numImages, noise }: SearchRun, index: number, 
 }
 
 function recordOf(
-  { numImages, noise }: SearchRun,
+  { numImages, noise }: Pick<SearchRun, 'numImages' | 'noise'>,
   { phase, point, share }: Candidate,
   { index, value, stdError, seconds, elapsedSeconds }: EvaluationOutcome,
   secondsBefore: number,

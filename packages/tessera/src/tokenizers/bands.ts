@@ -8,6 +8,7 @@
  */
 
 import { constantPadNd, conv2d, empty, fromTypedArray, scope, silu_, type Tensor } from '@tessera/torch';
+import { beside } from '../nn/device.ts';
 import type { Conv2d, GroupNorm } from '../nn/layers.ts';
 import { subPixelConvolution, subPixelKernels } from './upsample.ts';
 
@@ -29,14 +30,14 @@ export function convolveNormed(x: Tensor, norm: GroupNorm, conv: Conv2d, rows: n
 
 /** The same in one map. */
 export function convolvedNormed(x: Tensor, norm: GroupNorm, conv: Conv2d, rows: number): Tensor {
-  const out = emptyMap(conv.weight.size(0), x.size(2), x.size(3));
+  const out = emptyMap(conv.weight.size(0), x.size(2), x.size(3), x);
   convolveNormed(x, norm, conv, rows, (band, top) => place(out, top, band).copy_(band));
   return out;
 }
 
 /** Doubling and a 3×3 convolution, as upsample.ts does it. */
 export function upsampledInBands(x: Tensor, conv: Conv2d, rows: number): Tensor {
-  const out = emptyMap(conv.weight.size(0), 2 * x.size(2), 2 * x.size(3));
+  const out = emptyMap(conv.weight.size(0), 2 * x.size(2), 2 * x.size(3), x);
   const kernels = subPixelKernels(conv);
   // Of the smaller map half the rows, so that a band is no larger after it.
   eachBand(x, Math.max(1, Math.floor(rows / 2)), (band, top, above, below) => {
@@ -54,8 +55,8 @@ export function place(whole: Tensor, top: number, band: Tensor): Tensor {
 }
 
 /** [1, C, Y, X], channels last. */
-export function emptyMap(channels: number, height: number, width: number): Tensor {
-  return empty([1, height, width, channels]).permute([0, 3, 1, 2]);
+export function emptyMap(channels: number, height: number, width: number, { device }: Pick<Tensor, 'device'>): Tensor {
+  return empty([1, height, width, channels], { device }).permute([0, 3, 1, 2]);
 }
 
 /** Bands with a row of each neighbour; `above` and `below` say which are there. */
@@ -106,8 +107,8 @@ function statistics(x: Tensor, norm: GroupNorm, rows: number): { scale: Tensor; 
     centre.fill(middle, first, first + size);
   }
   return scope(() => {
-    const factor = norm.weight.mul(fromTypedArray(scale));
-    const summand = norm.bias.sub(factor.mul(fromTypedArray(centre)));
+    const factor = norm.weight.mul(beside(fromTypedArray(scale), norm.weight));
+    const summand = norm.bias.sub(factor.mul(beside(fromTypedArray(centre), factor)));
     return { scale: factor.view([1, channels, 1, 1]), shift: summand.view([1, channels, 1, 1]) };
   });
 }

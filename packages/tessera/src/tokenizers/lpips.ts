@@ -8,6 +8,7 @@
  */
 
 import { conv2d, dropout, linalgVectorNorm, maxPool2d, relu, type Tensor, tensor } from '@tessera/torch';
+import { beside } from '../nn/device.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
 import { TokenizerError } from './tokenizer-error.ts';
@@ -72,10 +73,7 @@ export class Lpips extends Module {
 
   /** images — [N, 3, Y, X] in [-1, 1]; the five features after their ReLU: [N, C, y, x], each half the size of the last. */
   features(images: Tensor): Tensor[] {
-    const channel = (values: readonly number[]): Tensor =>
-      tensor(values)
-        .view([1, 3, 1, 1])
-        .to(images.device as 'cpu');
+    const channel = (values: readonly number[]): Tensor => beside(tensor(values), images).view([1, 3, 1, 1]);
     let x = images.sub(channel(SHIFT)).div(channel(SCALE));
     const taps: Tensor[] = [];
     for (const [i, { pool, tap }] of CONVOLUTIONS.entries()) {

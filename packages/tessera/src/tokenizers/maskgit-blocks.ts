@@ -46,7 +46,7 @@ export class MaskgitResBlock {
   forwardBands(x: Tensor, rows: number): Tensor {
     const { shortcut } = this;
     const inner = convolvedNormed(x, this.norm1, this.conv1, rows);
-    const out = shortcut === undefined ? x : emptyMap(inner.size(1), x.size(2), x.size(3));
+    const out = shortcut === undefined ? x : emptyMap(inner.size(1), x.size(2), x.size(3), x);
     convolveNormed(inner, this.norm2, this.conv2, rows, (band, top) => {
       if (shortcut === undefined) place(x, top, band).add_(band);
       else place(out, top, band).copy_(shortcut.forward(band).add_(band));

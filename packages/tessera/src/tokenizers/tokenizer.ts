@@ -7,6 +7,7 @@
  */
 
 import { cat, scope, type Tensor, zeros } from '@tessera/torch';
+import { beside } from '../nn/device.ts';
 import { Module } from '../nn/module.ts';
 import type { Quantized, VectorQuantizer } from './quantizer.ts';
 import type { Probe } from './steps.ts';
@@ -54,8 +55,8 @@ export abstract class Tokenizer extends Module {
       throw new TokenizerError('IMAGE_SHAPE', `Expected images of shape [N, 3, Y, X], got [${shape.join(', ')}].`);
     }
     const [rows, columns] = this.grid(shape[2]!, shape[3]!);
-    if (shape[0] === 0) return zeros([0, rows * columns], { dtype: 'int64' });
-    return this.quantizer.tokens(this.encodeToLatent(this.toNetwork(images)));
+    if (shape[0] === 0) return zeros([0, rows * columns], { dtype: 'int64', device: this.device });
+    return this.quantizer.tokens(this.encodeToLatent(this.toNetwork(beside(images, this))));
   }
 
   /**
@@ -64,7 +65,7 @@ export abstract class Tokenizer extends Module {
    */
   decode(tokens: Tensor, grid?: readonly [rows: number, columns: number]): Tensor {
     const [rows, columns] = gridOf(tokens, grid);
-    return this.fromNetwork(this.decodeLatent(this.quantizer.lookUp(tokens, rows, columns)));
+    return this.fromNetwork(this.decodeLatent(this.quantizer.lookUp(beside(tokens, this), rows, columns)));
   }
 
   /**
@@ -79,7 +80,7 @@ export abstract class Tokenizer extends Module {
     if (rows <= tokenRows || tokens.size(0) === 0) return this.decode(tokens, grid);
     const images = Array.from({ length: tokens.size(0) }, (_, n) =>
       scope(() => {
-        const codes = this.quantizer.lookUp(tokens.narrow(0, n, 1), rows, columns);
+        const codes = this.quantizer.lookUp(beside(tokens.narrow(0, n, 1), this), rows, columns);
         return this.fromNetwork(this.decodeLatentInBands(codes, tokenRows)).contiguous();
       }),
     );
@@ -89,7 +90,7 @@ export abstract class Tokenizer extends Module {
   /** The same in the network's own range, not clamped: what the original scripts round to pixels. */
   decodeUnclamped(tokens: Tensor, grid?: readonly [rows: number, columns: number]): Tensor {
     const [rows, columns] = gridOf(tokens, grid);
-    return this.decodeLatent(this.quantizer.lookUp(tokens, rows, columns));
+    return this.decodeLatent(this.quantizer.lookUp(beside(tokens, this), rows, columns));
   }
 
   /** Encodes and decodes: images — [N, 3, Y, X] float32 in [0, 1] to the same. */

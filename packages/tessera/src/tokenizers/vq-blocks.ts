@@ -42,7 +42,7 @@ export class ResBlock {
   forwardBands(x: Tensor, rows: number): Tensor {
     const { shortcut } = this;
     const inner = convolvedNormed(x, this.norm1, this.conv1, rows);
-    const out = shortcut === undefined ? x : emptyMap(inner.size(1), x.size(2), x.size(3));
+    const out = shortcut === undefined ? x : emptyMap(inner.size(1), x.size(2), x.size(3), x);
     convolveNormed(inner, this.norm2, this.conv2, rows, (band, top) => {
       if (shortcut === undefined) place(x, top, band).add_(band);
       else place(out, top, band).copy_(band.add_(shortcut.forward(place(x, top, band))));

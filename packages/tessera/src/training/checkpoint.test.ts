@@ -14,26 +14,26 @@ afterEach(() => {
 
 const CONTENT = { 'model.safetensors': 'weights', 'ema.safetensors': 'averages', 'state.json': '{"step":1}' };
 
-function write(step: number, content: Record<string, string> = CONTENT): string {
+async function write(step: number, content: Record<string, string> = CONTENT): Promise<string> {
   const files = Object.entries(content).map(
     ([name, text]) => [name, (path: string) => writeFileSync(path, text)] as const,
   );
-  return writeCheckpoint(folder, step, new Map(files)).path;
+  return (await writeCheckpoint(folder, step, files)).path;
 }
 
 const steps = () => findCheckpoints(folder).checkpoints.map((checkpoint) => checkpoint.step);
 
-test('what is written is found, oldest first', () => {
-  for (const step of [20, 5, 12_345_678]) write(step);
+test('what is written is found, oldest first', async () => {
+  for (const step of [20, 5, 12_345_678]) await write(step);
   expect(steps()).toEqual([5, 20, 12_345_678]);
   expect(readdirSync(folder)).toEqual(['step-0000005', 'step-0000020', 'step-12345678']);
   expect(readFileSync(join(folder, checkpointName(5), 'ema.safetensors'), 'utf8')).toBe('averages');
   expect(findCheckpoints(join(folder, 'missing'))).toEqual({ checkpoints: [], warnings: [] });
 });
 
-test('the same step can be written again', () => {
-  write(5);
-  write(5, { 'state.json': 'new' });
+test('the same step can be written again', async () => {
+  await write(5);
+  await write(5, { 'state.json': 'new' });
   expect(steps()).toEqual([5]);
   expect(readdirSync(join(folder, 'step-0000005'))).toEqual(['manifest.json', 'state.json']);
 });
@@ -53,9 +53,9 @@ describe('a damaged checkpoint is ignored, named and removed', () => {
     ['the manifest empty', (path) => truncateSync(join(path, 'manifest.json'), 0), 'manifest.json cannot be read'],
     ['the manifest of another format', (path) => writeFileSync(join(path, 'manifest.json'), '[]'), 'cannot be read'],
   );
-  test.each(cases)('%s', (_what, damage, reason) => {
-    write(5);
-    damage(write(10));
+  test.each(cases)('%s', async (_what, damage, reason) => {
+    await write(5);
+    damage(await write(10));
     const { checkpoints, warnings } = findCheckpoints(folder);
     expect(checkpoints.map((checkpoint) => checkpoint.step)).toEqual([5]);
     expect(warnings).toHaveLength(1);
@@ -65,16 +65,16 @@ describe('a damaged checkpoint is ignored, named and removed', () => {
   });
 });
 
-test('the trace of a kill while writing goes without a warning', () => {
-  write(5);
+test('the trace of a kill while writing goes without a warning', async () => {
+  await write(5);
   mkdirSync(join(folder, '.writing-step-0000010'));
   writeFileSync(join(folder, '.writing-step-0000010', 'model.safetensors'), 'half');
   expect(findCheckpoints(folder)).toMatchObject({ checkpoints: [{ step: 5 }], warnings: [] });
   expect(readdirSync(folder)).toEqual(['step-0000005']);
 });
 
-test('a full disk leaves the checkpoints before untouched and nothing of the new one', () => {
-  write(5);
+test('a full disk leaves the checkpoints before untouched and nothing of the new one', async () => {
+  await write(5);
   const full = (path: string): never => {
     writeFileSync(path, 'as much as fitted');
     throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
@@ -83,15 +83,15 @@ test('a full disk leaves the checkpoints before untouched and nothing of the new
     ['model.safetensors', (path: string) => writeFileSync(path, 'weights')],
     ['ema.safetensors', full],
   ]);
-  expect(() => writeCheckpoint(folder, 10, files)).toThrow(
+  await expect(writeCheckpoint(folder, 10, files)).rejects.toThrow(
     expect.objectContaining({ code: 'CHECKPOINT_WRITE', message: expect.stringContaining('no space left on device') }),
   );
   expect(readdirSync(folder)).toEqual(['step-0000005']);
   expect(steps()).toEqual([5]);
 });
 
-test('only the newest are kept', () => {
-  for (const step of [1, 2, 30, 4]) write(step);
+test('only the newest are kept', async () => {
+  for (const step of [1, 2, 30, 4]) await write(step);
   pruneCheckpoints(folder, 2);
   expect(steps()).toEqual([4, 30]);
   pruneCheckpoints(folder, 5);

@@ -1,6 +1,7 @@
 /**
  * Checkpoint folders that are whole or absent, whenever the process dies: `checkpoints/step-NNNNNNN/`. Files are
  * written into a temporary folder and flushed, a manifest of their sizes and SHA-256 last, then the folder is renamed.
+ * Among several ranks each writes its own files, and the first one writes the manifest once all are there.
  * Reading trusts a folder only when every file agrees with its manifest; all others are removed with a warning. Old
  * checkpoints go only after a new one is in place.
  *
@@ -20,9 +21,10 @@ import {
   rmSync,
   statSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { replaceFile, syncPath } from './durable-file.ts';
+import { Ranks } from './ranks.ts';
 import { TrainingError } from './training-error.ts';
 
 const MANIFEST = 'manifest.json';
@@ -45,36 +47,69 @@ export function checkpointName(step: number): string {
   return `step-${String(step).padStart(7, '0')}`;
 }
 
+/** A file of a checkpoint: its name, and what writes it at a path. */
+export type CheckpointFile = readonly [name: string, write: (path: string) => void];
+
+interface FileRow {
+  bytes: number;
+  sha256: string;
+}
+
 /**
- * Writes one checkpoint. On any failure nothing of it stays and earlier ones are untouched.
+ * Writes one checkpoint, each rank its own files; the first one makes the folder and commits it once all are done. On any
+ * failure nothing of it stays and earlier ones are untouched; a rank that dies leaves a folder without a manifest.
  *
  * @param folder holds all checkpoints; made when missing
- * @param files by name: a function that writes the file at the path given
+ * @param files this rank's, under names that no other rank uses
  */
-export function writeCheckpoint(
+export async function writeCheckpoint(
   folder: string,
   step: number,
-  files: ReadonlyMap<string, (path: string) => void>,
-): Checkpoint {
+  files: Iterable<CheckpointFile>,
+  ranks: Ranks = new Ranks(),
+): Promise<Checkpoint> {
   const path = join(folder, checkpointName(step));
   const temporary = join(folder, `${TEMPORARY}${checkpointName(step)}`);
   try {
-    rmSync(temporary, { recursive: true, force: true });
-    mkdirSync(temporary, { recursive: true });
-    const rows: Record<string, { bytes: number; sha256: string }> = {};
-    for (const [name, write] of files) {
-      const file = join(temporary, name);
-      write(file);
-      syncPath(file);
-      rows[name] = { bytes: statSync(file).size, sha256: sha256Of(file) };
-    }
-    replaceFile(join(temporary, MANIFEST), `${JSON.stringify({ formatVersion: 1, files: rows }, undefined, 2)}\n`);
-    // Left over only if the same step is saved twice; a rename cannot replace a folder with files in it.
-    rmSync(path, { recursive: true, force: true });
-    renameSync(temporary, path);
-    syncPath(folder, 'folder');
+    await ranks.decide(() =>
+      explained(path, () => {
+        rmSync(temporary, { recursive: true, force: true });
+        mkdirSync(temporary, { recursive: true });
+      }),
+    );
+    const rows = await ranks.together(() => explained(path, () => writeFiles(temporary, files)));
+    const all = await ranks.all(rows);
+    await ranks.decide(() => explained(path, () => commit(temporary, path, Object.assign({}, ...all))));
   } catch (error) {
-    removeQuietly(temporary);
+    if (ranks.isFirst) removeQuietly(temporary);
+    throw error;
+  }
+  return { step, path };
+}
+
+function writeFiles(folder: string, files: Iterable<CheckpointFile>): Record<string, FileRow> {
+  const rows: Record<string, FileRow> = {};
+  for (const [name, write] of files) {
+    const file = join(folder, name);
+    write(file);
+    syncPath(file);
+    rows[name] = { bytes: statSync(file).size, sha256: sha256Of(file) };
+  }
+  return rows;
+}
+
+function commit(temporary: string, path: string, files: Record<string, FileRow>): void {
+  replaceFile(join(temporary, MANIFEST), `${JSON.stringify({ formatVersion: 1, files }, undefined, 2)}\n`);
+  // Left over only if the same step is saved twice; a rename cannot replace a folder with files in it.
+  rmSync(path, { recursive: true, force: true });
+  renameSync(temporary, path);
+  syncPath(dirname(path), 'folder');
+}
+
+function explained<T>(path: string, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
     throw new TrainingError(
       'CHECKPOINT_WRITE',
       `Could not write the checkpoint ${path} (${(error as Error).message}): free some space or fix the folder, then run ` +
@@ -82,7 +117,6 @@ export function writeCheckpoint(
       { cause: error },
     );
   }
-  return { step, path };
 }
 
 /** Whole checkpoints, oldest first. Anything else that looks like one is removed and named in `warnings`. */

@@ -49,6 +49,8 @@ export interface TrainLoopOptions {
   signal?: AbortSignal;
   /** The processes that train together; default: this one alone. */
   ranks?: Ranks;
+  /** Each rank keeps the optimizer's state of a share of the weights alone (ZeRO stage 1). The result is the same. */
+  shardOptimizer?: boolean | undefined;
 }
 
 /**
@@ -61,8 +63,8 @@ export async function* trainLoop(
   run: RunFolder,
   options: TrainLoopOptions = {},
 ): AsyncGenerator<TrainingEvent, void, void> {
-  const { signal, ranks = new Ranks() } = options;
-  const training = new TrainingState(task, config, ranks);
+  const { signal, ranks = new Ranks(), shardOptimizer } = options;
+  const training = new TrainingState(task, config, ranks, shardOptimizer);
   // Several ranks stop together, when the step has told all of them; one alone looks for itself.
   const isStopping = () => (ranks.size === 1 ? signal?.aborted === true : training.stopping);
   try {
@@ -101,12 +103,19 @@ export async function* trainLoop(
         secondsLeft,
         ...(metrics === undefined ? {} : { metrics }),
       };
-      if (ranks.isFirst && task.evaluate !== undefined && isDue(config.evaluateEvery)) {
+      const { pieces } = task;
+      if ((ranks.isFirst || pieces !== undefined) && task.evaluate !== undefined && isDue(config.evaluateEvery)) {
         const heldOut = noGrad(() => scope(() => task.evaluate!()));
-        run.log(step, 'evaluation', heldOut);
-        yield { kind: 'evaluation', step, metrics: heldOut };
+        if (ranks.isFirst) {
+          run.log(step, 'evaluation', heldOut);
+          yield { kind: 'evaluation', step, metrics: heldOut };
+        }
       }
-      if (ranks.isFirst && isDue(config.sampleEvery)) yield { kind: 'sample', step, folder: run.samples };
+      if (isDue(config.sampleEvery)) {
+        pieces?.assemble(ranks.isFirst);
+        if (ranks.isFirst) yield { kind: 'sample', step, folder: run.samples };
+        pieces?.takeApart();
+      }
       // Signals and timers are handled here.
       await new Promise((resolve) => setImmediate(resolve));
       if (isDue(config.checkpointEvery) || isStopping()) {

@@ -3,7 +3,8 @@
  * codebook that is among them. The window is as wide as the released tokenizers' own buffer.
  */
 
-import { cat, full, keep, noGrad, scope, type Tensor } from '@tessera/torch';
+import { cat, full, keep, noGrad, scope, type Tensor, zeros } from '@tessera/torch';
+import { networkDevice } from '../nn/device.ts';
 
 const WINDOW = 65536;
 /** Marks what is not filled yet. */
@@ -16,7 +17,7 @@ export class RecentTokens {
 
   constructor(codebookSize: number) {
     this.codebookSize = codebookSize;
-    this.window = scope(() => keep(full([WINDOW], NOTHING, { dtype: 'int64' })));
+    this.window = scope(() => keep(full([WINDOW], NOTHING, { dtype: 'int64', device: networkDevice() })));
   }
 
   /** tokens — any shape, int64; returns the share of codes that are in the window, a scalar in [0, 1]. */
@@ -25,8 +26,10 @@ export class RecentTokens {
       scope(() => {
         const all = cat([this.window, tokens.detach().flatten()]);
         this.window.copy_(all.narrow(0, all.numel - WINDOW, WINDOW));
-        const counts = this.window.sub(NOTHING).bincount(undefined, this.codebookSize + 1);
-        return counts.narrow(0, 1, this.codebookSize).gt(0).sum().div(this.codebookSize);
+        // Marked in a row of flags: counting would make the host wait for the largest token.
+        const seen = zeros([this.codebookSize + 1], { device: this.window.device });
+        seen.indexFill_(0, this.window.sub(NOTHING), 1);
+        return seen.narrow(0, 1, this.codebookSize).sum().div(this.codebookSize);
       }),
     );
   }

@@ -7,6 +7,7 @@
 
 import type { Draws } from '@tessera/schedule';
 import { fromTypedArray, scope, type Tensor } from '@tessera/torch';
+import { beside } from '../nn/device.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 
 /** The table of codes among a tokenizer's tensors. */
@@ -51,8 +52,12 @@ export function reviveDeadCodes(options: RevivalOptions): void {
   const dead = used.flatMap((n, code) => (n <= threshold ? [code] : []));
   const chosen = drawInProportion(squaredDistances.toNumbers(), dead.length, draws);
   if (chosen.length === 0) return;
-  const values = rows.indexSelect(0, int64(chosen)); // [dead, d]
-  for (const state of [tokenizer.state, ...averages]) state.get(CODEBOOK)!.indexCopy_(0, int64(dead), values);
+  const values = rows.indexSelect(0, beside(int64(chosen), rows)); // [dead, d]
+  const places = beside(int64(dead), rows);
+  for (const state of [tokenizer.state, ...averages]) {
+    // Of some averages a rank may have a share alone.
+    state.get(CODEBOOK)?.indexCopy_(0, places, values);
+  }
 }
 
 /** `count` indices drawn with replacement, index i with probability weights[i] / sum; none if all weights are 0. */

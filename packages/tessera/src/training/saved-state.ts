@@ -9,6 +9,8 @@ import { join } from 'node:path';
 import { saveSafetensors, scope } from '@tessera/torch';
 import { z } from 'zod';
 import { loadInto } from '../nn/state-dict.ts';
+import type { CheckpointFile } from './checkpoint.ts';
+import type { Ranks } from './ranks.ts';
 import { readTensors } from './read-tensors.ts';
 import type { TrainingTask } from './task.ts';
 import type { TrainedNetwork } from './trained-network.ts';
@@ -45,18 +47,23 @@ const savedStateSchema = z.strictObject({
 
 export type SavedState = z.output<typeof savedStateSchema>;
 
-/** The files of a checkpoint, for writeCheckpoint. */
+/**
+ * The files of a checkpoint that this rank writes, for writeCheckpoint.
+ *
+ * @param state asked for when its file is written, on the first rank alone
+ */
 export function stateFiles(
   task: TrainingTask,
   networks: readonly TrainedNetwork[],
-  state: SavedState,
-): Map<string, (path: string) => void> {
+  ranks: Ranks,
+  state: () => SavedState,
+): CheckpointFile[] {
   const { memory } = task;
-  return new Map([
-    ...networks.flatMap((network) => network.files()),
-    ...(memory === undefined ? [] : [[MEMORY, (path: string) => saveSafetensors(path, memory)] as const]),
-    ['state.json', (path) => writeFileSync(path, `${JSON.stringify(state, undefined, 2)}\n`)],
-  ]);
+  const files = networks.flatMap((network) => network.files());
+  if (!ranks.isFirst) return files;
+  if (memory !== undefined) files.push([MEMORY, (path) => saveSafetensors(path, memory)]);
+  files.push(['state.json', (path) => writeFileSync(path, `${JSON.stringify(state(), undefined, 2)}\n`)]);
+  return files;
 }
 
 export function readState(checkpoint: string): SavedState {

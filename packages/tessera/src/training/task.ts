@@ -11,7 +11,7 @@
 
 import type { Draws } from '@tessera/schedule';
 import type { Tensor } from '@tessera/torch';
-import type { Module } from '../nn/module.ts';
+import type { Trainable } from '../nn/module.ts';
 import type { TrainingConfig } from './config.ts';
 
 /** One logical shard of a global batch. */
@@ -65,9 +65,9 @@ export interface TrainedPart {
   /** Names its files, metrics and errors, such as `discriminator`: lower-case letters and hyphens. */
   readonly name: string;
   /** As TrainingTask.model. */
-  readonly model: Module;
+  readonly model: Trainable;
   /** Its moving average, where one is wanted. */
-  readonly ema?: Module;
+  readonly ema?: Trainable;
   readonly optimizer?: Partial<OptimizerSettings>;
 }
 
@@ -75,9 +75,9 @@ export interface TrainingTask {
   /** Such as `enat` or `vq`; names the run's curves. */
   readonly name: string;
   /** Trained in place: the parameters that want gradients, or all when none does. */
-  readonly model: Module;
+  readonly model: Trainable;
   /** Its moving average, of the same architecture; updated by the loop after every step. */
-  readonly ema: Module;
+  readonly ema: Trainable;
   /** Networks trained beside `model`. */
   readonly parts?: readonly TrainedPart[];
   /** Other tensors that the task changes as it goes, by name: saved with each checkpoint and restored from it. */
@@ -104,4 +104,9 @@ export interface TrainingTask {
   afterStep?(step: number, draws: (purpose: number) => Draws, averages: readonly ReadonlyMap<string, Tensor>[]): void;
   /** Held-out measurements with the EMA weights, a function of them alone. Runs inside a scope without gradients. */
   evaluate?(): Record<string, number>;
+  /**
+   * For tasks whose ranks have only pieces of the networks: all ranks evaluate, and before samples are drawn on the first
+   * rank all call `assemble`, afterwards `takeApart`.
+   */
+  pieces?: { assemble(isWanted: boolean): void; takeApart(): void } | undefined;
 }

@@ -50,7 +50,7 @@ export class TrainingState {
   private readonly networks: readonly [TrainedNetwork, ...TrainedNetwork[]];
   private readonly scaler: GradScaler | undefined;
 
-  constructor(task: TrainingTask, config: TrainingConfig, ranks: Ranks) {
+  constructor(task: TrainingTask, config: TrainingConfig, ranks: Ranks, shardOptimizer = false) {
     this.task = task;
     this.config = config;
     this.ranks = ranks;
@@ -59,8 +59,16 @@ export class TrainingState {
       numItems: task.numItems,
       ...(task.itemAt === undefined ? {} : { itemAt: (seed, place) => task.itemAt!(seed, place) }),
     };
-    this.ownShards = ranks.shardsOf(shardsPerStep(this.plan));
-    this.networks = networksOf(task, config, ranks);
+    const numShards = shardsPerStep(this.plan);
+    this.ownShards = ranks.shardsOf(numShards);
+    if (task.pieces !== undefined && numShards % ranks.size !== 0) {
+      throw new TrainingError(
+        'RANKS',
+        `Expected as many shards a step for each of ${ranks.size} ranks, since all gather the weights at once, got ` +
+          `${numShards}: choose --shard-size so that the ranks divide the number of shards.`,
+      );
+    }
+    this.networks = networksOf(task, config, ranks, shardOptimizer);
     if (config.precision === 'fp16') this.scaler = new GradScaler({ device: this.networks[0].device });
   }
 
@@ -122,24 +130,23 @@ export class TrainingState {
     // A rank whose weights have drifted away is worth knowing of while the checkpoint before is there.
     await ranks.requireSameTensors('weights', this.tensors());
     const interval = mergeIntervals(await ranks.all(this.interval.state()));
-    return ranks.decide(() => {
-      const state: SavedState = {
-        formatVersion: 1,
-        step: this.step,
-        task: this.task.name,
-        configHash: run.configHash,
-        lengths: run.logLengths(),
-        interval,
-        seconds: this.seconds,
-        torch: torchVersion(),
-        threads: getNumThreads(),
-        ...(this.scaler === undefined ? {} : { lossScale: this.scaler.state() }),
-        ...(ranks.size === 1 ? {} : { ranks: ranks.size }),
-      };
-      const { path } = writeCheckpoint(run.checkpoints, this.step, stateFiles(this.task, this.networks, state));
-      pruneCheckpoints(run.checkpoints, this.config.keepCheckpoints);
-      return path;
+    const state = (): SavedState => ({
+      formatVersion: 1,
+      step: this.step,
+      task: this.task.name,
+      configHash: run.configHash,
+      lengths: run.logLengths(),
+      interval,
+      seconds: this.seconds,
+      torch: torchVersion(),
+      threads: getNumThreads(),
+      ...(this.scaler === undefined ? {} : { lossScale: this.scaler.state() }),
+      ...(ranks.size === 1 ? {} : { ranks: ranks.size }),
     });
+    const files = stateFiles(this.task, this.networks, ranks, state);
+    const { path } = await writeCheckpoint(run.checkpoints, this.step, files, ranks);
+    await ranks.decide(() => pruneCheckpoints(run.checkpoints, this.config.keepCheckpoints));
+    return path;
   }
 
   dispose(): void {
@@ -168,7 +175,7 @@ export class TrainingState {
 
   /** Everything that must be the same on every rank; moments follow from it. */
   private tensors(): Tensor[] {
-    return [...this.networks.flatMap((network) => network.tensors()), ...(this.task.memory?.values() ?? [])];
+    return [...this.networks.flatMap((network) => network.common()), ...(this.task.memory?.values() ?? [])];
   }
 
   /** Adds up the gradients of this rank's shards. Returns the sum of its losses for each network that has one. */
@@ -248,10 +255,11 @@ export class TrainingState {
   private update(losses: ReadonlyMap<TrainedNetwork, number>): StepNumbers {
     const { scaler } = this;
     if (scaler !== undefined) {
-      // Gradients are the same on all ranks by now, and so is what is found.
-      const isSound = scaler.unscale_([...losses.keys()].flatMap((network) => network.gradients()));
+      const own = scaler.unscale_([...losses.keys()].flatMap((network) => network.gradients()));
+      // A rank may hold a piece of the gradients only.
+      const isSound = this.ranks.sum([own ? 0 : 1])[0] === 0;
       const { scale } = scaler.state();
-      scaler.update();
+      scaler.update(isSound);
       if (this.ranks.isFirst) this.interval.add('skippedSteps', isSound ? 0 : 1);
       if (!isSound) return this.passOver(losses, scale);
     }

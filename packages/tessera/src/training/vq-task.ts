@@ -7,6 +7,7 @@ import { DrawPurpose, type Draws, learningRateSchema, strictConfig } from '@tess
 import { fromTypedArray, manualSeed, noGrad, scope, type Tensor, where } from '@tessera/torch';
 import { z } from 'zod';
 import type { PictureSource, Visit } from '../data/picture-set.ts';
+import { beside, networkDevice } from '../nn/device.ts';
 import { initialise, type ParameterBuilder } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
 import type { Discriminator, DiscriminatorConfig } from '../tokenizers/discriminator.ts';
@@ -199,7 +200,8 @@ function makeDiscriminator(
 
 function flipSome(images: Tensor, draws: Draws): Tensor {
   const flips = Uint8Array.from({ length: images.size(0) }, () => (draws.coin(0.5) ? 1 : 0));
-  return where(fromTypedArray(flips, [flips.length, 1, 1, 1]).to('bool'), images.flip([3]), images);
+  const chosen = beside(fromTypedArray(flips, [flips.length, 1, 1, 1]), images).to('bool');
+  return where(chosen, images.flip([3]), images);
 }
 
 /** Pictures as the networks want them. */
@@ -227,7 +229,7 @@ class Pictures implements ImageBatches {
     const batch = new Uint8Array(visits.length * size);
     for (const [i, visit] of visits.entries()) batch.set(this.source.pixels(visit), i * size);
     const pictures = fromTypedArray(batch, [visits.length, height, width, 3]);
-    return pictures.permute([0, 3, 1, 2]).contiguous().to('float32').div(255);
+    return beside(pictures, { device: networkDevice() }).permute([0, 3, 1, 2]).contiguous().to('float32').div(255);
   }
 }
 

@@ -30,6 +30,9 @@ describe('two processes', { timeout: 60_000 }, () => {
       const scattered = group.reduceScatter(T.tensor([[1], [2], [3], [4]]).add(rank));
       out.scattered = [scattered.shape, scattered.toNumbers()];
       out.scatteredAverage = group.reduceScatter(T.tensor([1, 2]).add(rank), { reduction: 'avg' }).toNumbers();
+      const [rows, half] = [T.zeros([2, 1]), T.zeros([1])];
+      group.allGather(T.tensor([rank + 5]), { into: rows });
+      out.into = [rows.toNumbers(), group.reduceScatter(T.tensor([1, 2]), { into: half }) === half, half.toNumbers()];
       const leaf = T.tensor([rank + 1]).requiresGrad_();
       group.allReduce(leaf);
       out.leaf = [leaf.toNumbers(), leaf.requiresGrad];
@@ -78,6 +81,7 @@ describe('two processes', { timeout: 60_000 }, () => {
         [3, 5],
       ],
       scatteredAverage: [1.5],
+      into: [[5, 6], true, [2]],
     });
     expect(second![0]).toEqual({
       ...expected,
@@ -86,6 +90,7 @@ describe('two processes', { timeout: 60_000 }, () => {
         [7, 9],
       ],
       scatteredAverage: [2.5],
+      into: [[5, 6], true, [4]],
     });
   });
 
@@ -104,6 +109,7 @@ describe('two processes', { timeout: 60_000 }, () => {
         () => group.reduceScatter(T.ones([3])),
         () => group.allReduce(gone),
         () => group.broadcast(T.ones([2, 3]).t(), 0),
+        () => group.allGather(T.ones([2]), { into: T.zeros([2, 3]) }),
       ]) say(problem(body)?.slice(0, 2) ?? 'no error');
       say(problem(() => group.allReduce(T.ones([rank + 2]))));
       await T.initProcessGroup().catch((error) => say(error.code));
@@ -123,11 +129,12 @@ describe('two processes', { timeout: 60_000 }, () => {
       ['DISPOSED', expect.stringMatching(/disposed/)],
     ]);
     expect(first![6]).toEqual(['ARGUMENT', expect.stringContaining('call contiguous() first (float32 [3, 2])')]);
-    expect(first![7]).toEqual([
+    expect(first![7]).toEqual(['ARGUMENT', 'allGather: expected a contiguous float32 [2, 2] on cpu for the result, got float32 [2, 3]']); // biome-ignore format: one row
+    expect(first![8]).toEqual([
       'RANKS_DISAGREE',
       'allReduce: the ranks do not agree on collective 1: here (rank 0) allReduce float32 [2] sum 0; rank 1 has allReduce float32 [3] sum 0',
     ]);
-    expect(first!.slice(8)).toEqual(['NO_GROUP', 'NO_GROUP', 'NO_GROUP']);
+    expect(first!.slice(9)).toEqual(['NO_GROUP', 'NO_GROUP', 'NO_GROUP']);
   });
 });
 

@@ -26,6 +26,12 @@ export interface ReduceOptions extends CollectiveOptions {
   reduction?: Reduction;
 }
 
+/** Of collectives with a result of another size than what goes in. */
+export interface OutputOption {
+  /** Where the result goes: contiguous, of its shape, dtype and device. Default: a new tensor of the current scope. */
+  into?: Tensor;
+}
+
 /** What the process that makes a group knows of it. */
 export interface GroupSetting {
   readonly handle: number;
@@ -114,29 +120,29 @@ export class ProcessGroup {
   }
 
   /** The ranks' tensors of equal shape [...] as one new tensor [size, ...], in rank order. */
-  allGather(tensor: Tensor, options: CollectiveOptions = {}): Tensor {
+  allGather(tensor: Tensor, options: CollectiveOptions & OutputOption = {}): Tensor {
     return this.startAllGather(tensor, options).wait();
   }
 
-  startAllGather(tensor: Tensor, options: CollectiveOptions = {}): Work<Tensor> {
+  startAllGather(tensor: Tensor, options: CollectiveOptions & OutputOption = {}): Work<Tensor> {
     checkTensor('allGather', tensor);
-    const output = empty([this.size, ...tensor.shape], { dtype: tensor.dtype, device: tensor.device });
+    const output = outputLike('allGather', tensor, [this.size, ...tensor.shape], options.into);
     return this.#start('allGather', [tensor, output], output, options);
   }
 
   /** Reduces tensors [size · n, ...] and gives each rank its n rows of the result: a new tensor [n, ...]. */
-  reduceScatter(tensor: Tensor, options: ReduceOptions = {}): Tensor {
+  reduceScatter(tensor: Tensor, options: ReduceOptions & OutputOption = {}): Tensor {
     return this.startReduceScatter(tensor, options).wait();
   }
 
-  startReduceScatter(tensor: Tensor, options: ReduceOptions = {}): Work<Tensor> {
+  startReduceScatter(tensor: Tensor, options: ReduceOptions & OutputOption = {}): Work<Tensor> {
     const reduction = checkedReduction('reduceScatter', tensor, options);
     const [rows = 0, ...rest] = tensor.shape;
     if (tensor.shape.length === 0 || rows % this.size !== 0) {
       const expected = `expected a first dimension that ${this.size} ranks divide`;
       throw refused('reduceScatter', `${expected}, got ${tensor.describe()}`);
     }
-    const output = empty([rows / this.size, ...rest], { dtype: tensor.dtype, device: tensor.device });
+    const output = outputLike('reduceScatter', tensor, [rows / this.size, ...rest], options.into);
     const average = reduction === 'avg';
     return this.#start('reduceScatter', [tensor, output], output, options, { reduction, average });
   }
@@ -265,6 +271,15 @@ export class ProcessGroup {
       throw new DistributedError('RANKS_DISAGREE', operation, problem, { ranks: different });
     }
   }
+}
+
+function outputLike(operation: string, input: Tensor, shape: readonly number[], into: Tensor | undefined): Tensor {
+  const { dtype, device } = input;
+  if (into === undefined) return empty(shape, { dtype, device });
+  if (into.dtype === dtype && into.device === device && `${into.shape}` === `${shape}` && into.isContiguous())
+    return into;
+  const expected = `expected a contiguous ${dtype} [${shape.join(', ')}] on ${device} for the result`;
+  throw refused(operation, `${expected}, got ${into.describe()}`);
 }
 
 function checkTensor(operation: string, tensor: Tensor): void {

@@ -36,7 +36,12 @@ export const importCommand = defineCommand({
       valueHint: 'PRESET',
       description: 'of a generator: what its shapes do not tell, as of this model size',
     },
-    classes: { type: 'string', valueHint: 'JSON', description: 'of a generator: list of class names by label' },
+    classes: {
+      type: 'string',
+      valueHint: 'JSON',
+      description:
+        "of a generator: list of class names by label, or labels (default: of 1,000 ImageNet's, else labels)",
+    },
     strategy: { type: 'string', valueHint: 'FILE', description: 'of a generator: how to sample it by default' },
   },
   examples: [

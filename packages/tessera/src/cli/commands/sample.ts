@@ -144,7 +144,7 @@ export const sampleCommand = defineCommand({
       type: 'string',
       valueHint: 'TYPE',
       description:
-        'float32 (default) or int8, a little less exact: of a GPT a byte a weight, of autonat and enat faster products on a CPU',
+        'float32 (default); bfloat16 for GPUs; int8, a little less exact: of a GPT a byte a weight, of autonat and enat faster products on a CPU',
     },
     greedy: { type: 'boolean', description: 'GPT: the most likely code, no draw' },
   },

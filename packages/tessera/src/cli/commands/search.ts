@@ -9,8 +9,8 @@ import { type SearchOptions, search } from '../../pipelines/search.ts';
 import { AUTOREGRESSIVE_VARIABLES } from '../../search/autoregressive-space.ts';
 import { METHOD_NAMES } from '../../search/methods.ts';
 import { LIST_NAMES } from '../../search/variables.ts';
+import { parseRanges } from '../argument-ranges.ts';
 import { oneOf, realNumber, text, typedPath, wholeNumber } from '../argument-values.ts';
-import { CliError } from '../cli-error.ts';
 import { defineCommand } from '../command.ts';
 
 const schema = strictConfig({
@@ -149,7 +149,10 @@ export const searchCommand = defineCommand({
       model: modelFolder,
       budget: { images: budgetImages, minutes: budgetMinutes, evaluations: budgetEvaluations },
       confirmBlocks: confirm,
-      bounds: bounds === undefined ? undefined : parseBounds(bounds),
+      bounds:
+        bounds === undefined
+          ? undefined
+          : parseRanges('--bounds', bounds, [...LIST_NAMES, ...AUTOREGRESSIVE_VARIABLES]),
       signal,
     });
   },
@@ -174,21 +177,4 @@ async function* onAllRanks(options: SearchOptions): AsyncGenerator<PipelineEvent
   } finally {
     await destroyProcessGroup();
   }
-}
-
-function parseBounds(words: readonly string[]): NonNullable<SearchOptions['bounds']> {
-  const names = [...LIST_NAMES, ...AUTOREGRESSIVE_VARIABLES];
-  return Object.fromEntries(
-    words.map((word) => {
-      const [name = '', range = ''] = word.split('=');
-      const parts = range.split(',').map((part) => (part.trim() === '' ? Number.NaN : Number(part)));
-      if (!names.some((known) => known === name) || parts.length !== 2 || parts.some((x) => Number.isNaN(x))) {
-        throw new CliError(
-          'ARGUMENT',
-          `--bounds: expected NAME=LOW,HIGH with a name of ${names.join(', ')}, got "${word}"`,
-        );
-      }
-      return [name, parts as [number, number]];
-    }),
-  );
 }

@@ -46,7 +46,11 @@ export const tokenizeCommand = defineCommand({
       valueHint: LAYOUTS.join('|'),
       description: 'shards (default), nat-npy (AutoNAT, ENAT: one file) or llamagen (LlamaGen, NPP: a file an image)',
     },
-    'class-names': { type: 'string', valueHint: 'FILE', description: 'a class a line: "FOLDER NAME", or NAME' },
+    'class-names': {
+      type: 'string',
+      valueHint: 'FILE',
+      description: 'a class a line: "FOLDER NAME", or NAME; or imagenet',
+    },
     alpha: { type: 'string', valueHint: 'drop|white', description: 'transparency: as Pillow (default), or on white' },
     orientation: {
       type: 'string',

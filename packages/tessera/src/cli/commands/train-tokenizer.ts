@@ -70,6 +70,10 @@ export const trainTokenizerCommand = defineCommand({
       valueHint: 'GIB',
       description: 'decoded images kept, in GiB; the others are decoded at each visit (default 2)',
     },
+    'shard-optimizer': {
+      type: 'boolean',
+      description: 'under launch: each process keeps the moments of a share of the weights (ZeRO stage 1)',
+    },
     seed: { type: 'string', valueHint: 'N', description: 'of every draw (default 0)' },
   },
   examples: [
@@ -99,6 +103,7 @@ export const trainTokenizerCommand = defineCommand({
     lr: realNumber(0, 1e3).optional(),
     warmupSteps: wholeNumber(0, 2 ** 31).optional(),
     memory: realNumber(0, 1e5).optional(),
+    shardOptimizer: z.boolean().optional(),
     seed: wholeNumber(0).optional(),
   }),
   run: ({ lr, model, recipe, steps, seed, memory, ...options }, { signal }) =>

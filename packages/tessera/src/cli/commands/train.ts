@@ -136,6 +136,16 @@ export const trainCommand = defineCommand({
       description: 'of matrix products in training: float32 (default), bf16 or fp16 with a scaled loss (for GPUs)',
     },
     recompute: { type: 'boolean', description: 'less memory, more time: run each block again in the backward pass' },
+    'shard-optimizer': {
+      type: 'boolean',
+      description: 'under launch: each process keeps the moments of a share of the weights (ZeRO stage 1)',
+    },
+    'shard-parameters': {
+      type: 'boolean',
+      description:
+        'GPT, under launch: each process keeps a piece of every weight, average and moment and gathers a block when it runs ' +
+        '(FSDP, ZeRO stage 3; recomputes blocks); gpt-3b and gpt-7b do so by themselves among several processes',
+    },
     'dry-run': { type: 'boolean', description: 'show the settings and do nothing' },
   },
   examples: [
@@ -205,6 +215,8 @@ export const trainCommand = defineCommand({
     exactOriginal: z.boolean().optional(),
     precision: oneOf(precisions).optional(),
     recompute: z.boolean().optional(),
+    shardOptimizer: z.boolean().optional(),
+    shardParameters: z.boolean().optional(),
     dryRun: z.boolean().optional(),
   }),
   run: ({ lr, ...options }, { signal }) => train({ ...options, learningRate: lr, signal }),

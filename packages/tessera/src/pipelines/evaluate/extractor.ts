@@ -16,6 +16,8 @@ export interface EvaluationExtractor {
   /** SHA-256 of the weights file. */
   readonly sha256: string;
   readonly dim: number;
+  /** Pictures that are in the network at the same time. */
+  readonly batch: number;
   /** Width of the spatial features, 0 where the protocol has none. */
   readonly spatialDim: number;
   /** What Inception Scores are made of. */
@@ -47,6 +49,7 @@ function openInception(protocol: Protocol, given: string | undefined): Evaluatio
     name: `inception-2015 (${input})`,
     sha256: hashOf(path),
     dim: 2048,
+    batch: 16, // of 299 px, about 1 GB of activations
     spatialDim: sfid ? SPATIAL_DIM : 0,
     inception: model,
     run: (images) => {
@@ -64,6 +67,7 @@ function openLocal(): EvaluationExtractor {
     name: 'local-1',
     sha256: hashOf(path),
     dim: model.dim,
+    batch: 64,
     spatialDim: 0,
     inception: undefined,
     run: (images) => ({ pool: model.features(images) }),

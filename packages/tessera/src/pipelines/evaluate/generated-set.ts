@@ -1,50 +1,65 @@
 /**
- * Pictures that a model draws when they are asked for, and pictures decoded from stored tokens. Image i of a seed is the
- * same whatever is asked for before, so blocks may be drawn by any process and in any order.
+ * Pictures that a model draws when they are asked for. Image i of a seed is the same whatever is asked for before, so
+ * blocks may be drawn by any process and in any order.
  */
 
 import type { SamplingSettings } from '@tessera/schedule';
 import { keep, noGrad, scope, type Tensor } from '@tessera/torch';
-import { openStoredTokens } from '../../data/tokens/open-tokens.ts';
-import { gridSideOf } from '../../data/tokens/token-rows.ts';
-import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
 import { labelOf } from '../evaluation-images.ts';
-import { PipelineError } from '../events.ts';
-import type { ModelFolder } from '../model-folder.ts';
-import { openAnyTokenizer } from '../model-folder.ts';
 import { generateLabelled } from '../start-generation.ts';
 import { fingerprintOfTokenizer } from '../tokenize/work-plan.ts';
-import { fileIdentity, type ImageSet, sha256 } from './image-set.ts';
+import { hashOfFile, type ImageSet, type MeasuredImages, sha256 } from './image-set.ts';
+import type { OpenedModel } from './open-model.ts';
 import type { Protocol } from './protocols.ts';
+import { toBytes } from './reconstructed-set.ts';
 
-/** A model's pictures; the folder stays the caller's. */
-export function generatedSet(
-  folder: ModelFolder,
+/** Of pictures of 256 px so many at a time are drawn, of smaller ones more: activations of their decoder are 1 GB. */
+const BATCH_AT_256 = 16;
+
+/** Bytes of pictures that are kept beside their features, so that a report need not draw them again. */
+const MOST_KEPT = 2 ** 28;
+
+/** The model stays the caller's. */
+export async function generatedSet(
+  { model, tokenizer, path, classes, weights }: OpenedModel,
   strategy: SamplingSettings,
   options: { numImages: number; seed: number; protocol: Protocol; signal?: AbortSignal | undefined },
-): ImageSet {
+): Promise<ImageSet> {
   const { numImages, seed, protocol, signal } = options;
-  const { model, tokenizer, path } = folder;
-  const { numClasses } = model.config;
+  const { numClasses, gridSize } = model.config;
   const labels = classLabels(protocol.classes, numImages, numClasses, seed);
-  const weights = fileIdentity(`${path}/model.safetensors`);
-  const what = { strategy, seed, classes: protocol.classes, numImages, weights, rounding: protocol.rounding };
+  const hash = await hashOfFile(weights);
+  const what = { strategy, seed, classes: protocol.classes, numImages, weights: hash, rounding: protocol.rounding };
+  const size = gridSize * tokenizer.downsampleFactor;
+  const readMeasured = async (first: number, count: number): Promise<MeasuredImages> => {
+    signal?.throwIfAborted();
+    await new Promise((resolve) => setImmediate(resolve));
+    return noGrad(() =>
+      scope(() => {
+        const some = labels.slice(first, first + count);
+        const tokens = generateLabelled(model, { strategy, labels: some, seed, first });
+        const decoded = tokenizer.decode(tokens).clamp(0, 1);
+        const bytes = toBytes(decoded);
+        const images = protocol.rounding === 'float' ? decoded : bytes;
+        const columns = numImages * size ** 2 * 3 <= MOST_KEPT ? { pictures: keep(bytes.clone()) } : {};
+        return { images: keep(images), columns: columns as Record<string, Tensor> };
+      }),
+    );
+  };
   return {
     kind: 'model',
     path,
     count: numImages,
     fingerprint: sha256(`${JSON.stringify(what)} ${fingerprintOfTokenizer(tokenizer)}`),
     labels,
+    classes: classes ?? Array.from({ length: numClasses }, (_, label) => `class ${label}`),
+    size,
+    batch: Math.max(1, Math.floor(BATCH_AT_256 * (256 / size) ** 2)),
+    readMeasured,
     async read(first, count) {
-      signal?.throwIfAborted();
-      await new Promise((resolve) => setImmediate(resolve));
-      return noGrad(() =>
-        scope(() => {
-          const some = labels.slice(first, first + count);
-          const tokens = generateLabelled(model, { strategy, labels: some, seed, first });
-          return keep(pictures(tokenizer, tokens, protocol));
-        }),
-      );
+      const { images, columns } = await readMeasured(first, count);
+      columns.pictures?.dispose();
+      return images;
     },
     dispose: () => {},
   };
@@ -58,50 +73,4 @@ export function classLabels(rule: Protocol['classes'], numImages: number, numCla
     const label = perClass === 0 ? 0 : Math.floor(i / perClass);
     return label < numClasses ? label : 0;
   });
-}
-
-/** The pictures of a token file, decoded. */
-export function openTokenSet(path: string, tokenizerPath: string | undefined, protocol: Protocol): ImageSet {
-  if (tokenizerPath === undefined) {
-    throw new PipelineError('OPTIONS', `${path} holds tokens: add --tokenizer with what decodes them.`);
-  }
-  const { tokenizer } = openAnyTokenizer(tokenizerPath);
-  const rows = openStoredTokens(path, { codebookSize: tokenizer.codebookSize });
-  const release = (): void => {
-    rows.dispose();
-    tokenizer.dispose();
-  };
-  if (rows.codebookSize !== tokenizer.codebookSize) {
-    release();
-    throw new PipelineError(
-      'CODEBOOK',
-      `${path} has ${rows.codebookSize} codes, the tokenizer ${tokenizer.codebookSize}: they do not belong together.`,
-    );
-  }
-  gridSideOf(rows.seqLen, path); // refuses what is no square grid
-  const what = JSON.stringify([rows.identity, protocol.rounding]);
-  return {
-    kind: 'tokens',
-    path,
-    count: rows.numRows,
-    fingerprint: sha256(`${what} ${fingerprintOfTokenizer(tokenizer)}`),
-    labels: undefined,
-    async read(first, count) {
-      return noGrad(() =>
-        scope(() => {
-          const indices = Array.from({ length: count }, (_, i) => first + i);
-          return keep(pictures(tokenizer, rows.rows(indices, undefined).tokens, protocol));
-        }),
-      );
-    },
-    dispose: release,
-  };
-}
-
-/** tokens — [N, L]; float32 [N, 3, Y, X] in [0, 1], or bytes [N, Y, X, 3] rounded as pictures are written. */
-function pictures(tokenizer: Tokenizer, tokens: Tensor, { rounding }: Protocol): Tensor {
-  const images = tokenizer.decode(tokens).clamp(0, 1);
-  return rounding === 'float'
-    ? images
-    : images.mul(255).add(0.5).floor().to('uint8').permute([0, 2, 3, 1]).contiguous();
 }

@@ -4,7 +4,7 @@
  */
 
 import { createHash } from 'node:crypto';
-import { existsSync, statSync } from 'node:fs';
+import { createReadStream, existsSync, statSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { type ByteReader, openZip, readNpyHeader } from '@tessera/formats';
 import { type FileByteReader, openFile } from '@tessera/formats/node';
@@ -23,9 +23,23 @@ export interface ImageSet {
   readonly fingerprint: string;
   /** Class of each picture, where it is known. */
   readonly labels: readonly number[] | undefined;
+  /** Names by label, where they are known. */
+  readonly classes: readonly string[] | undefined;
+  /** Pixels of a side, where they are square and it is known without reading one. */
+  readonly size?: number;
+  /** Pictures that may be read at a time; default: as many as the extractor takes. */
+  readonly batch?: number;
   /** Pictures [first, first + count) as FeatureExtractor takes them; the caller owns the tensor. */
   read(first: number, count: number): Promise<Tensor>;
+  /** The same with numbers that belong to each picture, [count, …]; where absent there are none. */
+  readMeasured?(first: number, count: number): Promise<MeasuredImages>;
   dispose(): void;
+}
+
+/** The caller owns the tensors. */
+export interface MeasuredImages {
+  images: Tensor;
+  columns: Record<string, Tensor>;
 }
 
 /** Deflated archives are unpacked in memory. */
@@ -35,7 +49,9 @@ const CONCURRENCY = 4;
 
 /** A folder of images, class folders or flat. Without `size` all of them must be of one size. */
 export async function openFolderSet(path: string, size: number | undefined, signal?: AbortSignal): Promise<ImageSet> {
-  const { items } = await scanImageFolder(path, signal === undefined ? {} : { signal });
+  const { items, classes } = await scanImageFolder(path, signal === undefined ? {} : { signal });
+  // A flat folder is a class of its own name, which says nothing.
+  const hasClasses = classes.length > 1 || items.some(({ relativePath }) => relativePath.includes('/'));
   const sizes = items.map((item) => statSync(item.path).size);
   const names = items.map(({ relativePath, label }, i) => `${label} ${sizes[i]} ${relativePath}\n`).join('');
   let expected = size === undefined ? undefined : { width: size, height: size, from: '--size' };
@@ -44,7 +60,8 @@ export async function openFolderSet(path: string, size: number | undefined, sign
     path,
     count: items.length,
     fingerprint: sha256(`${size ?? 'own'}\n${names}`),
-    labels: items.map(({ label }) => label),
+    labels: hasClasses ? items.map(({ label }) => label) : undefined,
+    classes: hasClasses ? classes : undefined,
     async read(first, count) {
       const images: RgbImage[] = [];
       for (let at = first; at < first + count; at += CONCURRENCY) {
@@ -67,7 +84,13 @@ export async function openFolderSet(path: string, size: number | undefined, sign
 }
 
 async function decoded(item: ImageItem, size: number | undefined): Promise<RgbImage> {
-  const image = await decodeImage(item.path, { alpha: 'white' });
+  const image = await decodeImage(item.path, { alpha: 'white' }).catch((error: Error) => {
+    throw new PipelineError(
+      'IMAGE',
+      `${error.message} A set without it would be another set, so nothing is left out: mend or remove the file and run this again.`,
+      { cause: error },
+    );
+  });
   return size === undefined ? image : centerCrop(image, size);
 }
 
@@ -93,6 +116,7 @@ export function openNpzSet(path: string): ImageSet {
       count,
       fingerprint: sha256(`${shape.join('×')} ${fileIdentity(path)}`),
       labels: undefined,
+      classes: undefined,
       async read(first, some) {
         const block = reader.read(offset + first * bytes, some * bytes);
         return fromTypedArray(block, [some, height, width, 3]);
@@ -126,6 +150,13 @@ function openPictures(file: FileByteReader): {
     );
   }
   return { reader, shape: [shape[0]!, shape[1]!, shape[2]!], offset: header.dataOffset };
+}
+
+/** SHA-256 of a file, read in parts. */
+export async function hashOfFile(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  return hash.digest('hex');
 }
 
 /** Name-independent enough to notice another file, without reading it all. */

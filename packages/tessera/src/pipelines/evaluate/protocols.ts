@@ -26,6 +26,8 @@ export interface Protocol {
   classes: 'uniform' | 'balanced';
   /** Number of images of published numbers. */
   numImages: number;
+  /** Names of the files that published numbers are taken against. */
+  references: readonly string[];
   /** What the Fréchet distance is called. */
   distance: 'FID' | 'FD-local';
   sfid: boolean;
@@ -35,6 +37,8 @@ export interface Protocol {
 }
 
 const PYTORCH_FID = { extractor: 'inception', input: 'pytorch-fid', distance: 'FID', sfid: false } as const;
+const GUIDED_DIFFUSION = [256, 512].map((size) => `fid_stats_imagenet${size}_guided_diffusion.npz`);
+const VIRTUAL = [256, 512].map((size) => `VIRTUAL_imagenet${size}_labeled.npz`);
 const BARE = { inceptionScore: undefined, manifold: undefined, kid: undefined } as const;
 /** Nearest neighbours of more images than these take minutes. */
 const EXACT = { precision: 'float64', most: 10_000 } as const;
@@ -48,6 +52,7 @@ export const PROTOCOLS: Record<ProtocolName, Protocol> = {
     statistics: 'float64',
     classes: 'uniform',
     numImages: 50_000,
+    references: [],
     inceptionScore: 'torch-fidelity',
     manifold: EXACT,
     kid: 'KID',
@@ -61,6 +66,7 @@ export const PROTOCOLS: Record<ProtocolName, Protocol> = {
     statistics: 'float32',
     classes: 'uniform',
     numImages: 50_000,
+    references: GUIDED_DIFFUSION,
   },
   enat: {
     ...PYTORCH_FID,
@@ -71,6 +77,7 @@ export const PROTOCOLS: Record<ProtocolName, Protocol> = {
     statistics: 'float32',
     classes: 'balanced',
     numImages: 50_000,
+    references: GUIDED_DIFFUSION,
   },
   adm: {
     name: 'adm',
@@ -81,6 +88,7 @@ export const PROTOCOLS: Record<ProtocolName, Protocol> = {
     statistics: 'float64',
     classes: 'uniform',
     numImages: 50_000,
+    references: VIRTUAL,
     distance: 'FID',
     sfid: true,
     inceptionScore: 'adm',
@@ -96,6 +104,7 @@ export const PROTOCOLS: Record<ProtocolName, Protocol> = {
     statistics: 'float64',
     classes: 'balanced',
     numImages: 1000,
+    references: [],
     distance: 'FD-local',
     sfid: false,
     inceptionScore: undefined,

@@ -1,11 +1,10 @@
 /** What pictures are compared with: pictures, statistics, or ADM's files that hold both. */
 
-import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { scope } from '@tessera/torch';
 import { PipelineError } from '../events.ts';
 import type { EvaluationExtractor } from './extractor.ts';
-import { type ImageSet, isArchive, openFolderSet, openNpzSet } from './image-set.ts';
+import { hashOfFile, type ImageSet, isArchive, openFolderSet, openNpzSet } from './image-set.ts';
 import type { Protocol } from './protocols.ts';
 import { readStatistics } from './statistics-file.ts';
 
@@ -40,7 +39,7 @@ export async function openReference(
     const { pool, spatial, hasImages } = statistics;
     return { dim: pool.mean.numel, spatialDim: spatial?.mean.numel, hasImages };
   });
-  const sha256 = await hashOf(path);
+  const sha256 = await hashOfFile(path);
   if (found === undefined) return { path, kind: 'npz', sha256, images: openNpzSet(path), hasStatistics: false };
   if (found.dim !== extractor.dim) {
     throw new PipelineError(
@@ -59,8 +58,33 @@ export async function openReference(
   return { path, kind, sha256, images, hasStatistics: true };
 }
 
-async function hashOf(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-  return hash.digest('hex');
+/** Pictures alone, such as those that were not trained on. */
+export async function openUnseen(
+  path: string,
+  options: { size?: number | undefined; signal?: AbortSignal | undefined },
+): Promise<ImageSet> {
+  if (!existsSync(path)) throw new PipelineError('NOT_FOUND', `${path}: no such file or folder.`);
+  if (statSync(path).isDirectory()) return openFolderSet(path, options.size, options.signal);
+  if (isArchive(path)) return openNpzSet(path);
+  throw new PipelineError('OPTIONS', `${path}: expected a folder of images or an .npz of pictures.`);
+}
+
+/** A warning where pictures are of other sizes than the reference's: features tell sizes apart, too. */
+export async function sizesDiffer(images: ImageSet, { images: reference, path }: Reference): Promise<string[]> {
+  if (reference === undefined) return [];
+  const [own, theirs] = [await sidesOf(images), await sidesOf(reference)];
+  if (own === theirs) return [];
+  return [
+    `The pictures of ${images.path} are ${own}, those of ${path} ${theirs}: the distance is also one of sharpness. --size PX brings folders to one size.`,
+  ];
+}
+
+async function sidesOf(images: ImageSet): Promise<string> {
+  const { size } = images;
+  if (size !== undefined) return `${size}×${size}`;
+  const batch = await images.read(0, 1);
+  const [a, b, c] = batch.shape.slice(1) as [number, number, number];
+  const isBytes = batch.dtype === 'uint8';
+  batch.dispose();
+  return isBytes ? `${b}×${a}` : `${c}×${b}`;
 }

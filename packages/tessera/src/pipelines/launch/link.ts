@@ -31,14 +31,17 @@ export class Link {
   constructor(socket: Socket) {
     this.socket = socket;
     socket.setNoDelay(true);
-    socket.setTimeout(SILENCE_MS);
-    const beat = setInterval(() => socket.writable && socket.write('\n'), BEAT_MS);
+    // Not the socket's own timeout, which takes what is written here for a sign of life.
+    let heardAt = performance.now();
+    let beat: NodeJS.Timeout;
     this.lost = new Promise((resolve) => {
-      socket.on('error', (error) => resolve(error.message));
-      socket.on('timeout', () => {
+      beat = setInterval(() => {
+        if (socket.writable) socket.write('\n');
+        if (performance.now() - heardAt < SILENCE_MS) return;
         resolve(`no sign of life for ${SILENCE_MS / 1000} s`);
         socket.destroy();
-      });
+      }, BEAT_MS);
+      socket.on('error', (error) => resolve(error.message));
       socket.on('close', () => {
         clearInterval(beat);
         resolve('the connection was closed');
@@ -47,6 +50,7 @@ export class Link {
     let rest = '';
     socket.setEncoding('utf8');
     socket.on('data', (chunk: string) => {
+      heardAt = performance.now();
       const lines = `${rest}${chunk}`.split('\n');
       rest = lines.pop()!;
       if (rest.length > LONGEST_LINE) socket.destroy();

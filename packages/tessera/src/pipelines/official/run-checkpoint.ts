@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { type FamilyName, familyNames, familyOf } from '../../models/registry.ts';
 import { resolveTrainingConfig, type TrainingConfig } from '../../training/config.ts';
 import { readState } from '../../training/saved-state.ts';
+import { hasStored, wholeFile } from '../../training/stored-tensors.ts';
 import { PipelineError } from '../events.ts';
 
 export interface RunCheckpoint {
@@ -31,6 +32,7 @@ export function openRunCheckpoint(source: string): RunCheckpoint | undefined {
   if (!named && !existsSync(join(run, 'checkpoints'))) return undefined;
   const path = named ? source : newestCheckpoint(join(run, 'checkpoints'));
   if (path === undefined) throw new PipelineError('CHECKPOINT', `${source}: there is no whole checkpoint.`);
+  for (const stem of ['model', 'ema', 'optimizer']) wholeFile(path, stem);
   const { step, task } = readState(path);
   const family = familyNames.find((name) => name === task);
   if (family === undefined) {
@@ -47,7 +49,7 @@ export function openRunCheckpoint(source: string): RunCheckpoint | undefined {
     family,
     config: { ...parseConfig(familyOf(family).schema, settings.config, file) },
     training: resolveTrainingConfig(settings.training, file),
-    averaged: existsSync(join(path, 'ema.safetensors')) ? 'ema.safetensors' : 'model.safetensors',
+    averaged: hasStored(path, 'ema') ? 'ema.safetensors' : 'model.safetensors',
   };
 }
 

@@ -9,6 +9,8 @@ import { type Axis, linearAxis, logAxis } from './ticks.ts';
 export interface Series {
   name: string;
   points: readonly (readonly [x: number, y: number])[];
+  /** Drawn as bars. */
+  intervals?: readonly (readonly [x: number, low: number, high: number])[];
 }
 
 export interface Chart {
@@ -35,11 +37,16 @@ const COLOURS = 6;
 
 export function chartSvg(chart: Chart): string {
   const { title, xLabel, yLabel, logY = false } = chart;
-  const series = chart.series.map(({ name, points }) => ({
+  const shows = (x: number, y: number): boolean => Number.isFinite(x) && Number.isFinite(y) && (!logY || y > 0);
+  const series = chart.series.map(({ name, points, intervals = [] }) => ({
     name,
-    points: points.filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y) && (!logY || y > 0)),
+    points: points.filter(([x, y]) => shows(x, y)),
+    intervals: intervals.filter(([x, low, high]) => shows(x, low) && shows(x, high)),
   }));
-  const points = series.flatMap((one) => one.points);
+  const points = series.flatMap((one) => [
+    ...one.points,
+    ...one.intervals.flatMap(([x, low, high]) => [[x, low] as const, [x, high] as const]),
+  ]);
   const heading = `<figcaption>${escapeHtml(title)}</figcaption>`;
   if (points.length === 0) return `<figure class="chart">${heading}<p class="empty">No values.</p></figure>`;
 
@@ -49,7 +56,10 @@ export function chartSvg(chart: Chart): string {
   const across = (value: number): string => fixed(left + x.place(value) * (WIDTH - left - MARGIN.right));
   const up = (value: number): string =>
     fixed(HEIGHT - MARGIN.bottom - y.place(value) * (HEIGHT - MARGIN.top - MARGIN.bottom));
-  const lines = series.map(({ points: own }, i) => seriesSvg(thinned(own), `series-${i % COLOURS}`, across, up));
+  const lines = series.map(({ points: own, intervals }, i) => {
+    const colour = `series-${i % COLOURS}`;
+    return barsSvg(intervals, colour, across, up) + seriesSvg(thinned(own), colour, across, up);
+  });
   return [
     `<figure class="chart">${heading}${legend(series.map(({ name }) => name))}`,
     `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escapeHtml(`${title}: ${yLabel} by ${xLabel}`)}">`,
@@ -91,6 +101,12 @@ function seriesSvg(points: Series['points'], colour: string, across: Place, up: 
       ? ''
       : points.map(([x, y]) => `<circle class="${colour}" cx="${across(x)}" cy="${up(y)}" r="2.5"/>`).join('');
   return `<path class="line ${colour}" d="${path}"/>${dots}`;
+}
+
+function barsSvg(intervals: NonNullable<Series['intervals']>, colour: string, across: Place, up: Place): string {
+  if (intervals.length === 0) return '';
+  const path = intervals.map(([x, low, high]) => `M${across(x)} ${up(low)}V${up(high)}`).join('');
+  return `<path class="line bar ${colour}" d="${path}"/>`;
 }
 
 /** First, lowest, highest and last point of each bucket, in their order. */

@@ -24,10 +24,12 @@ figcaption { font-weight: 600; font-size: 0.95rem; margin-bottom: 0.5rem; overfl
 .images { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }
 .images figure { margin: 0; max-width: 100%; }
 .images img { display: block; max-width: 100%; height: auto; border-radius: 4px; image-rendering: pixelated; }
+.beside figure { flex: 0 1 calc(50% - 0.5rem); } @media (max-width: 40rem) { .beside figure { flex-basis: 100%; } }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font-size: 12px; font-family: inherit; font-variant-numeric: tabular-nums; }
 .grid, .axis { stroke: var(--line); fill: none; } .axis { stroke: var(--soft); }
 .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round; }
+.bar { stroke-opacity: 0.45; stroke-width: 4; stroke-linecap: butt; }
 .legend { display: flex; flex-wrap: wrap; gap: 0.25rem 1rem; color: var(--soft); font-size: 0.85rem; margin-bottom: 0.35rem; }
 .swatch { display: inline-block; width: 0.9em; height: 0.25em; border-radius: 2px; margin-right: 0.4em; vertical-align: middle; }
 ${[0, 1, 2, 3, 4, 5].map((i) => `.line.series-${i} { stroke: var(--c${i}); } circle.series-${i} { fill: var(--c${i}); } .swatch.series-${i} { background: var(--c${i}); }`).join('\n')}
@@ -35,6 +37,7 @@ figure.table { overflow-x: auto; padding: 0.35rem 0; } .table figcaption { paddi
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 0.92rem; }
 th, td { padding: 0.45rem 1rem; text-align: left; border-top: 1px solid var(--line); white-space: nowrap; }
 thead th { color: var(--soft); font-weight: 500; border-top: 0; }
+td:last-child:not(.number) { white-space: normal; min-width: 12rem; }
 td.number, th.number { text-align: right; }
 .empty, footer { color: var(--soft); } footer { margin-top: 3rem; font-size: 0.85rem; }
 `;

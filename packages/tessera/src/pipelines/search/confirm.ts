@@ -3,7 +3,6 @@
  * again on blocks of noise that the search never saw, both on the same ones, and their difference is taken pair by pair.
  */
 
-import type { SamplingSettings } from '@tessera/schedule';
 import type { Ledger } from '../../search/ledger.ts';
 import type { EvaluationJob, Evaluators } from '../../search/run-search.ts';
 
@@ -27,9 +26,9 @@ export interface Confirmation {
 }
 
 /** Measures what the record does not hold yet; yields the number of evaluations done. */
-export async function* confirm(
-  settings: { start: SamplingSettings; best: SamplingSettings },
-  options: { evaluators: Evaluators; ledger: Ledger; numImages: number; blocks: number; key: string },
+export async function* confirm<S>(
+  settings: { start: S; best: S },
+  options: { evaluators: Evaluators<S>; ledger: Ledger; numImages: number; blocks: number; key: string },
 ): AsyncGenerator<number, Confirmation> {
   const { evaluators, ledger, numImages, blocks, key } = options;
   const names = ['start', 'best'] as const;
@@ -45,7 +44,7 @@ export async function* confirm(
   // Outcomes come in any order, so a kill leaves gaps: go on after the highest number.
   const first = ledger.records.reduce((most, { index }) => Math.max(most, index + 1), 0);
   const jobs = missing.map(
-    ({ name, block }, i): EvaluationJob => ({
+    ({ name, block }, i): EvaluationJob<S> => ({
       index: first + i,
       settings: settings[name],
       numImages,

@@ -13,6 +13,7 @@ import { isAutoregressive } from '@tessera/schedule';
 import { scope, type Tensor } from '@tessera/torch';
 import type { TokenRows } from '../../data/tokens/token-rows.ts';
 import type { MaskedModel } from '../../models/family.ts';
+import { beside } from '../../nn/device.ts';
 import { guide } from '../../sampling/masked-sampler.ts';
 import type { Objective } from '../../search/objective.ts';
 import { SearchError } from '../../search/search-error.ts';
@@ -40,7 +41,8 @@ export function likelihoodObjective(
         // Rows of the data, round and round; the noise goes on.
         const rows = Array.from({ length: count }, (_, i) => (first + i) % data.numRows);
         scope(() => {
-          const { tokens, labels } = data.rows(rows, undefined);
+          const { tokens: stored, labels } = data.rows(rows, undefined);
+          const tokens = beside(stored, model);
           const images = rows.map((_, i) => first + i);
           const noise = forcedNoise(philoxNoise(seedOf(seedBlock), images), tokens);
           losses.push(...pathLoss(model, { strategy: settings, labels: labels.toNumbers(), noise }, tokens));
@@ -54,8 +56,10 @@ export function likelihoodObjective(
   };
 }
 
+type PathOptions = Omit<GenerationOptions, 'observe' | 'labels'> & { labels: readonly number[] };
+
 /** Mean −log p of each image's tokens — [B]. */
-function pathLoss(model: MaskedModel, options: Omit<GenerationOptions, 'observe'>, tokens: Tensor): number[] {
+function pathLoss(model: MaskedModel, options: PathOptions, tokens: Tensor): number[] {
   const { seqLen } = model;
   /** Log-probability of each token at the last step that found it masked, which is the one that fixed it: [B · L]. */
   const last = new Float64Array(tokens.numel);

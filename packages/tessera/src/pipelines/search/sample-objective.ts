@@ -53,6 +53,13 @@ export function sampleObjective(options: SampleObjectiveOptions): Objective {
   return {
     name: describeTerms(terms),
     evaluate: async (strategy, { numImages, seedBlock, signal }) => {
+      const scarce = terms.find(({ kind }) => numImages < fewest(kind));
+      if (scarce !== undefined) {
+        throw new SearchError(
+          'SEARCH_OBJECTIVE',
+          `${scarce.kind} needs at least ${fewest(scarce.kind)} images an evaluation, got ${numImages}.`,
+        );
+      }
       const parts = new Map<ExtractorName, Tensor[]>([...references.keys()].map((name) => [name, []]));
       try {
         for (let first = 0; first < numImages; first += batch) {
@@ -74,6 +81,12 @@ export function sampleObjective(options: SampleObjectiveOptions): Objective {
       }
     },
   };
+}
+
+/** Images without which a score is not defined. */
+function fewest(kind: ObjectiveTerm['kind']): number {
+  if (kind === 'is') return 10; // one a split
+  return /^(precision|recall)/.test(kind) ? NEIGHBOURS + 1 : 2;
 }
 
 function sum(

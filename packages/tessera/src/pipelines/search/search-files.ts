@@ -7,7 +7,7 @@ import { stringify as stringifyYaml } from 'yaml';
 import type { EvaluationRecord } from '../../search/ledger.ts';
 import { basePointIndex, FINITE_DIFFERENCE_RATES } from '../../search/methods/finite-difference.ts';
 import type { Parametrisation } from '../../search/parametrisation.ts';
-import { bestOf, totals } from '../../search/run-search.ts';
+import { bestOf, type SearchBudget, totals } from '../../search/run-search.ts';
 import { searchCsv } from '../../search/search-csv.ts';
 import { LIST_NAMES, OFFICIAL_NAMES, officialLists, type ScheduleLists, toPoint } from '../../search/variables.ts';
 import type { Chart } from '../report/chart.ts';
@@ -23,6 +23,14 @@ export interface SearchResult {
   records: readonly EvaluationRecord[];
   confirmation: Confirmation | undefined;
   provenance: Provenance;
+}
+
+/** As `provenance` says it: "50000 images, 30 minutes". */
+export function describeBudget(budget: SearchBudget): string {
+  const parts = (['images', 'minutes', 'evaluations'] as const).flatMap((unit) =>
+    budget[unit] === undefined ? [] : [`${budget[unit]} ${unit}`],
+  );
+  return parts.join(', ');
 }
 
 /** The settings with where they come from. */
@@ -94,7 +102,7 @@ function writeBasePoints({ folder, plan, parametrisation, records }: SearchResul
   }
 }
 
-function progressCharts(records: readonly EvaluationRecord[]): Chart[] {
+export function progressCharts(records: readonly EvaluationRecord[]): Chart[] {
   let images = 0;
   let best = Number.POSITIVE_INFINITY;
   const values: [number, number][] = [];
@@ -131,7 +139,7 @@ function settingsSection({ parametrisation }: SearchResult, best: EvaluationReco
   return { heading: 'The settings', tables: [{ header: ['setting', 'start', 'best'], rows }] };
 }
 
-function confirmationSection({ start, best, difference }: Confirmation) {
+export function confirmationSection({ start, best, difference }: Confirmation) {
   return {
     heading: 'On noise that the search did not see',
     paragraphs: [
@@ -167,6 +175,7 @@ function improvements(records: readonly EvaluationRecord[]) {
 /** What the result's `provenance` says. */
 export function provenanceOf(
   plan: SearchPlan,
+  budget: SearchBudget,
   records: readonly EvaluationRecord[],
   confirmation?: Confirmation,
 ): Provenance {
@@ -181,6 +190,7 @@ export function provenanceOf(
     objective: describeTerms(plan.objective.terms),
     ...(plan.objective.reference === undefined ? {} : { reference: plan.objective.reference }),
     seed: plan.objective.seed,
+    budget: describeBudget(budget),
     numImages: plan.numImages,
     images,
     evaluations,
@@ -192,12 +202,13 @@ export function provenanceOf(
   };
 }
 
-function writeWhole(path: string, text: string): void {
+/** A whole file or none. */
+export function writeWhole(path: string, text: string): void {
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(`${path}.writing`, text);
   renameSync(`${path}.writing`, path);
 }
 
-function round(value: number): number {
+export function round(value: number): number {
   return Number(value.toPrecision(6));
 }

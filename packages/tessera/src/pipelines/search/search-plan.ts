@@ -23,7 +23,7 @@ import { objectiveSchema } from './open-objective.ts';
 
 const bounds = z.record(z.string(), z.tuple([z.number(), z.number()]));
 
-const searchPlanSchema = strictConfig({
+export const searchPlanSchema = strictConfig({
   formatVersion: z.literal(1),
   method: z.enum(METHOD_NAMES),
   parametrisation: z.enum(['full', 'smooth', 'autoregressive']),
@@ -49,8 +49,12 @@ const searchPlanSchema = strictConfig({
 
 export type SearchPlan = z.output<typeof searchPlanSchema>;
 
-/** Writes the plan of a new search, or compares with the one that is there. */
-export function joinSearch(folder: string, plan: SearchPlan): void {
+/** Writes the plan of a new search, or compares with the one that is there; `schema` is that of its kind. */
+export function joinSearch<Plan extends { modelHash: string; objective: { model: string } }>(
+  folder: string,
+  plan: Plan,
+  schema: z.ZodType<Plan>,
+): void {
   const path = join(folder, 'search.json');
   mkdirSync(folder, { recursive: true });
   if (!existsSync(path)) {
@@ -58,25 +62,26 @@ export function joinSearch(folder: string, plan: SearchPlan): void {
     renameSync(`${path}.writing`, path);
     return;
   }
-  const there = readSearchPlan(folder);
+  const there = readPlan(folder, schema);
   if (there.modelHash !== plan.modelHash) {
     throw new SearchError(
       'SEARCH_CHANGED',
       `The weights of ${plan.objective.model} have changed since the search in ${folder} began: its values belong to other ones. Choose another --out.`,
     );
   }
-  const differing = (Object.keys({ ...there, ...plan }) as (keyof SearchPlan)[]).filter(
-    (key) => JSON.stringify(there[key]) !== JSON.stringify(JSON.parse(JSON.stringify(plan))[key]),
+  const now = JSON.parse(JSON.stringify(plan)) as Plan;
+  const differing = (Object.keys({ ...there, ...plan }) as (keyof Plan)[]).filter(
+    (key) => JSON.stringify(there[key]) !== JSON.stringify(now[key]),
   );
   if (differing.length === 0) return;
-  const what = differing.map((key) => `${key}: ${shown(there[key])} there, ${shown(plan[key])} now`).join('; ');
+  const what = differing.map((key) => `${String(key)}: ${shown(there[key])} there, ${shown(plan[key])} now`).join('; ');
   throw new SearchError(
     'SEARCH_CHANGED',
     `${folder} was begun with other settings (${what}): give those, or choose another --out.`,
   );
 }
 
-export function readSearchPlan(folder: string): SearchPlan {
+function readPlan<Plan>(folder: string, schema: z.ZodType<Plan>): Plan {
   const path = join(folder, 'search.json');
   let json: unknown;
   try {
@@ -84,7 +89,7 @@ export function readSearchPlan(folder: string): SearchPlan {
   } catch (error) {
     throw new SearchError('SEARCH_CHANGED', `${path} cannot be read: ${(error as Error).message}`, { cause: error });
   }
-  return parseConfig(searchPlanSchema, json, path);
+  return parseConfig(schema, json, path);
 }
 
 /** Of all weights of a model folder. */

@@ -71,10 +71,10 @@ export async function* encodeShare(options: EncodeOptions): AsyncGenerator<Pipel
 
 /** One batch; broken images take no place in it. */
 export function encodeBatch(tokenizer: Tokenizer, images: readonly PreparedImage[], plan: WorkPlan): ImageRecord[] {
-  const { recipe, gridSize, device } = plan;
+  const { recipe, gridSize } = plan;
   const good = images.flatMap((image) => ('pixels' in image ? [image.pixels] : []));
   const length = variantsPerImage(recipe) * gridSize ** 2;
-  const tokens = good.length === 0 ? new Int32Array(0) : encodePictures(tokenizer, joined(good), recipe.size, device);
+  const tokens = good.length === 0 ? new Int32Array(0) : encodePictures(tokenizer, joined(good), recipe.size);
   let at = 0;
   return images.map((image) => {
     if ('reason' in image) return image;
@@ -84,12 +84,12 @@ export function encodeBatch(tokenizer: Tokenizer, images: readonly PreparedImage
 }
 
 /** pixels — [N, size, size, 3] uint8; returns [N · L]. */
-export function encodePictures(tokenizer: Tokenizer, pixels: Uint8Array, size: number, device = 'cpu'): Int32Array {
+export function encodePictures(tokenizer: Tokenizer, pixels: Uint8Array, size: number): Int32Array {
   const count = pixels.length / (size * size * 3);
   return noGrad(() =>
     scope(() => {
-      const images = imageBatch({ pixels, size }, 0, count).to(device as 'cpu');
-      return tokenizer.encode(images).to('int32').to('cpu').contiguous().toTypedArray() as Int32Array;
+      const images = imageBatch({ pixels, size }, 0, count);
+      return tokenizer.encode(images).to('int32').toTypedArray() as Int32Array;
     }),
   );
 }

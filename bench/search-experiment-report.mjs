@@ -1,0 +1,206 @@
+// Table and plot of what bench/search-experiment.mjs has measured so far, into docs/experiments.md and docs/images. Rows that
+// are not measured yet are said to be missing.
+//
+//   node bench/search-experiment-report.mjs --from runs/search-experiment [--page FILE] [--plot FILE]
+
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const inRepository = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
+const { values: options } = parseArgs({
+  options: {
+    from: { type: 'string', default: 'runs/search-experiment' },
+    page: { type: 'string', default: inRepository('docs/experiments.md') },
+    plot: { type: 'string', default: inRepository('docs/images/search-experiment.svg') },
+  },
+});
+
+/** Of Student's t for 7 degrees of freedom, two-sided 95 %: eight blocks. */
+const T_95 = 2.365;
+const STEPS = [4, 8];
+const SEEDS = [0, 1, 2];
+const FOR_ALL_SEEDS = ['start', 'cosine', 'cosine, guided'];
+const SEARCHED = ['ours', 'baseline, best', 'baseline, last'];
+const BEGIN = '<!-- bench/search-experiment-report.mjs writes from here -->';
+const END = '<!-- to here -->';
+
+const measured = JSON.parse(readFileSync(join(options.from, 'experiment.json'), 'utf8'));
+const rows = STEPS.flatMap((numSteps) => [
+  ...FOR_ALL_SEEDS.map((what) => rowOf(numSteps, undefined, what)),
+  ...SEEDS.flatMap((seed) => SEARCHED.map((what) => rowOf(numSteps, seed, what))),
+]);
+const page = readFileSync(options.page, 'utf8');
+const [before, rest] = page.split(BEGIN);
+const after = rest?.split(END)[1];
+if (after === undefined) throw new Error(`${options.page}: expected ${BEGIN} and ${END}`);
+writeFileSync(options.page, `${before}${BEGIN}\n\n${markdown()}\n${END}${after}`);
+writeFileSync(options.plot, plot());
+
+function rowOf(numSteps, seed, what) {
+  const key = `T${numSteps} ${seed === undefined ? '' : `seed${seed} `}${what}`;
+  return { numSteps, seed, what, blocks: measured[key]?.values, ...spentOf(numSteps, seed, what) };
+}
+
+/** Images that the search drew, and how many it is to draw. */
+function spentOf(numSteps, seed, what) {
+  if (seed === undefined) return { spent: 0 };
+  const record = join(options.from, `T${numSteps}-seed${seed}-${what.split(',')[0]}`, 'evaluations.jsonl');
+  if (!existsSync(record)) return { spent: 0 };
+  const lines = readFileSync(record, 'utf8').trim().split('\n');
+  return { spent: lines.reduce((sum, line) => sum + JSON.parse(line).numImages, 0) };
+}
+
+function markdown() {
+  const find = (numSteps, seed, what) =>
+    rows.find((row) => row.numSteps === numSteps && row.seed === seed && row.what === what)?.blocks;
+  const header = [
+    'T',
+    'strategy',
+    'seed',
+    'images of the search',
+    'FD-local',
+    '− start',
+    '− cosine',
+    '− baseline, best',
+  ];
+  const lines = rows
+    .filter(({ blocks }) => blocks !== undefined)
+    .map(({ numSteps, seed, what, spent, blocks }) => [
+      ...[numSteps, what, seed ?? '', spent === 0 ? '' : spent.toLocaleString('en'), interval(blocks)],
+      difference(blocks, find(numSteps, undefined, 'start'), what === 'start'),
+      difference(blocks, find(numSteps, undefined, 'cosine'), what === 'cosine'),
+      what === 'ours' ? difference(blocks, find(numSteps, seed, 'baseline, best'), false) : '',
+    ]);
+  const missing = rows.filter(({ blocks }) => blocks === undefined);
+  const noise = STEPS.filter((numSteps) => measured[`T${numSteps} noise`] !== undefined).map(
+    (numSteps) =>
+      `The noise of the objective at T = ${numSteps}: one value on 1,000 images, of the start, has a standard deviation of ` +
+      `${deviation(measured[`T${numSteps} noise`].values).toPrecision(2)} over blocks of noise.`,
+  );
+  return [
+    table([header, ...lines]),
+    ...noise,
+    ...(missing.length === 0
+      ? []
+      : [`**Not measured yet** (${missing.length} of ${rows.length} rows): ${listOf(missing)}.`]),
+    '',
+  ].join('\n\n');
+}
+
+function listOf(missing) {
+  return STEPS.flatMap((numSteps) => {
+    const here = missing.filter((row) => row.numSteps === numSteps);
+    if (here.length === 0) return [];
+    const names = here.map(({ what, seed }) => (seed === undefined ? what : `${what} of seed ${seed}`));
+    const all = here.length === FOR_ALL_SEEDS.length + SEEDS.length * SEARCHED.length;
+    return [`T = ${numSteps}: ${all ? 'all' : names.join('; ')}`];
+  }).join('. ');
+}
+
+/** Columns as wide as their widest cell, as the formatter wants them. */
+function table(cells) {
+  const widths = cells[0].map((_, column) => Math.max(3, ...cells.map((row) => String(row[column]).length)));
+  const line = (row) => `| ${row.map((cell, i) => String(cell).padEnd(widths[i])).join(' | ')} |`;
+  return [line(cells[0]), line(widths.map((width) => '-'.repeat(width))), ...cells.slice(1).map(line)].join('\n');
+}
+
+function difference(blocks, other, isItself) {
+  if (isItself || other === undefined) return '';
+  return interval(blocks.map((value, i) => value - other[i]));
+}
+
+/** Mean and half the width of its 95 % interval. */
+function interval(values) {
+  return `${mean(values).toFixed(3)} ± ${halfWidth(values).toFixed(3)}`;
+}
+
+function halfWidth(values) {
+  return (T_95 * deviation(values)) / Math.sqrt(values.length);
+}
+
+function mean(values) {
+  return values.reduce((sum, x) => sum + x, 0) / values.length;
+}
+
+function deviation(values) {
+  const middle = mean(values);
+  return Math.sqrt(values.reduce((sum, x) => sum + (x - middle) ** 2, 0) / (values.length - 1));
+}
+
+/** A panel a T: the value on held-out noise by the images that the search drew; lines where nothing was searched. */
+function plot() {
+  const shown = STEPS.map((numSteps) => rows.filter((row) => row.numSteps === numSteps && row.blocks !== undefined));
+  const panels = shown.map((of, i) => ({ numSteps: STEPS[i], of })).filter(({ of }) => of.length > 0);
+  const [width, height] = [420, 320];
+  const parts = panels.map(({ numSteps, of }, i) => panel(numSteps, of, { left: i * width, width, height }));
+  const total = Math.max(1, panels.length) * width;
+  return (
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${total} ${height}" font-family="sans-serif" font-size="11">\n` +
+    `<rect width="${total}" height="${height}" fill="#fff"/>\n${parts.join('\n')}\n</svg>\n`
+  );
+}
+
+const COLOURS = {
+  start: '#666666',
+  cosine: '#b8860b',
+  'cosine, guided': '#c05020',
+  ours: '#1565c0',
+  'baseline, best': '#8e24aa',
+  'baseline, last': '#ce93d8',
+};
+
+function panel(numSteps, of, { left, width, height }) {
+  const frame = { x0: left + 52, x1: left + width - 16, y0: 34, y1: height - 44 };
+  const values = of.flatMap(({ blocks }) => [mean(blocks) - halfWidth(blocks), mean(blocks) + halfWidth(blocks)]);
+  const pad = 0.06 * (Math.max(...values) - Math.min(...values)) + 1e-6;
+  const [low, high] = [Math.min(...values) - pad, Math.max(...values) + pad];
+  const [first, last] = [Math.log10(1e4), Math.log10(1e6)];
+  const across = (images) => frame.x0 + ((Math.log10(images) - first) / (last - first)) * (frame.x1 - frame.x0);
+  const up = (value) => frame.y1 - ((value - low) / (high - low)) * (frame.y1 - frame.y0);
+  const text = (x, y, content, more = '') => `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${content}</text>`;
+  const line = (x0, y0, x1, y1, more) =>
+    `<line x1="${x0.toFixed(1)}" y1="${y0.toFixed(1)}" x2="${x1.toFixed(1)}" y2="${y1.toFixed(1)}" ${more}/>`;
+  const svg = [
+    text(
+      (frame.x0 + frame.x1) / 2,
+      18,
+      `T = ${numSteps}: FD-local on held-out noise, 95 % intervals`,
+      'text-anchor="middle" font-weight="bold"',
+    ),
+    line(frame.x0, frame.y1, frame.x1, frame.y1, 'stroke="#999"'),
+    line(frame.x0, frame.y0, frame.x0, frame.y1, 'stroke="#999"'),
+    text((frame.x0 + frame.x1) / 2, height - 10, 'images drawn by the search', 'text-anchor="middle"'),
+  ];
+  for (const images of [1e4, 1e5, 1e6]) {
+    svg.push(text(across(images), frame.y1 + 15, images.toLocaleString('en'), 'text-anchor="middle"'));
+  }
+  for (const share of [0, 0.25, 0.5, 0.75, 1]) {
+    const value = low + share * (high - low);
+    svg.push(text(frame.x0 - 6, up(value) + 4, value.toFixed(2), 'text-anchor="end"'));
+    svg.push(line(frame.x0, up(value), frame.x1, up(value), 'stroke="#eee"'));
+  }
+  for (const { what, seed, spent, blocks } of of) {
+    const colour = COLOURS[what];
+    const [value, half] = [mean(blocks), halfWidth(blocks)];
+    if (seed === undefined) {
+      const [top, bottom] = [up(value + half), up(value - half)];
+      svg.push(
+        `<rect x="${frame.x0}" y="${top.toFixed(1)}" width="${frame.x1 - frame.x0}" height="${(bottom - top).toFixed(1)}" fill="${colour}" opacity="0.15"/>`,
+      );
+      svg.push(line(frame.x0, up(value), frame.x1, up(value), `stroke="${colour}" stroke-dasharray="4 3"`));
+      svg.push(text(frame.x1, up(value) - 4, what, `text-anchor="end" fill="${colour}"`));
+      continue;
+    }
+    // Seeds side by side.
+    const x = across(spent) + 9 * (seed - 1) + (what === 'baseline, last' ? 3 : 0);
+    svg.push(line(x, up(value - half), x, up(value + half), `stroke="${colour}" stroke-width="1.5"`));
+    svg.push(`<circle cx="${x.toFixed(1)}" cy="${up(value).toFixed(1)}" r="3" fill="${colour}"/>`);
+  }
+  const names = SEARCHED.filter((what) => of.some((row) => row.what === what));
+  for (const [i, what] of names.entries()) {
+    svg.push(text(frame.x0 + 8, frame.y0 + 10 + 14 * i, `● ${what}`, `fill="${COLOURS[what]}"`));
+  }
+  return svg.join('\n');
+}
