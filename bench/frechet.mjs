@@ -26,13 +26,13 @@ const reference = statisticsOf(
 const samples = measured('statistics of 50,000 × 2048 features', () => statisticsOf(features));
 const distance = measured('Fréchet distance', () => frechetDistance(samples, reference), 3);
 console.log(`distance ${distance}, peak ${Math.round(process.resourceUsage().maxRSS / 1024)} MB`);
-scipy();
 scope(() => {
   const again = frechetDistanceOfRows(features, reference);
   const [rows] = bootstrapRows(COUNT, 1, 0);
   measured(`one of ${resamplesWithin(COUNT, DIM)} resamples of the interval`, () => again(rows));
 });
 console.log(`peak with it ${Math.round(process.resourceUsage().maxRSS / 1024)} MB`);
+scipy();
 
 /** The shortest of several runs. */
 function measured(what, body, runs = 1) {

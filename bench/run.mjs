@@ -1,7 +1,7 @@
 // `npm run bench -- NAME`: the measurements behind docs/benchmarks.md. `engine` is what the tensor engine costs, `sample`
 // how fast a model folder makes images, `generate` how fast a GPT draws tokens, `tokenize` how fast encoders and decoders
 // of tokenizers are, `tokenize-end-to-end` whether the encoder waits for images, `vq-recipe` which recipe trains fit's
-// tokenizer best. All print a table, or with --json one JSON object.
+// tokenizer best, `distributed` what several processes cost. All print a table, or with --json one JSON object.
 //
 //   --json       for machines
 //   --rounds N   rounds of all cases; the median over rounds is reported (default 7)
@@ -23,6 +23,7 @@ const BENCHES = {
   tokenize: './tokenize.mjs',
   'tokenize-end-to-end': './tokenize-end-to-end.mjs',
   'vq-recipe': './vq-recipe.mjs',
+  distributed: './distributed.mjs',
 };
 
 /** Exits with one line: this is a command of developers, its errors are wrong arguments. */

@@ -3,7 +3,7 @@
 //
 //   node bench/search-experiment-report.mjs --from runs/search-experiment [--page FILE] [--plot FILE]
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -23,10 +23,19 @@ const STEPS = [4, 8];
 const SEEDS = [0, 1, 2];
 const FOR_ALL_SEEDS = ['start', 'cosine', 'cosine, guided'];
 const SEARCHED = ['ours', 'baseline, best', 'baseline, last'];
+const COLOURS = {
+  start: '#666666',
+  cosine: '#b8860b',
+  'cosine, guided': '#c05020',
+  ours: '#1565c0',
+  'baseline, best': '#8e24aa',
+  'baseline, last': '#ce93d8',
+};
 const BEGIN = '<!-- bench/search-experiment-report.mjs writes from here -->';
 const END = '<!-- to here -->';
 
-const measured = JSON.parse(readFileSync(join(options.from, 'experiment.json'), 'utf8'));
+const results = join(options.from, 'experiment.json');
+const measured = existsSync(results) ? JSON.parse(readFileSync(results, 'utf8')) : {};
 const rows = STEPS.flatMap((numSteps) => [
   ...FOR_ALL_SEEDS.map((what) => rowOf(numSteps, undefined, what)),
   ...SEEDS.flatMap((seed) => SEARCHED.map((what) => rowOf(numSteps, seed, what))),
@@ -35,8 +44,9 @@ const page = readFileSync(options.page, 'utf8');
 const [before, rest] = page.split(BEGIN);
 const after = rest?.split(END)[1];
 if (after === undefined) throw new Error(`${options.page}: expected ${BEGIN} and ${END}`);
-writeFileSync(options.page, `${before}${BEGIN}\n\n${markdown()}\n${END}${after}`);
-writeFileSync(options.plot, plot());
+writeFileSync(options.page, `${before}${BEGIN}\n\n${markdown()}\n\n${END}${after}`);
+if (rows.some(({ blocks }) => blocks !== undefined)) writeFileSync(options.plot, plot());
+else rmSync(options.plot, { force: true });
 
 function rowOf(numSteps, seed, what) {
   const key = `T${numSteps} ${seed === undefined ? '' : `seed${seed} `}${what}`;
@@ -64,6 +74,7 @@ function markdown() {
     '− start',
     '− cosine',
     '− baseline, best',
+    '− baseline, last',
   ];
   const lines = rows
     .filter(({ blocks }) => blocks !== undefined)
@@ -71,7 +82,9 @@ function markdown() {
       ...[numSteps, what, seed ?? '', spent === 0 ? '' : spent.toLocaleString('en'), interval(blocks)],
       difference(blocks, find(numSteps, undefined, 'start'), what === 'start'),
       difference(blocks, find(numSteps, undefined, 'cosine'), what === 'cosine'),
-      what === 'ours' ? difference(blocks, find(numSteps, seed, 'baseline, best'), false) : '',
+      ...['baseline, best', 'baseline, last'].map((other) =>
+        what === 'ours' ? difference(blocks, find(numSteps, seed, other), false) : '',
+      ),
     ]);
   const missing = rows.filter(({ blocks }) => blocks === undefined);
   const noise = STEPS.filter((numSteps) => measured[`T${numSteps} noise`] !== undefined).map(
@@ -79,13 +92,13 @@ function markdown() {
       `The noise of the objective at T = ${numSteps}: one value on 1,000 images, of the start, has a standard deviation of ` +
       `${deviation(measured[`T${numSteps} noise`].values).toPrecision(2)} over blocks of noise.`,
   );
+  const image = '![FD-local on held-out noise by the images that the search drew](images/search-experiment.svg)';
   return [
-    table([header, ...lines]),
+    ...(lines.length === 0 ? [] : [table([header, ...lines]), image]),
     ...noise,
     ...(missing.length === 0
       ? []
       : [`**Not measured yet** (${missing.length} of ${rows.length} rows): ${listOf(missing)}.`]),
-    '',
   ].join('\n\n');
 }
 
@@ -138,25 +151,17 @@ function plot() {
   const total = Math.max(1, panels.length) * width;
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${total} ${height}" font-family="sans-serif" font-size="11">\n` +
+    '<title>FD-local on held-out noise by the images that the search drew</title>\n' +
     `<rect width="${total}" height="${height}" fill="#fff"/>\n${parts.join('\n')}\n</svg>\n`
   );
 }
 
-const COLOURS = {
-  start: '#666666',
-  cosine: '#b8860b',
-  'cosine, guided': '#c05020',
-  ours: '#1565c0',
-  'baseline, best': '#8e24aa',
-  'baseline, last': '#ce93d8',
-};
-
 function panel(numSteps, of, { left, width, height }) {
-  const frame = { x0: left + 52, x1: left + width - 16, y0: 34, y1: height - 44 };
+  const frame = { x0: left + 52, x1: left + width - 16, y0: 50, y1: height - 44 };
   const values = of.flatMap(({ blocks }) => [mean(blocks) - halfWidth(blocks), mean(blocks) + halfWidth(blocks)]);
   const pad = 0.06 * (Math.max(...values) - Math.min(...values)) + 1e-6;
   const [low, high] = [Math.min(...values) - pad, Math.max(...values) + pad];
-  const [first, last] = [Math.log10(1e4), Math.log10(1e6)];
+  const [first, last] = [Math.log10(8e3), Math.log10(5e5)];
   const across = (images) => frame.x0 + ((Math.log10(images) - first) / (last - first)) * (frame.x1 - frame.x0);
   const up = (value) => frame.y1 - ((value - low) / (high - low)) * (frame.y1 - frame.y0);
   const text = (x, y, content, more = '') => `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${content}</text>`;
@@ -173,7 +178,7 @@ function panel(numSteps, of, { left, width, height }) {
     line(frame.x0, frame.y0, frame.x0, frame.y1, 'stroke="#999"'),
     text((frame.x0 + frame.x1) / 2, height - 10, 'images drawn by the search', 'text-anchor="middle"'),
   ];
-  for (const images of [1e4, 1e5, 1e6]) {
+  for (const images of [1e4, 3e4, 1e5, 3e5]) {
     svg.push(text(across(images), frame.y1 + 15, images.toLocaleString('en'), 'text-anchor="middle"'));
   }
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
@@ -200,7 +205,7 @@ function panel(numSteps, of, { left, width, height }) {
   }
   const names = SEARCHED.filter((what) => of.some((row) => row.what === what));
   for (const [i, what] of names.entries()) {
-    svg.push(text(frame.x0 + 8, frame.y0 + 10 + 14 * i, `● ${what}`, `fill="${COLOURS[what]}"`));
+    svg.push(text(frame.x0 + 8 + 110 * i, 36, `● ${what}`, `fill="${COLOURS[what]}"`));
   }
   return svg.join('\n');
 }

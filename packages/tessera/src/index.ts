@@ -198,6 +198,7 @@ export {
   MaskedGeneration,
   type StepRecord,
 } from './pipelines/masked-generation.ts';
+export { forgetGraph } from './pipelines/masked-graph.ts';
 export {
   type ModelFolder,
   type ModelToWrite,
@@ -233,6 +234,7 @@ export { type ObjectiveDescription, openObjective } from './pipelines/search/ope
 export { type SearchOptions, search } from './pipelines/search.ts';
 export { type SearchTrainingOptions, searchTraining } from './pipelines/search-training.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
+export { generateLabelled, type StartOptions, startGeneration } from './pipelines/start-generation.ts';
 export { makeStatistics, type StatisticsOptions } from './pipelines/statistics.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';
 export { encodePictures } from './pipelines/tokenize/encode-share.ts';

@@ -1,6 +1,6 @@
 import { noGrad, scope, tensor } from '@tessera/torch';
 import { afterEach, expect, test, vi } from 'vitest';
-import { beside, DEVICE_VARIABLE, DeviceError, networkDevice, useDevice } from './device.ts';
+import { beside, DEVICE_VARIABLE, DeviceError, networkDevice, ownGpu, useDevice } from './device.ts';
 import { Linear } from './layers.ts';
 import { initialise, Module, type ParameterBuilder } from './module.ts';
 import { gpuLog } from './pretend-gpu.test-support.ts';
@@ -63,4 +63,15 @@ test('what is no device, or not here, is one clear error', () => {
   }
   expect(() => useDevice('cuda:1')).toThrow('below cuda:1, the number of GPUs here, got cuda:1');
   expect(networkDevice()).toBe('cpu');
+});
+
+test('each process of a machine has the GPU of its number, or the one that it is shown', () => {
+  expect([0, 1, 7].map((rank) => ownGpu(8, { LOCAL_RANK: `${rank}`, RANK: '9' }))).toEqual([0, 1, 7]);
+  expect([ownGpu(8, {}), ownGpu(8, { CUDA_VISIBLE_DEVICES: '0,1,2,3,4,5,6,7', LOCAL_RANK: '5' })]).toEqual([0, 5]);
+  expect(ownGpu(1, { CUDA_VISIBLE_DEVICES: '5', LOCAL_RANK: '5' })).toBe(0);
+  vi.stubEnv('LOCAL_RANK', '1');
+  expect(() => useDevice('cuda')).toThrow('below cuda:1, the number of GPUs here, got cuda:1');
+  vi.stubEnv('LOCAL_RANK', '0');
+  expect(useDevice('cuda')).toBe('cuda:0');
+  vi.unstubAllEnvs();
 });

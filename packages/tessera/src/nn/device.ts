@@ -44,6 +44,14 @@ export function beside(x: Tensor, like: { readonly device: Device }): Tensor {
   return toAsync(x, device);
 }
 
+/**
+ * Which of the GPUs that it sees is this process's own: that of its number on the machine, LOCAL_RANK; alone, the first.
+ * Where a launcher such as Slurm's shows each process one GPU, it is that one.
+ */
+export function ownGpu(count: number, env: NodeJS.ProcessEnv = process.env): number {
+  return count === 1 && env.CUDA_VISIBLE_DEVICES !== undefined ? 0 : Number(env.LOCAL_RANK ?? 0);
+}
+
 function resolveDevice(name: string): Device {
   if (name === 'cpu') return name;
   const [, number] = /^cuda(?::(\d{1,3}))?$/.exec(name) ?? [name];
@@ -56,7 +64,7 @@ function resolveDevice(name: string): Device {
         'build of torch for python3, run "npm run setup" again (docs/setup.md), or leave --device out.',
     );
   }
-  const index = Number(number ?? process.env.LOCAL_RANK ?? 0);
+  const index = number === undefined ? ownGpu(cudaDeviceCount()) : Number(number);
   if (!(index < cudaDeviceCount())) {
     throw new DeviceError(
       `Expected a device below cuda:${cudaDeviceCount()}, the number of GPUs here, got cuda:${index}.`,

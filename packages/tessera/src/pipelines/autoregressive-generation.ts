@@ -125,9 +125,9 @@ export class AutoregressiveGeneration {
     return scope(() => this.tokens.select(0, at).narrow(0, 0, this.slots[at]!.picked).toNumbers());
   }
 
-  /** The tokens in all slots, 0 where not known yet: [slots, n] int64, on the CPU; the caller's. */
+  /** The tokens in all slots, 0 where not known yet: [slots, n] int64, where the model is; the caller's. */
   snapshot(): Tensor {
-    return scope(() => keep(this.tokens.clone().to('cpu')));
+    return scope(() => keep(this.tokens.clone()));
   }
 
   /** Picks one token of every image under way. Returns those that this finished. */

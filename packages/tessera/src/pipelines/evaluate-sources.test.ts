@@ -117,6 +117,7 @@ describe('sources of an evaluation', () => {
     ]);
     expect(first.metrics).not.toEqual(newest.metrics);
     expect(readFileSync(at('curve/report.html'), 'utf8')).toContain('Over checkpoints');
+    expect(readFileSync(at('curve/result.md'), 'utf8')).toMatch(/\n\n\| step \| FD-local .*\n.*\n\| 2 \| .*\n\| 4 \| /);
     await expect(measured({ source: run, ...how, checkpoints: [3] })).rejects.toThrow(/step 3; there are 2, 4/);
     await expect(measured({ source: tiny, ...how, checkpoints: 'all' })).rejects.toThrow(/folder with checkpoints/);
   });
@@ -150,6 +151,7 @@ describe('a reconstruction', () => {
     expect(metrics.PSNR!.low).toBeLessThan(metrics.PSNR!.value);
     expect(metrics['codebook usage']!.value).toBe(expected.used);
     expect(result.reference.path).toBe(reference);
+    expect(result.source).toMatchObject({ kind: 'reconstruction', tokenizer: tiny });
     const wide = await measured({ ...options, ssimRange: 2 });
     expect(wide.metrics.SSIM!.value).toBeGreaterThan(metrics.SSIM!.value);
     expect(wide.metrics.PSNR).toEqual(metrics.PSNR);
@@ -179,6 +181,18 @@ describe('the class judge', () => {
     expect(best).toMatchObject({ name: TINY_CLASSES[1], count: 8 });
     expect(best!.right).toBeGreaterThan(5);
     expect(readdirSync(at('judged')).filter((name) => name.startsWith('judge-'))).toHaveLength(1);
+    // Of processes that do not wait for one another, whichever finds everything there asks the judge.
+    process.env.WORLD_SIZE = '2';
+    try {
+      const apart = { ...options, source: fresh, features: at('judged-apart') };
+      process.env.RANK = '0';
+      expect(await measured(apart)).toMatchObject({ complete: true });
+      process.env.RANK = '1';
+      expect((await measured(apart)).metrics).toEqual(good.metrics);
+    } finally {
+      delete process.env.RANK;
+      delete process.env.WORLD_SIZE;
+    }
     const model = await measured({ ...options, source: tiny, numImages: 12, out: at('judged-model') });
     expect(model.judge!.byClass.map(({ count }) => count)).toEqual([4, 4, 4]);
     expect(readFileSync(at('judged-model/report.html'), 'utf8')).toContain('Class judge');

@@ -14,7 +14,6 @@
 
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { hasLauncherEnvironment } from '@tessera/torch';
 import { type Curve, type CurveOptions, checkpointCurve, type Sweep, sweepCurve } from './evaluate/curve.ts';
 import { type EvaluationExtractor, openExtractor } from './evaluate/extractor.ts';
 import { FeatureStore } from './evaluate/feature-store.ts';
@@ -22,14 +21,13 @@ import type { ImageSet } from './evaluate/image-set.ts';
 import { checkJudge, type OpenJudge, openJudge } from './evaluate/judge.ts';
 import { type Measurement, measure } from './evaluate/measure.ts';
 import { checkSource, openSource, type Source, type SourceOptions } from './evaluate/open-source.ts';
-import { type Processes, processesOf, separateProcesses } from './evaluate/processes.ts';
+import { amongProcesses, type Processes } from './evaluate/processes.ts';
 import { PROTOCOLS, type Protocol, type ProtocolName } from './evaluate/protocols.ts';
 import { openReference, openUnseen, type Reference, sizesDiffer } from './evaluate/reference.ts';
 import { evaluationReport } from './evaluate/report-content.ts';
 import { reportPictures } from './evaluate/report-pictures.ts';
-import { type EvaluationResult, markdownTable, readResult } from './evaluate/result.ts';
+import { type EvaluationResult, markdownTables, readResult } from './evaluate/result.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
-import { amongRanks } from './join-ranks.ts';
 import { writeReport } from './report.ts';
 
 export type { Sweep } from './evaluate/curve.ts';
@@ -61,13 +59,7 @@ export interface EvaluateOptions extends Omit<SourceOptions, 'protocol'> {
 }
 
 export async function* evaluate(options: EvaluateOptions): AsyncGenerator<PipelineEvent> {
-  const { env } = process;
-  // Without an address they cannot meet.
-  if (hasLauncherEnvironment(env) && env.MASTER_ADDR === undefined) {
-    yield* evaluateShared(options, separateProcesses(env));
-  } else {
-    yield* amongRanks((ranks) => evaluateShared(options, processesOf(ranks)));
-  }
+  yield* amongProcesses((processes) => evaluateShared(options, processes));
 }
 
 interface Run {
@@ -129,7 +121,7 @@ async function* evaluateShared(options: EvaluateOptions, processes: Processes): 
     }
     for (const message of result.warnings) yield { kind: 'warning', message };
     writeWhole(join(out, 'result.json'), `${JSON.stringify(result, undefined, 2)}\n`);
-    writeWhole(join(out, 'result.md'), markdownTable([result, ...others.map((other) => other.result)]));
+    writeWhole(join(out, 'result.md'), markdownTables([result, ...others.map((other) => other.result)]));
     const source = await openSource({ ...options, ...changesOf(curve, result), protocol });
     try {
       const store = new FeatureStore(work, source.images, extractor, protocol);
@@ -167,7 +159,8 @@ async function* openCompared(
     heldOut = yield* featuresOf(run, images, 'held-out');
   }
   let judge: OpenJudge | undefined;
-  if (options.judge === true && features?.isComplete === true && run.processes.rank === 0) {
+  const { rank, areTogether } = run.processes;
+  if (options.judge === true && features?.isComplete === true && (rank === 0 || !areTogether)) {
     judge = openJudge(run.work, reference.images!, features);
     owned.push(judge.judge);
     const { heldOutAccuracy, numHeldOut, chance } = judge.judge.quality;
@@ -200,7 +193,10 @@ async function* evaluateOne(
     if (stores.some((store) => store?.isComplete === false) || (processes.areTogether && processes.rank > 0)) {
       return undefined;
     }
+    // Of processes that do not wait: the reference became complete after the judge was asked for.
+    if (options.judge === true && compared.judge === undefined) return undefined;
     const { seed = 0, resamples } = options;
+    const named = options.tokenizer ?? options.tokenizerWeights;
     const found = measure({
       protocol,
       extractor,
@@ -214,7 +210,7 @@ async function* evaluateOne(
       seed,
       resamples,
     });
-    const warnings = [...found.warnings, ...(await sizesDiffer(images, reference)), ...foreignReference(run)];
+    const warnings = [...found.warnings, ...(await sizesDiffer(images, reference)), ...foreignReference(run, images)];
     return {
       formatVersion: 1,
       protocol: protocol.name,
@@ -225,6 +221,7 @@ async function* evaluateOne(
         kind: images.kind,
         numImages: images.count,
         fingerprint: images.fingerprint,
+        ...(named === undefined ? {} : { tokenizer: named }),
         ...(strategy === undefined ? {} : { strategy, seed }),
       },
       reference: {
@@ -279,10 +276,10 @@ async function checkFirst(options: EvaluateOptions, run: Run): Promise<void> {
   }
 }
 
-/** Published numbers are against published files. */
-function foreignReference({ protocol, reference }: Run): string[] {
+/** Published numbers are against published files; those of tokenizers against the pictures that everyone packs anew. */
+function foreignReference({ protocol, reference }: Run, { kind }: ImageSet): string[] {
   const { references, name } = protocol;
-  if (references.length === 0 || references.includes(basename(reference.path))) return [];
+  if (kind === 'reconstruction' || references.length === 0 || references.includes(basename(reference.path))) return [];
   return [
     `${basename(reference.path)} is not the reference of the protocol ${name} (${references.join(', ')}): not comparable with published numbers.`,
   ];

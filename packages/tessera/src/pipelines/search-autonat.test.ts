@@ -4,20 +4,17 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cosineStrategy, Draws, maskCounts, parseStrategy, type Strategy } from '@tessera/schedule';
-import { manualSeed, noGrad, setNumThreads } from '@tessera/torch';
+import { setNumThreads } from '@tessera/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse as parseYaml } from 'yaml';
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
-import { AutoNat, autonatConfigSchema } from '../models/autonat.ts';
-import { initialise } from '../nn/module.ts';
 import type { EvaluationRecord } from '../search/ledger.ts';
 import type { PipelineEvent } from './events.ts';
-import { openModelFolder, writeModelFolder } from './model-folder.ts';
 import { sample } from './sample.ts';
 import { parseTerms } from './search/objective-terms.ts';
 import { openObjective } from './search/open-objective.ts';
 import { type SearchOptions, search } from './search.ts';
-import { TINY_CLASSES, writeTinyModel } from './tiny-model.test-support.ts';
+import { TINY_CLASSES, writeTinyAutonat, writeTinyModel } from './tiny-model.test-support.ts';
 
 let folder: string;
 let enat: string;
@@ -31,7 +28,7 @@ beforeAll(() => {
   autonat = join(folder, 'autonat');
   tokens = join(folder, 'tokens');
   writeTinyModel(enat);
-  writeTinyAutonat(autonat);
+  writeTinyAutonat(autonat, enat);
   const writer = new TokenDatasetWriter(tokens, { gridSize: 4, codebookSize: 32, classes: TINY_CLASSES });
   const draws = new Draws(5, 0, 0, 0);
   for (let i = 0; i < 9; i++) {
@@ -43,23 +40,6 @@ beforeAll(() => {
   writer.finish();
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-/** The tiny model's tokenizer under an AutoNAT. */
-function writeTinyAutonat(path: string): void {
-  manualSeed(4);
-  const { tokenizer, dispose } = openModelFolder(enat);
-  const config = autonatConfigSchema.parse({
-    ...{ gridSize: 4, codebookSize: 32, numClasses: 3, embedDim: 16, depth: 2, numHeads: 2 },
-  });
-  const model = initialise((p) => new AutoNat(config, p));
-  noGrad(() => {
-    for (const tensor of model.state.values()) tensor.add_(tensor.randnLike().mul(0.1));
-  });
-  const strategy = cosineStrategy({ numSteps: 3, guidanceScale: 2 });
-  writeModelFolder(path, { imageSize: 16, model, tokenizer, strategy, classes: TINY_CLASSES, card: '# tiny\n' });
-  model.dispose();
-  dispose();
-}
 
 async function run(out: string, changes: Partial<SearchOptions> = {}): Promise<Record<string, unknown>> {
   const options: SearchOptions = {
@@ -167,7 +147,7 @@ describe('a search of an AutoNAT', () => {
 
   it('refuses to go on with another T, an infeasible start, or changed weights', async () => {
     const copy = join(folder, 'copy');
-    writeTinyAutonat(copy);
+    writeTinyAutonat(copy, enat);
     const options = { model: copy, objective: 'likelihood', numSteps: 3, budget: { evaluations: 1 } };
     await run('changed', options);
     await expect(run('changed', { ...options, numSteps: 4 })).rejects.toThrow('numSteps: 3 there, 4 now');

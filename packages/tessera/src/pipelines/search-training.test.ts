@@ -3,14 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Draws, parseStrategy } from '@tessera/schedule';
 import { memoryStats, setNumThreads } from '@tessera/torch';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { parse as parseYaml } from 'yaml';
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
 import type { EvaluationRecord } from '../search/ledger.ts';
 import type { PipelineEvent } from './events.ts';
 import { hashModel } from './search/search-plan.ts';
 import { type SearchTrainingOptions, searchTraining } from './search-training.ts';
-import { TINY_CLASSES, writeTinyModel } from './tiny-model.test-support.ts';
+import { TINY_CLASSES, writeTinyAutonat, writeTinyGpt, writeTinyModel } from './tiny-model.test-support.ts';
 import { readTrainFile, resolveTraining } from './train-settings.ts';
 
 let folder: string;
@@ -147,6 +147,21 @@ describe('searchTraining', () => {
     expect(start).toEqual([2, 5]);
     const warm = await run('warm', { ...options, fromScratch: false });
     expect(resultOf(warm).value).not.toBe(recordsIn('scratch')[0]!.value);
+  });
+
+  it('trains AutoNATs as well, and refuses models without mask ratios, and ranks', async () => {
+    const [autonat, gpt] = ['autonat', 'gpt'].map((name) => join(folder, name)) as [string, string];
+    writeTinyAutonat(autonat, model);
+    writeTinyGpt(gpt, model);
+    const options = { model: autonat, budget: { evaluations: 2 }, confirmBlocks: 0 };
+    expect(resultOf(await run('autonat run', options))).toMatchObject({ evaluations: 2 });
+    const { family } = JSON.parse(readFileSync(join(folder, 'autonat run', 'model', 'config.json'), 'utf8'));
+    expect(family).toBe('autonat');
+    await expect(run('refused', { model: gpt })).rejects.toThrow('Mask ratios belong to masked models');
+    const launcher = { RANK: '0', LOCAL_RANK: '0', WORLD_SIZE: '2', MASTER_ADDR: '127.0.0.1', MASTER_PORT: '1' };
+    for (const [name, value] of Object.entries(launcher)) vi.stubEnv(name, value);
+    await expect(run('refused')).rejects.toThrow('without a launcher');
+    vi.unstubAllEnvs();
   });
 
   it.each([

@@ -12,6 +12,7 @@
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseConfig, type Strategy, strategySchema } from '@tessera/schedule';
+import { hasLauncherEnvironment } from '@tessera/torch';
 import { openTokens, requireTokens } from '../data/tokens/open-tokens.ts';
 import { familyOf } from '../models/registry.ts';
 import type { MaskBeta, MaskRatioBounds } from '../search/mask-ratio-space.ts';
@@ -100,6 +101,12 @@ export async function* searchTraining(options: SearchTrainingOptions): AsyncGene
 function checkOptions({ budget, rounds = 0, scheduleImages, numSteps, workers, data }: SearchTrainingOptions): void {
   if (budget.images === undefined && budget.minutes === undefined && budget.evaluations === undefined) {
     throw new SearchError('SEARCH_OPTIONS', 'Expected a budget: evaluations (trainings), minutes or images.');
+  }
+  if (hasLauncherEnvironment() && process.env.WORLD_SIZE !== '1') {
+    throw new SearchError(
+      'SEARCH_OPTIONS',
+      'A search of mask ratios is one process with all threads: run it without a launcher.',
+    );
   }
   if (data.length === 0) throw new SearchError('SEARCH_OPTIONS', 'Expected tokens to train on, got none.');
   if (rounds > 0 && scheduleImages === undefined) {

@@ -3,29 +3,24 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   autonatInitialStrategy,
-  autoregressiveSettings,
   cosineStrategy,
   Draws,
   maskCounts,
   parseStrategy,
   type Strategy,
 } from '@tessera/schedule';
-import { manualSeed, noGrad, scope, tensor } from '@tessera/torch';
+import { noGrad, type ProcessGroup, scope, tensor } from '@tessera/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse as parseYaml } from 'yaml';
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
 import type { MaskedModel } from '../models/family.ts';
-import { Gpt } from '../models/gpt.ts';
-import { gptConfigSchema } from '../models/gpt-config.ts';
-import { initialise } from '../nn/module.ts';
 import type { EvaluationRecord } from '../search/ledger.ts';
 import { chooseSampling } from './choose-strategy.ts';
 import type { PipelineEvent } from './events.ts';
-import { openModelFolder, writeModelFolder } from './model-folder.ts';
 import { parseTerms } from './search/objective-terms.ts';
 import { openObjective } from './search/open-objective.ts';
 import { type SearchOptions, search } from './search.ts';
-import { TINY_CLASSES, writeTinyModel } from './tiny-model.test-support.ts';
+import { TINY_CLASSES, writeTinyGpt, writeTinyModel } from './tiny-model.test-support.ts';
 
 let folder: string;
 let model: string;
@@ -38,7 +33,7 @@ beforeAll(() => {
   gpt = join(folder, 'gpt');
   tokens = join(folder, 'tokens');
   writeTinyModel(model);
-  writeTinyGpt(gpt);
+  writeTinyGpt(gpt, model);
   const writer = new TokenDatasetWriter(tokens, { gridSize: 4, codebookSize: 32, classes: TINY_CLASSES });
   const draws = new Draws(3, 0, 0, 0);
   for (let i = 0; i < 12; i++)
@@ -49,27 +44,6 @@ beforeAll(() => {
   writer.finish();
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-/** The tiny model's tokenizer under an autoregressive network. */
-function writeTinyGpt(path: string): void {
-  manualSeed(2);
-  const { tokenizer, dispose } = openModelFolder(model);
-  const config = gptConfigSchema.parse({
-    ...{ gridSize: 4, codebookSize: 32, numClasses: 3, embedDim: 16, depth: 1, numHeads: 2, ffnMultipleOf: 16 },
-  });
-  const network = initialise((p) => new Gpt(config, p));
-  const strategy = autoregressiveSettings({ guidanceScale: 2 });
-  writeModelFolder(path, {
-    imageSize: 16,
-    model: network,
-    tokenizer,
-    strategy,
-    classes: TINY_CLASSES,
-    card: '# gpt\n',
-  });
-  network.dispose();
-  dispose();
-}
 
 async function run(out: string, changes: Partial<SearchOptions> = {}): Promise<PipelineEvent[]> {
   const events: PipelineEvent[] = [];
@@ -181,6 +155,7 @@ describe('search', () => {
     [{ knots: 9, numSteps: 4 }, 'Expected 1 to 4 knots for 4 steps'],
     [{ momentum: 0.1 }, 'momentum belongs to the method finite-difference'],
     [{ method: 'coordinate' as const, population: 9 }, 'A population belongs to cma-es and halving'],
+    [{ group: { rank: 0, size: 2 } as ProcessGroup, workers: 2 }, 'without workers (got 2)'],
     [{ saveAs: '../x' }, 'Expected a name of letters'],
   ])('refuses %j', async (changes, message) => {
     await expect(run('refused', changes)).rejects.toThrow(message);

@@ -82,6 +82,12 @@ export async function* search(options: SearchOptions): AsyncGenerator<PipelineEv
   if (budget.images === undefined && budget.minutes === undefined && budget.evaluations === undefined) {
     throw new SearchError('SEARCH_OPTIONS', 'Expected a budget: images, minutes or evaluations.');
   }
+  if (group !== undefined && workers > 1) {
+    throw new SearchError(
+      'SEARCH_OPTIONS',
+      `Under a launcher the ranks measure: start more of them, without workers (got ${workers}).`,
+    );
+  }
   if (options.saveAs !== undefined) checkStrategyName(options.saveAs);
   const { parametrisation, plan } = await planSearch(options);
   const isWriter = group === undefined || group.rank === 0;

@@ -9,7 +9,7 @@ import { scope } from '@tessera/torch';
 import { openExtractor } from './evaluate/extractor.ts';
 import { FeatureStore } from './evaluate/feature-store.ts';
 import { openSource } from './evaluate/open-source.ts';
-import { oneProcess } from './evaluate/processes.ts';
+import { amongProcesses, type Processes } from './evaluate/processes.ts';
 import { PROTOCOLS, type ProtocolName } from './evaluate/protocols.ts';
 import { writeStatistics } from './evaluate/statistics-file.ts';
 import type { PipelineEvent } from './events.ts';
@@ -26,6 +26,10 @@ export interface StatisticsOptions {
 }
 
 export async function* makeStatistics(options: StatisticsOptions): AsyncGenerator<PipelineEvent> {
+  yield* amongProcesses((processes) => statisticsShared(options, processes));
+}
+
+async function* statisticsShared(options: StatisticsOptions, processes: Processes): AsyncGenerator<PipelineEvent> {
   const { source: path, out, inception, size, signal } = options;
   const protocol = PROTOCOLS[options.protocol ?? 'fid'];
   const extractor = openExtractor(protocol, inception);
@@ -36,7 +40,11 @@ export async function* makeStatistics(options: StatisticsOptions): AsyncGenerato
       yield { kind: 'stage', stage: 'stats', message: `${images.count} pictures of ${path}, ${extractor.name}` };
       mkdirSync(dirname(out), { recursive: true });
       const store = new FeatureStore(`${out}.features`, images, extractor, protocol);
-      yield* store.fill(images, extractor, { stage: 'stats', processes: oneProcess(), signal });
+      yield* store.fill(images, extractor, { stage: 'stats', processes, signal });
+      if (!store.isComplete || (processes.areTogether && processes.rank > 0)) {
+        yield { kind: 'result', result: { out, complete: false } };
+        return;
+      }
       scope(() => {
         const pool = store.statistics('pool', extractor.dim, protocol.statistics);
         const spatial = protocol.sfid

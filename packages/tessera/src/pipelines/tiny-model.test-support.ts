@@ -1,15 +1,20 @@
-/** The smallest whole model folder, randomly initialised, for tests: 16 px, 4×4 tokens of 32 codes, three classes. */
+/** The smallest whole model folders, randomly initialised, for tests: 16 px, 4×4 tokens of 32 codes, three classes. */
 
-import { cosineStrategy } from '@tessera/schedule';
+import { autoregressiveSettings, cosineStrategy, type SamplingSettings } from '@tessera/schedule';
 import { manualSeed, noGrad } from '@tessera/torch';
+import { AutoNat, autonatConfigSchema } from '../models/autonat.ts';
 import { Enat, enatConfigSchema } from '../models/enat.ts';
-import { initialise } from '../nn/module.ts';
+import type { GeneratorModel } from '../models/family.ts';
+import { Gpt } from '../models/gpt.ts';
+import { gptConfigSchema } from '../models/gpt-config.ts';
+import { initialise, type ParameterBuilder } from '../nn/module.ts';
 import { LlamaGenVq } from '../tokenizers/llamagen-vq.ts';
 import { vqPreset } from '../tokenizers/vq-config.ts';
-import { writeModelFolder } from './model-folder.ts';
+import { openModelFolder, writeModelFolder } from './model-folder.ts';
 
 export const TINY_CLASSES = ['apples', 'pears, ripe', '7'];
 
+/** An ENAT. */
 export function writeTinyModel(path: string): void {
   manualSeed(1);
   const config = enatConfigSchema.parse({
@@ -22,10 +27,7 @@ export function writeTinyModel(path: string): void {
     numHeads: 2,
   });
   const model = initialise((p) => new Enat(config, p));
-  // The official initialisation makes every block the identity and every class the same: move it away from there.
-  noGrad(() => {
-    for (const tensor of model.state.values()) tensor.add_(tensor.randnLike().mul(0.1));
-  });
+  shake(model);
   const tokenizer = initialise(
     (p) =>
       new LlamaGenVq(
@@ -44,4 +46,49 @@ export function writeTinyModel(path: string): void {
   writeModelFolder(path, { imageSize: 16, model, tokenizer, strategy, classes: TINY_CLASSES, card: '# tiny\n' });
   model.dispose();
   tokenizer.dispose();
+}
+
+/** An AutoNAT with the tokenizer of an ENAT's folder. */
+export function writeTinyAutonat(path: string, enat: string): void {
+  manualSeed(4);
+  const sizes = { gridSize: 4, codebookSize: 32, numClasses: 3, embedDim: 16, depth: 2, numHeads: 2 };
+  const config = autonatConfigSchema.parse(sizes);
+  writeBeside(path, enat, (p) => new AutoNat(config, p), cosineStrategy({ numSteps: 3, guidanceScale: 2 }));
+}
+
+/** A GPT with the tokenizer of an ENAT's folder. */
+export function writeTinyGpt(path: string, enat: string): void {
+  manualSeed(2);
+  const sizes = {
+    gridSize: 4,
+    codebookSize: 32,
+    numClasses: 3,
+    embedDim: 16,
+    depth: 1,
+    numHeads: 2,
+    ffnMultipleOf: 16,
+  };
+  const config = gptConfigSchema.parse(sizes);
+  writeBeside(path, enat, (p) => new Gpt(config, p), autoregressiveSettings({ guidanceScale: 2 }));
+}
+
+function writeBeside(
+  path: string,
+  enat: string,
+  construct: (p: ParameterBuilder) => GeneratorModel,
+  strategy: SamplingSettings,
+): void {
+  const { tokenizer, dispose } = openModelFolder(enat);
+  const model = initialise(construct);
+  if (model.generation === 'masked') shake(model);
+  writeModelFolder(path, { imageSize: 16, model, tokenizer, strategy, classes: TINY_CLASSES, card: '# tiny\n' });
+  model.dispose();
+  dispose();
+}
+
+/** The official initialisation makes every block the identity and every class the same: away from there. */
+function shake(model: GeneratorModel): void {
+  noGrad(() => {
+    for (const tensor of model.state.values()) tensor.add_(tensor.randnLike().mul(0.1));
+  });
 }

@@ -262,6 +262,8 @@ export class ProcessGroup {
     const turn = addon().groupSequence(this.handle);
     const key = (rank: number) => `same/${name}/${operation}/${turn}/${rank}`;
     store.set(key(worldRank), JSON.stringify(value));
+    // The store does not answer a set; an answer on the same connection comes after it, so that all see it behind the barrier.
+    store.get(key(worldRank));
     this.barrier({ timeoutMs });
     const different = ranks.filter((rank) => !isDeepStrictEqual(JSON.parse(store.get(key(rank))!), value));
     this.barrier({ timeoutMs });

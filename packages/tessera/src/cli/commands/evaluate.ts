@@ -136,7 +136,7 @@ export const evaluateCommand = defineCommand({
       type: 'string',
       multiple: true,
       valueHint: 'FOLDERS',
-      description: 'outputs of other evaluations, shown beside this one',
+      description: 'outputs of other evaluations, separated by commas or given repeatedly, shown beside this one',
     },
     features: {
       type: 'string',
@@ -214,7 +214,10 @@ export const evaluateCommand = defineCommand({
     heldOut: text('pictures').optional(),
     resamples: wholeNumber(0, 100_000).optional(),
     features: text('a folder').optional(),
-    compare: z.array(z.string()).optional(),
+    compare: z
+      .array(z.string())
+      .transform((words) => words.flatMap((word) => word.split(',')))
+      .optional(),
     out: text('a folder').optional(),
   }),
   run: (options, { signal }) => evaluate({ ...options, signal }),

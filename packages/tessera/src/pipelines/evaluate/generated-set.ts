@@ -38,7 +38,8 @@ export async function generatedSet(
       scope(() => {
         const some = labels.slice(first, first + count);
         const tokens = generateLabelled(model, { strategy, labels: some, seed, first });
-        const decoded = tokenizer.decode(tokens).clamp(0, 1);
+        // Whatever the network's device, sets give pictures on the CPU.
+        const decoded = tokenizer.decode(tokens).clamp(0, 1).to('cpu');
         const bytes = toBytes(decoded);
         const images = protocol.rounding === 'float' ? decoded : bytes;
         const columns = numImages * size ** 2 * 3 <= MOST_KEPT ? { pictures: keep(bytes.clone()) } : {};

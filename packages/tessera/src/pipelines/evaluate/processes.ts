@@ -4,8 +4,10 @@
  * the tasks of a job array, never meet: each makes its share, and the one that finds all blocks measures.
  */
 
-import { Ranks } from '../../training/ranks.ts';
-import { PipelineError } from '../events.ts';
+import { hasLauncherEnvironment } from '@tessera/torch';
+import type { Ranks } from '../../training/ranks.ts';
+import { PipelineError, type PipelineEvent } from '../events.ts';
+import { amongRanks } from '../join-ranks.ts';
 
 export interface Processes {
   readonly rank: number;
@@ -21,8 +23,18 @@ export interface Processes {
   meet(): Promise<void>;
 }
 
+/** Runs a pipeline on every process that shares it. */
+export async function* amongProcesses(
+  body: (processes: Processes) => AsyncIterable<PipelineEvent>,
+): AsyncGenerator<PipelineEvent> {
+  const { env } = process;
+  // Without an address they cannot meet.
+  if (hasLauncherEnvironment(env) && env.MASTER_ADDR === undefined) yield* body(separateProcesses(env));
+  else yield* amongRanks((ranks) => body(processesOf(ranks)));
+}
+
 /** Those of a process group, or one process alone. */
-export function processesOf(ranks: Ranks): Processes {
+function processesOf(ranks: Ranks): Processes {
   const { rank, size: world } = ranks;
   return {
     rank,
@@ -36,7 +48,7 @@ export function processesOf(ranks: Ranks): Processes {
 }
 
 /** Those that know their numbers alone. */
-export function separateProcesses(env: NodeJS.ProcessEnv): Processes {
+function separateProcesses(env: NodeJS.ProcessEnv): Processes {
   const [rank, world] = [Number(env.RANK ?? 0), Number(env.WORLD_SIZE ?? 1)];
   if (!Number.isInteger(rank) || !Number.isInteger(world) || rank < 0 || rank >= world) {
     throw new PipelineError('OPTIONS', `Expected RANK below WORLD_SIZE, got ${env.RANK} and ${env.WORLD_SIZE}.`);
@@ -51,8 +63,4 @@ export function separateProcesses(env: NodeJS.ProcessEnv): Processes {
     roundsOf: (_, mine) => mine.length,
     meet: async () => {},
   };
-}
-
-export function oneProcess(): Processes {
-  return processesOf(new Ranks());
 }

@@ -26,8 +26,8 @@ export function reconstructedSet(originals: ImageSet, tokenizer: Tokenizer, opti
       return noGrad(() =>
         scope(() => {
           const wanted = unitPixels(batch);
-          const tokens = tokenizer.encode(wanted);
-          const decoded = tokenizer.decode(tokens, tokenizer.grid(wanted.size(2), wanted.size(3)));
+          const tokens = tokenizer.encode(wanted).to('cpu');
+          const decoded = tokenizer.decode(tokens, tokenizer.grid(wanted.size(2), wanted.size(3))).to('cpu');
           // Pictures are compared as they would be saved.
           const images = protocol.rounding === 'float' ? decoded : toBytes(decoded);
           const got = unitPixels(images);

@@ -30,10 +30,11 @@ export function evaluationReport(
   sections.push(...memorisationSection(result, pictures));
   if (others.length > 0) sections.push(comparison(result, pictures.samples, others));
   return {
-    title: `Evaluation of ${source.path}`,
+    title: `${source.kind === 'reconstruction' ? 'Reconstruction' : 'Evaluation'} of ${source.path}`,
     summary: [
       ['protocol', protocol],
       ['images', `${source.numImages} (${source.kind})`],
+      ...(source.tokenizer === undefined ? [] : [['tokenizer', source.tokenizer] as const]),
       ['reference', `${reference.path} (${reference.kind})`],
       ['SHA-256 of the reference', reference.sha256.slice(0, 16)],
       ['extractor', extractor.name],
@@ -171,14 +172,16 @@ function comparison(own: EvaluationResult, samples: ReportImage, others: readonl
     paragraphs,
     tables: [
       {
-        header: ['result', 'of', 'protocol', 'images', ...names],
-        rows: all.map(({ source, protocol, metrics }, i) => [
-          labels[i]!,
-          source.path,
-          protocol,
-          source.numImages,
-          ...names.map((name) => (metrics[name] === undefined ? '' : withInterval(metrics[name]))),
-        ]),
+        header: ['', ...labels],
+        rows: [
+          ['of', ...all.map(({ source }) => source.path)],
+          ['protocol', ...all.map(({ protocol }) => protocol)],
+          ['images', ...all.map(({ source }) => String(source.numImages))],
+          ...names.map((name) => [
+            name,
+            ...all.map(({ metrics }) => (metrics[name] === undefined ? '' : withInterval(metrics[name]))),
+          ]),
+        ],
       },
     ],
     charts: curves.length < 2 ? [] : names.map((name) => curveChart(name, own.sweep!.setting, curves)),

@@ -15,7 +15,16 @@ export interface EvaluationResult extends Measurement {
   /** All that the protocol fixes. */
   settings: Protocol;
   extractor: { name: string; sha256: string; dim: number };
-  source: { path: string; kind: string; numImages: number; fingerprint: string; strategy?: unknown; seed?: number };
+  source: {
+    path: string;
+    kind: string;
+    numImages: number;
+    fingerprint: string;
+    /** As it was named. */
+    tokenizer?: string;
+    strategy?: unknown;
+    seed?: number;
+  };
   reference: { path: string; kind: string; sha256: string; numImages?: number };
   /** A curve: the metrics by value; `metrics` are those of the best Fréchet distance. */
   sweep?: { setting: string; points: { value: number; metrics: Record<string, MetricValue> }[]; best: number };
@@ -69,22 +78,29 @@ export function readResult(path: string): StoredResult {
   return { path, result, samples: existsSync(samples) ? readFileSync(samples) : undefined };
 }
 
-/** A Markdown table, a result a row. */
-export function markdownTable(results: readonly EvaluationResult[]): string {
+/** Markdown: a result a row; and where the first one is a curve, a point a row. */
+export function markdownTables(results: readonly EvaluationResult[]): string {
   const names = metricNames(results);
+  const cells = (metrics: Record<string, MetricValue>): string[] =>
+    names.map((name) => (metrics[name] === undefined ? '' : withInterval(metrics[name])));
+  const rows = results.map(({ source, protocol, reference, metrics }) => [
+    source.path,
+    protocol,
+    String(source.numImages),
+    reference.sha256.slice(0, 16),
+    ...cells(metrics),
+  ]);
+  const all = table(['what', 'protocol', 'images', 'reference', ...names], rows);
+  const sweep = results[0]?.sweep;
+  if (sweep === undefined) return all;
+  const points = sweep.points.map(({ value, metrics }) => [String(value), ...cells(metrics)]);
+  return `${all}\n${table([sweep.setting, ...names], points)}`;
+}
+
+function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]): string =>
     `| ${cells.map((text) => text.replaceAll('|', '\\|')).join(' | ')} |`;
-  const rows = results.map(({ source, protocol, reference, metrics }) =>
-    line([
-      source.path,
-      protocol,
-      String(source.numImages),
-      reference.sha256.slice(0, 16),
-      ...names.map((name) => (metrics[name] === undefined ? '' : withInterval(metrics[name]))),
-    ]),
-  );
-  const header = ['what', 'protocol', 'images', 'reference', ...names];
-  return `${[line(header), line(header.map(() => '---')), ...rows].join('\n')}\n`;
+  return `${[line(header), line(header.map(() => '---')), ...rows.map(line)].join('\n')}\n`;
 }
 
 /** Of all results, in the order of their first appearance. */

@@ -47,7 +47,7 @@ export function openTokenSet(path: string, tokenizer: Tokenizer, protocol: Proto
     async read(first, some) {
       return noGrad(() =>
         scope(() => {
-          const images = tokenizer.decode(source.tokens(first, some));
+          const images = tokenizer.decode(source.tokens(first, some)).to('cpu');
           return keep(protocol.rounding === 'float' ? images : toBytes(images));
         }),
       );

@@ -37,7 +37,7 @@ figure.table { overflow-x: auto; padding: 0.35rem 0; } .table figcaption { paddi
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 0.92rem; }
 th, td { padding: 0.45rem 1rem; text-align: left; border-top: 1px solid var(--line); white-space: nowrap; }
 thead th { color: var(--soft); font-weight: 500; border-top: 0; }
-td:last-child:not(.number) { white-space: normal; min-width: 12rem; }
+td:last-child:not(.number) { white-space: normal; overflow-wrap: anywhere; min-width: 12rem; }
 td.number, th.number { text-align: right; }
 .empty, footer { color: var(--soft); } footer { margin-top: 3rem; font-size: 0.85rem; }
 `;

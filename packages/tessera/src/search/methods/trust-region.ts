@@ -65,10 +65,12 @@ export function* trustRegion(space: Space, options: TrustRegionOptions): Method 
     const before = best;
     const values = yield batch;
     learn(batch, values);
-    const gain = before.value - values[0]!;
+    // Against the model's value at the best point: the lowest of many noisy values is lower than the truth.
+    const gain = before.value + model.offset - values[0]!;
     const moved = best !== before;
     if (moved && gain > 0.7 * expected) radius = Math.min(4, 1.6 * radius);
-    else if (gain < 0.1 * expected) radius *= moved ? 0.85 : 0.6;
+    // Slowly: under noise a step often looks bad by bad luck, and a region that has shrunk into the noise finds nothing more.
+    else if (gain < 0.1 * expected) radius *= moved ? 0.95 : 0.85;
   }
 
   function learn(batch: readonly Candidate[], values: readonly number[]): void {
@@ -95,6 +97,8 @@ function nearest(known: readonly Known[], center: readonly number[], count: numb
 }
 
 interface Model {
+  /** Its value at the best point, above the measured one. */
+  offset: number;
   slope: number[];
   bend: number[];
 }
@@ -115,9 +119,10 @@ function fit(points: readonly Known[], best: Known, radius: number): Model {
       for (let j = 0; j < size; j++) matrix[i]![j]! += weight * row[i]! * row[j]!;
     }
   }
-  for (let i = 0; i < size; i++) matrix[i]![i]! += i > n ? 1e-2 : 1e-6;
+  for (let i = 0; i < size; i++) matrix[i]![i]! += i > n ? 1e-4 : 1e-6;
   const solution = solvePositive(matrix, right);
   return {
+    offset: solution[0]!,
     slope: solution.slice(1, n + 1).map((g) => g / radius),
     bend: solution.slice(n + 1).map((h) => h / radius ** 2),
   };
