@@ -107,7 +107,10 @@ if (model.useInt8()) {
   const { seconds, result } = timed(() => ours(skipping));
   int8 = { seconds: summary([seconds]), equalTokens: shareEqual(result, floatTokens) };
 }
-const macs = (chosen) => generationCost(familyOf(family), config, chosen).computed * batch;
+const macs = (chosen) => {
+  const { computed, shared } = generationCost(familyOf(family), config, chosen);
+  return computed * batch - shared * (batch - 1);
+};
 process.stdout.write(
   JSON.stringify({
     name,

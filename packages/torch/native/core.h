@@ -22,6 +22,7 @@ extern const CoreEntry kLinearRowsFunctions[];
 extern const CoreEntry kLinearInt8Functions[];
 extern const CoreEntry kAttendRowsFunctions[];
 extern const CoreEntry kNormRowsFunctions[];
+extern const CoreEntry kGeluFunctions[];
 extern const CoreEntry kDistributedFunctions[];
 extern const CoreEntry kReducerFunctions[];
 extern const CoreEntry kCudaFunctions[];

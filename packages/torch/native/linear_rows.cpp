@@ -8,6 +8,8 @@
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+
 #include "core.h"
 #include "rows_vector.h"
 

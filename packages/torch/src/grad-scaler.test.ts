@@ -24,6 +24,8 @@ it('scales the loss, unscales gradients, leaves out what overflowed, and moves t
     expect(step(Number.NaN)[0]).toBe(false);
     expect(step(1)).toEqual([true, [1, 1], { scale: 512, growthTracker: 1 }]);
 
+    scaler.update(false); // another process has overflowed
+    expect(scaler.state()).toEqual({ scale: 256, growthTracker: 0 });
     scaler.loadState({ scale: 4, growthTracker: 1 });
     expect(scaler.scale(T.tensor(2.5)).item()).toBe(10);
     expect(step(1)).toEqual([true, [1, 1], { scale: 8, growthTracker: 0 }]);

@@ -83,10 +83,15 @@ export class GradScaler {
     );
   }
 
-  /** Grows or shrinks the scale by what unscale_ has found since the last update. */
-  update(): void {
+  /**
+   * Grows or shrinks the scale by what unscale_ has found since the last update.
+   *
+   * @param allFinite false where another process has found an overflow in gradients that this one does not hold
+   */
+  update(allFinite = true): void {
     scope(() =>
       noGrad(() => {
+        if (!allFinite) this.#foundInf.fill_(1);
         guarded('update', () =>
           addon().scalerUpdate(
             ...([this.#scale.handle, this.#growthTracker.handle, this.#foundInf.handle] as const),

@@ -47,6 +47,7 @@ export {
 } from './distributed/world.ts';
 export { type DType, isDType, type TypedArray } from './dtype.ts';
 export { TensorError, type TensorErrorCode } from './errors.ts';
+export { geluInPlace } from './gelu-in-place.ts';
 export * from './generated/operations.ts';
 export { GradScaler, type GradScalerOptions, type GradScalerState } from './grad-scaler.ts';
 export type { Index, Slice, SliceText } from './indexing.ts';

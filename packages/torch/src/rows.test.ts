@@ -1,18 +1,25 @@
 import { afterEach, expect, test } from 'vitest';
 import {
   attendRows,
+  cat,
+  gatedRows,
+  gelu,
+  geluInPlace,
   linear,
   linearRows,
   listen,
   manualSeed,
   noGrad,
+  normRows,
   quantizeRows,
   randn,
   scaledDotProductAttention,
   scope,
   setNumThreads,
+  silu,
   type Tensor,
   tensor,
+  turnRows,
 } from './index.ts';
 
 afterEach(() => setNumThreads(1));
@@ -97,6 +104,86 @@ test.each([
   );
 });
 
+test('a summand is added to the same bits, and a gate is silu times the other product', () => {
+  noGrad(() =>
+    scope(() => {
+      const [x, y, w, u] = [randn([5, 1, 48]), randn([5, 1, 301]), randn([301, 48]), randn([301, 48])];
+      const product = linearRows(x, { weight: w });
+      expect(linearRows(x, { weight: w }, y).toBytes()).toEqual(y.add(product).toBytes());
+      const gated = gatedRows(x, { weight: w }, { weight: u });
+      expect(worst(gated, silu(linear(x, w)).mul(linear(x, u)))).toBeLessThan(1e-4);
+      const bytes = quantizeRows(w);
+      const wide = bytes.weight.to('float32').mul(bytes.scales.unsqueeze(1));
+      expect(worst(gatedRows(x, bytes, { weight: u }), silu(linear(x, wide)).mul(linear(x, u)))).toBeLessThan(1e-4);
+      setNumThreads(2);
+      expect(gatedRows(x, { weight: w }, { weight: u }).toBytes()).toEqual(gated.toBytes());
+    }),
+  );
+});
+
+test.each([[1], [7], [100], [768]])('the norm of %i channels, in float32 and in halves', (width) => {
+  noGrad(() =>
+    scope(() => {
+      const [x, weight] = [randn([3, 1, width]).mul(5), randn([width])];
+      const expected = (wide: Tensor) =>
+        wide
+          .div(wide.square().mean([-1], true).add(1e-5).sqrt())
+          .to(x.dtype)
+          .mul(weight);
+      expect(worst(normRows(x, weight, 1e-5), expected(x))).toBeLessThan(1e-4);
+      const half = x.to('bfloat16');
+      expect(normRows(half, weight.to('bfloat16'), 1e-5).dtype).toBe('bfloat16');
+      expect(worst(normRows(half, weight.to('bfloat16'), 1e-5).to('float32'), expected(x))).toBeLessThan(0.3);
+    }),
+  );
+});
+
+test('pairs of channels turn by their angle, by position or by sequence', () => {
+  noGrad(() =>
+    scope(() => {
+      const angles = randn([6, 8]);
+      const spread = (x: Tensor) => x.repeatInterleave(2, -1); // a pair's two channels
+      const signs = tensor(Array.from({ length: 16 }, (_, i) => (i % 2 === 0 ? -1 : 1)));
+      const [cos, sin] = [spread(angles.cos()), spread(angles.sin()).mul(signs)];
+      const turned = (x: number[], angle: number) => [
+        x[0]! * Math.cos(angle) - x[1]! * Math.sin(angle),
+        x[1]! * Math.cos(angle) + x[0]! * Math.sin(angle),
+      ];
+      const x = randn([6, 6, 3, 16]).narrow(2, 0, 2);
+      const [values, angleOf] = [x.contiguous().toNumbers(), angles.toNumbers()];
+      for (const by of ['position', 'sequence'] as const) {
+        const of = (part: Tensor) => (by === 'position' ? part : part.unsqueeze(1).unsqueeze(1));
+        const got = turnRows(x, of(cos), of(sin)).toNumbers();
+        for (let at = 0; at < got.length; at += 2) {
+          const [b, s] = [Math.floor(at / (6 * 2 * 16)), Math.floor(at / (2 * 16)) % 6];
+          const angle = angleOf[(by === 'position' ? s : b) * 8 + ((at % 16) >> 1)]!;
+          const [first, second] = turned(values.slice(at, at + 2), angle);
+          expect(Math.abs(got[at]! - first!) + Math.abs(got[at + 1]! - second!)).toBeLessThan(1e-5);
+        }
+      }
+    }),
+  );
+});
+
+test('GELU over its operand: both forms, every size, as libtorch', () => {
+  noGrad(() =>
+    scope(() => {
+      for (const count of [1, 8, 1003]) {
+        const x = cat([randn([count]).mul(4), tensor([0, -0, 30, -30, 1e30, -1e30])]);
+        for (const approximate of ['none', 'tanh'] as const) {
+          const expected = gelu(x.to('float64'), { approximate });
+          const own = x.clone();
+          expect(geluInPlace(own, approximate)).toBe(own);
+          const error = own.to('float64').sub(expected).abs().div(expected.abs().clamp(1e-2));
+          expect(error.amax().item()).toBeLessThan(1e-6);
+        }
+      }
+      expect(geluInPlace(tensor([Number.NaN])).item()).toBeNaN();
+      expect(geluInPlace(tensor([1, 2]).to('bfloat16')).dtype).toBe('bfloat16');
+    }),
+  );
+});
+
 test('what does not fit is refused', () => {
   noGrad(() =>
     scope(() => {
@@ -105,6 +192,9 @@ test('what does not fit is refused', () => {
       expect(() => attendRows(q, k, k, tensor([5], 'int64'))).toThrow(/lengths from 1 to 4/);
       expect(() => attendRows(q, k, randn([1, 1, 3, 16]))).toThrow(/keys and values/);
       expect(() => linearRows(randn([2, 8]), { weight: randn([4, 8]), scales: randn([4]) })).toThrow(/int8/);
+      expect(() => linearRows(randn([2, 8]), { weight: randn([4, 8]) }, randn([2, 5]))).toThrow(/summand/);
+      expect(() => gatedRows(randn([2, 8]), { weight: randn([4, 8]) }, { weight: randn([5, 8]) })).toThrow(/one shape/);
+      expect(() => normRows(randn([2, 8]), randn([7]), 1e-5)).toThrow(/expected x/);
     }),
   );
 });

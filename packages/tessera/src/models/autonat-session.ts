@@ -8,6 +8,7 @@ export class AutoNatSession implements MaskedSession {
   private readonly model: AutoNat;
   private readonly batch: number;
   private readonly conditioning: Tensor; // [B or 2B, 1, D]
+  private hasBegun = false;
 
   constructor(model: AutoNat, labels: Tensor, guided: boolean) {
     this.model = model;
@@ -20,12 +21,18 @@ export class AutoNatSession implements MaskedSession {
   /** No step leaves anything for a later one, so the unconditional branch runs only where its logits are wanted. */
   predict({ tokens, masked }: SessionTokens, guidance: 'now' | 'later' | 'done'): SessionPrediction {
     const { model, batch } = this;
-    const both = guidance === 'now';
-    const twice = (x: Tensor): Tensor => (both ? cat([x, x]) : x);
+    // As long as everything is masked, the unconditional rows are one and the same.
+    const isBlank = !this.hasBegun && masked.size(1) === model.seqLen;
+    this.hasBegun = true;
+    const others = guidance !== 'now' ? 0 : isBlank ? 1 : batch;
+    const withOthers = (x: Tensor): Tensor => (others === 0 ? x : cat([x, x.narrow(0, 0, others)]));
     return noGrad(() => {
-      const conditioning = this.conditioning.narrow(0, 0, both ? 2 * batch : batch);
-      const logits = model.head(model.features({ tokens: twice(tokens), conditioning, wanted: twice(masked) }));
-      return { cond: logits.narrow(0, 0, batch), uncond: both ? logits.narrow(0, batch, batch) : undefined };
+      const conditioning = this.conditioning.narrow(0, 0, batch + others);
+      const logits = model.head(
+        model.features({ tokens: withOthers(tokens), conditioning, wanted: withOthers(masked) }),
+      );
+      const uncond = others === 0 ? undefined : logits.narrow(0, batch, others).expand([batch, -1, -1]);
+      return { cond: logits.narrow(0, 0, batch), uncond };
     });
   }
 

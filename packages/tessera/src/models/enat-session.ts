@@ -1,11 +1,12 @@
 /**
  * ENAT over the steps of one generation: the conditional and the unconditional branch as one batch, with the features
  * of visible tokens carried from step to step. A branch is run only where its result, or the state it leaves, is used; while
- * nothing is visible, images of a class have the same logits, so that a row a class is run.
+ * nothing is visible, images of a class have the same logits, so that a row a class is run. What the decoder's first block
+ * makes of mask tokens by themselves is made at the first step, for all of them.
  */
 
-import { cat, keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
-import type { Enat, EnatState } from './enat.ts';
+import { arange, cat, keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
+import type { Enat, EnatState, MaskTokens } from './enat.ts';
 import type { MaskedSession, SessionPrediction, SessionTokens } from './family.ts';
 
 export interface EnatPrediction extends SessionPrediction {
@@ -18,7 +19,9 @@ export class EnatSession implements MaskedSession {
   private readonly batch: number;
   private readonly conditioning: Tensor; // [blocks, B or 2B, 1, 8D]
   private readonly labels: number[] | undefined;
+  private readonly guided: boolean;
   private state: EnatState | undefined; // of B or 2B rows
+  private maskTokens: KnownMaskTokens | undefined;
 
   /**
    * @param labels [B] int64
@@ -27,12 +30,15 @@ export class EnatSession implements MaskedSession {
   constructor(model: Enat, labels: Tensor, guided: boolean) {
     this.model = model;
     this.batch = labels.size(0);
+    this.guided = guided;
     // Reading them would wait for a GPU, which has rows to spare.
     this.labels = labels.device === 'cpu' ? labels.toNumbers() : undefined;
     this.conditioning = noGrad(() =>
       scope(() => {
-        const rows = guided ? cat([labels, labels.fullLike(model.nullLabel)]) : labels;
-        return keep(model.condition(rows));
+        if (!guided) return keep(model.condition(labels));
+        const rows = model.condition(cat([labels, labels.narrow(0, 0, 1).fullLike(model.nullLabel)]));
+        const nulls = rows.narrow(1, this.batch, 1).expand([-1, this.batch, -1, -1]);
+        return keep(cat([rows.narrow(1, 0, this.batch), nulls], 1));
       }),
     );
   }
@@ -56,18 +62,21 @@ export class EnatSession implements MaskedSession {
   private runFirst({ masked }: SessionTokens, labels: readonly number[], wantsUncond: boolean): EnatPrediction {
     const { model, batch } = this;
     const classes = [...new Set(labels)];
-    const firsts = classes.map((label) => labels.indexOf(label));
-    const rows = wantsUncond ? [...firsts, batch] : firsts;
-    const features = model.decode(
-      {
-        masked: masked.narrow(0, 0, 1).expand([rows.length, -1]).contiguous(),
-        conditioning: this.conditioning.indexSelect(1, tensor(rows, 'int64')),
-      },
-      undefined,
-    );
-    const logits = model.head(features);
+    const rows = classes.map((label) => labels.indexOf(label));
     const places = labels.map((label) => classes.indexOf(label));
     const nulls = labels.map(() => classes.length);
+    const conditioning = this.conditioning.indexSelect(1, tensor(this.guided ? [...rows, batch] : rows, 'int64'));
+    this.maskTokens = new KnownMaskTokens(model, masked, conditioning, this.guided ? [...places, ...nulls] : places);
+    const count = wantsUncond ? rows.length + 1 : rows.length;
+    const features = model.decode(
+      {
+        masked: masked.narrow(0, 0, 1).expand([count, -1]).contiguous(),
+        conditioning: conditioning.narrow(1, 0, count),
+      },
+      undefined,
+      this.maskTokens.first(count),
+    );
+    const logits = model.head(features);
     const ofImages = tensor(wantsUncond ? [...places, ...nulls] : places, 'int64');
     return {
       cond: logits.indexSelect(0, ofImages.narrow(0, 0, batch)),
@@ -88,9 +97,12 @@ export class EnatSession implements MaskedSession {
       reused: rowsOf(this.state, encoded),
       conditioning: conditioning.narrow(1, 0, encoded),
     });
+    const rows = Array.from({ length: this.guided ? 2 * batch : batch }, (_, row) => row);
+    this.maskTokens ??= new KnownMaskTokens(model, input.masked, conditioning, rows);
     const maskedFeatures = model.decode(
       { masked: twice(input.masked, decoded), conditioning: conditioning.narrow(1, 0, decoded) },
       rowsOf(state, decoded),
+      this.maskTokens.at(input.masked, wantsUncond),
     );
     this.replaceState(state);
     const logits = model.head(maskedFeatures);
@@ -114,8 +126,79 @@ export class EnatSession implements MaskedSession {
 
   dispose(): void {
     this.replaceState(undefined);
+    this.maskTokens?.dispose();
     this.conditioning.dispose();
   }
+}
+
+/** Mask tokens of the first step, from which later steps take theirs: what is masked later was masked before. */
+class KnownMaskTokens {
+  private readonly known: MaskTokens; // [U, M, …]
+  /** Place of each position among a row's masked ones: [B, L] int64. */
+  private readonly places: Tensor;
+  /** Where each row's tokens begin among the known ones, flat: [B or 2B, 1] int64. */
+  private readonly starts: Tensor;
+
+  /**
+   * @param masked [B, M] int64, positions masked at the first step; with U < B, the same in all rows
+   * @param conditioning [blocks, U, 1, 8D]
+   * @param rowOf which of the U rows each row of the session takes, the conditional ones first
+   */
+  constructor(model: Enat, masked: Tensor, conditioning: Tensor, rowOf: readonly number[]) {
+    const [batch, count] = masked.shape as [number, number];
+    const numRows = conditioning.size(1);
+    this.starts = scope(() =>
+      keep(
+        beside(tensor([...rowOf], 'int64'), masked)
+          .mul(count)
+          .unsqueeze(1),
+      ),
+    );
+    this.places = scope(() => {
+      const order = beside(arange(0, count), masked).expand([batch, -1]).contiguous();
+      const none = masked.narrow(1, 0, 1).zerosLike().expand([-1, model.seqLen]).contiguous();
+      return keep(none.scatter(1, masked, order));
+    });
+    this.known = scope(() => {
+      const positions = numRows > batch ? cat([masked, masked]).narrow(0, 0, numRows) : masked.narrow(0, 0, numRows);
+      const { embedded, queries, keysValues } = model.maskTokens(positions, conditioning);
+      return { embedded: keep(embedded), queries: keep(queries), keysValues: keep(keysValues) };
+    });
+  }
+
+  /** All tokens of the first known rows. */
+  first(rows: number): MaskTokens {
+    return mapTokens(this.known, (x) => x.narrow(0, 0, rows));
+  }
+
+  /**
+   * @param masked [B, M'] int64, some of the first step's positions
+   * @param both whether the unconditional rows are wanted too
+   * @returns of B or 2B rows, in the caller's scope
+   */
+  at(masked: Tensor, both: boolean): MaskTokens {
+    const own = this.places.gather(1, masked);
+    const places = both ? cat([own, own]) : own;
+    const index = places.add(this.starts.narrow(0, 0, places.size(0))).flatten();
+    return mapTokens(this.known, (x) =>
+      x
+        .flatten(0, 1)
+        .indexSelect(0, index)
+        .view([places.size(0), masked.size(1), -1]),
+    );
+  }
+
+  dispose(): void {
+    for (const tensor of [this.places, this.starts, ...Object.values(this.known)]) tensor.dispose();
+  }
+}
+
+function mapTokens({ embedded, queries, keysValues }: MaskTokens, change: (x: Tensor) => Tensor): MaskTokens {
+  return { embedded: change(embedded), queries: change(queries), keysValues: change(keysValues) };
+}
+
+function beside(x: Tensor, like: Tensor): Tensor {
+  return x.to(like.device as 'cpu');
 }
 
 /** The first rows of a state. */

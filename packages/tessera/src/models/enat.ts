@@ -21,6 +21,7 @@ import {
   layerNorm,
   linear,
   scaledDotProductAttention,
+  scope,
   silu,
   type Tensor,
 } from '@tessera/torch';
@@ -65,6 +66,16 @@ export interface EnatState {
   positions: Tensor;
   /** [B, N, D]. */
   features: Tensor;
+}
+
+/** What the decoder's first block makes of mask tokens by themselves: the same at every step of a generation. */
+export interface MaskTokens {
+  /** [B, M, D]. */
+  embedded: Tensor;
+  /** [B, M, D]. */
+  queries: Tensor;
+  /** [B, M, 2D]. */
+  keysValues: Tensor;
 }
 
 /** One forward pass. Together `reused`, `fresh` and `masked` name every position once. */
@@ -164,12 +175,32 @@ export class Enat extends Module implements MaskedModel {
     return { masked: this.decode(input, state), state };
   }
 
-  /** The decoder alone, on what `encode` left: features of the mask tokens, [B, M, D]. */
-  decode(input: Omit<EnatInput, 'tokens' | 'fresh' | 'reused'>, state: EnatState | undefined): Tensor {
+  /** masked — [B, M] int64; conditioning — from `condition`. */
+  maskTokens(masked: Tensor, conditioning: Tensor): MaskTokens {
+    const { encoderDepth } = this.config;
+    const embedded = this.embed(masked.fullLike(this.maskToken), masked, undefined);
+    return { embedded, ...this.blocks[encoderDepth]!.project(embedded, conditioning.select(0, encoderDepth)) };
+  }
+
+  /**
+   * The decoder alone, on what `encode` left: features of the mask tokens, [B, M, D].
+   *
+   * @param known `maskTokens` of these positions, where they are at hand
+   */
+  decode(
+    input: Omit<EnatInput, 'tokens' | 'fresh' | 'reused'>,
+    state: EnatState | undefined,
+    known?: MaskTokens,
+  ): Tensor {
     const { masked, conditioning } = input;
-    let y = this.embed(masked.fullLike(this.maskToken), masked, input.dropout); // [B, M, D]
-    for (let i = this.config.encoderDepth; i < this.blocks.length; i++) {
-      y = this.pass(i, y, conditioning, state?.features, input.runBlock);
+    const { encoderDepth } = this.config;
+    const visible = state?.features;
+    let y = known?.embedded ?? this.embed(masked.fullLike(this.maskToken), masked, input.dropout); // [B, M, D]
+    for (let i = encoderDepth; i < this.blocks.length; i++) {
+      y =
+        known !== undefined && i === encoderDepth
+          ? scope(() => this.blocks[i]!.forward(y, conditioning.select(0, i), visible, known))
+          : this.pass(i, y, conditioning, visible, input.runBlock);
     }
     return y;
   }
@@ -291,11 +322,23 @@ class Block {
     this.modulation = new Linear(p.child('adaLN_modulation.1'), dim, 8 * dim, { weightInit: ZEROS });
   }
 
-  /** x — [B, N, D] own tokens; modulation — [B, 1, 8D]; foreign — [B, K, D] or undefined; returns [B, N, D]. */
-  forward(x: Tensor, modulation: Tensor, foreign: Tensor | undefined): Tensor {
-    const [shiftA, scaleA, shiftF, scaleF, gateA, shiftM, scaleM, gateM] = modulation.chunk(8, -1) as [
-      Tensor,
-      Tensor,
+  /** What own tokens [B, N, D] ask and offer: queries [B, N, D], keys and values [B, N, 2D]. */
+  project(x: Tensor, modulation: Tensor): Omit<MaskTokens, 'embedded'> {
+    const [shift, scale] = modulation.chunk(8, -1) as [Tensor, Tensor];
+    const own = this.modulate(x, shift, scale);
+    return { queries: this.q.forward(own), keysValues: this.kvOwn.forward(own) };
+  }
+
+  /**
+   * @param x [B, N, D], own tokens
+   * @param modulation [B, 1, 8D]
+   * @param foreign [B, K, D] or undefined
+   * @param own what `project` gives for x and the modulation
+   * @returns [B, N, D]
+   */
+  forward(x: Tensor, modulation: Tensor, foreign: Tensor | undefined, own = this.project(x, modulation)): Tensor {
+    const parts = modulation.chunk(8, -1);
+    const [shiftF, scaleF, gateA, shiftM, scaleM, gateM] = parts.slice(2) as [
       Tensor,
       Tensor,
       Tensor,
@@ -303,13 +346,12 @@ class Block {
       Tensor,
       Tensor,
     ];
-    const own = this.modulate(x, shiftA, scaleA);
     const keysValues =
       foreign === undefined
-        ? this.kvOwn.forward(own)
-        : cat([this.kvForeign.forward(this.modulate(foreign, shiftF, scaleF)), this.kvOwn.forward(own)], 1); // [B, K + N, 2D]
+        ? own.keysValues
+        : cat([this.kvForeign.forward(this.modulate(foreign, shiftF, scaleF)), own.keysValues], 1); // [B, K + N, 2D]
     const [k, v] = keysValues.chunk(2, -1) as [Tensor, Tensor];
-    const attended = scaledDotProductAttention(this.heads(this.q.forward(own)), this.heads(k), this.heads(v));
+    const attended = scaledDotProductAttention(this.heads(own.queries), this.heads(k), this.heads(v));
     const merged = attended.transpose(1, 2).reshape([x.size(0), x.size(1), this.dim]); // [B, N, D]
     const h = x.addcmul(gateA, this.proj.forward(merged));
     return h.addcmul(gateM, this.mlp.forward(this.modulate(h, shiftM, scaleM)));

@@ -1,5 +1,5 @@
 import { enatStrategy, maskCounts } from '@tessera/schedule';
-import { countMacs, manualSeed, noGrad, scope, tensor } from '@tessera/torch';
+import { countMacs, keep, manualSeed, noGrad, scope, tensor } from '@tessera/torch';
 import { describe, expect, it } from 'vitest';
 import { initialise } from '../nn/module.ts';
 import { AutoNat, type AutoNatConfig } from './autonat.ts';
@@ -58,12 +58,18 @@ describe('what is computed is what the closed form says', () => {
     model.dispose();
   });
 
-  it('ENAT, over three steps, its modulations once', () => {
+  it('ENAT, over three steps, its modulations and first look at mask tokens once', () => {
     manualSeed(1);
     const config = { ...SIZES, encoderDepth: 3, decoderDepth: 2 };
     const model = initialise((p) => new Enat(config, p));
     const labels = tensor([1], 'int64');
-    expect(countMacs(() => noGrad(() => scope(() => void model.condition(labels)))).macs).toBe(enatSetupMacs(config));
+    const conditioning = noGrad(() => scope(() => keep(model.condition(labels))));
+    const ofModulations = countMacs(() => noGrad(() => scope(() => void model.condition(labels)))).macs;
+    const ofMaskTokens = countMacs(() =>
+      noGrad(() => scope(() => void model.maskTokens(positions(0, 16), conditioning))),
+    ).macs;
+    expect(ofModulations + ofMaskTokens).toBe(enatSetupMacs(config));
+    conditioning.dispose();
     const session = model.startSession(labels, true);
     const step = (fresh: [number, number] | undefined, masked: number, guidance: 'now' | 'later' | 'done') =>
       countMacs(() =>
@@ -83,7 +89,7 @@ describe('what is computed is what the closed form says', () => {
     const second = enatStepMacs(config, { masked: 12, fresh: 4, reused: 0 });
     const third = enatStepMacs(config, { masked: 6, fresh: 6, reused: 4 });
     // The other branch: nothing of it while nothing is visible, its state alone where its logits are not wanted.
-    expect(step(undefined, 0, 'later')).toBe(first.computed);
+    expect(step(undefined, 0, 'later')).toBe(first.computed + 2 * ofMaskTokens);
     expect(step([0, 4], 4, 'later')).toBe(second.computed + second.state);
     expect(step([4, 10], 10, 'now')).toBe(2 * third.computed);
     expect(enatStepMacs(config, { masked: 16, fresh: 0, reused: 0 }).state).toBe(0);
@@ -98,7 +104,8 @@ describe('what is computed is what the closed form says', () => {
     noGrad(() => {
       for (const parameter of model.state.values()) parameter.add_(parameter.randnLike().mul(0.1));
     });
-    const first = enatStepMacs(config, { masked: 16, fresh: 0, reused: 0 }).computed;
+    const { computed } = enatStepMacs(config, { masked: 16, fresh: 0, reused: 0 });
+    const first = computed + 3 * 16 * 24 * 24; // with the first block's queries, keys and values
     const predict = (labels: number[]) => {
       const session = model.startSession(tensor(labels, 'int64'), true);
       const input = {

@@ -1,7 +1,8 @@
 /**
  * What a step of a NAT model costs, in closed form: multiply-accumulates of matrix products and attention of one sample
  * and one branch (reference: paper-numbers §3). `reference` is what the released code computes, `computed` what ours does:
- * the head on masked positions alone, ENAT's modulations once for all steps, AutoNAT's last block for masked tokens alone.
+ * the head on masked positions alone, ENAT's modulations and its decoder's first look at mask tokens once for all steps,
+ * AutoNAT's last block for masked tokens alone.
  */
 
 import type { AutoNatConfig } from './autonat.ts';
@@ -35,12 +36,17 @@ export function enatStepMacs(config: EnatConfig, { masked: m, fresh: n, reused: 
   const head = (positions: number, codes: number) => positions * (D * D + D * codes);
   return {
     reference: encoder(modulation) + decoder(modulation) + reuse + head(L, V + 1),
-    computed: encoder(0) + decoder(0) + reuse + head(m, V),
+    computed: encoder(0) + decoder(0) - maskTokenMacs(D, m) + reuse + head(m, V),
     state: encoder(0) + reuse,
   };
 }
 
-/** Once for a generation and a branch. */
-export function enatSetupMacs({ embedDim, encoderDepth, decoderDepth }: EnatConfig): number {
-  return (encoderDepth + decoderDepth) * 8 * embedDim ** 2;
+/** Once for a generation that begins with nothing, and a branch: modulations, and mask tokens in the decoder's first block. */
+export function enatSetupMacs({ embedDim, encoderDepth, decoderDepth, gridSize }: EnatConfig): number {
+  return (encoderDepth + decoderDepth) * 8 * embedDim ** 2 + maskTokenMacs(embedDim, gridSize ** 2);
+}
+
+/** Queries, keys and values. */
+function maskTokenMacs(embedDim: number, count: number): number {
+  return 3 * count * embedDim ** 2;
 }

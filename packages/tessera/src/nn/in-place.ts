@@ -1,13 +1,13 @@
 /**
  * Activations and sums that write over their first operand where no gradient is wanted: on a CPU fresh memory costs more
- * than the arithmetic. Values are the same bits either way. Pass only what nothing else reads afterwards.
+ * than the arithmetic. Pass only what nothing else reads afterwards.
  */
 
-import { gelu, gelu_, isGradEnabled, type Tensor } from '@tessera/torch';
+import { gelu, geluInPlace, isGradEnabled, type Tensor } from '@tessera/torch';
 
 /** GELU by the error function, or its tanh form. */
 export function geluOver(x: Tensor, approximate: 'none' | 'tanh' = 'none'): Tensor {
-  return isGradEnabled() ? gelu(x, { approximate }) : gelu_(x, { approximate });
+  return isGradEnabled() ? gelu(x, { approximate }) : geluInPlace(x, approximate);
 }
 
 /** x + y. */

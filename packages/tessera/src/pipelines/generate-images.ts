@@ -62,6 +62,8 @@ export async function* generateImages(
       const generation = startGeneration(model, { strategy, labels: batchLabels, seed, first, onStep });
       const sampled: Tensor[] = [];
       try {
+        const { cacheBytes } = generation;
+        if (first === from && cacheBytes !== undefined) yield cacheNote(cacheBytes, batchLabels.length);
         while (!generation.isDone) {
           signal?.throwIfAborted();
           sampled.push(generation.step());
@@ -81,6 +83,12 @@ export async function* generateImages(
   } finally {
     forgetGraph(model);
   }
+}
+
+function cacheNote(bytes: number, images: number): PipelineEvent {
+  const size = `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  const count = images === 1 ? 'one image' : `${images} images at a time`;
+  return { kind: 'note', message: `The cache of keys and values takes ${size} for ${count}.` };
 }
 
 function progress(done: number, total: number): PipelineEvent {

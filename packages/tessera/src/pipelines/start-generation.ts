@@ -137,6 +137,10 @@ class RowByRow implements TokenGeneration {
     return this.stepsDone === this.numSteps;
   }
 
+  get cacheBytes(): number {
+    return this.generation.cacheBytes;
+  }
+
   step(): Tensor {
     const { numSteps, stepsDone } = this;
     const { labels, onStep } = this.options;

@@ -232,15 +232,9 @@ function trainingOf(
   };
 }
 
-function precisionOf(precision: Precision | undefined): { precision?: 'bf16' | undefined } {
-  if (precision === 'fp16') {
-    throw new PipelineError(
-      'OPTIONS',
-      'Expected float32 or bf16, got fp16: its small gradients need a scaled loss, which this trainer does not have; bf16 needs none.',
-    );
-  }
+function precisionOf(precision: Precision | undefined): { precision?: TrainingConfig['precision'] } {
   if (precision === undefined) return {};
-  return { precision: precision === 'bf16' ? 'bf16' : undefined };
+  return { precision: precision === 'float32' ? undefined : precision };
 }
 
 /** One decay is written as one average; the originals' has no warm-up. */

@@ -22,7 +22,8 @@ export function isTokenGuided(settings: AutoregressiveSettings, index: number): 
 
 /** uncond + s · (cond − uncond): [B, V] each. */
 export function guideLogits(cond: Tensor, uncond: Tensor, guidanceScale: number): Tensor {
-  return uncond.add(cond.sub(uncond).mul(guidanceScale));
+  // Over its own difference: fresh memory costs more than the arithmetic.
+  return cond.sub(uncond).mul_(guidanceScale).add_(uncond);
 }
 
 /** Temperature, top-k and top-p in this order: removed codes get −∞. logits — [B, V] float32; returns the same shape. */
@@ -41,7 +42,7 @@ export function pickTokens(logits: Tensor, settings: AutoregressiveSettings, exp
   // Filters keep the most likely code, so greedy needs none of them.
   if (settings.greedy) return logits.argmax(-1);
   if (exponential === undefined) throw new RangeError('pickTokens: a draw needs noise, got none');
-  return filterLogits(logits, settings).softmax(-1).div(exponential).argmax(-1);
+  return filterLogits(logits, settings).softmax(-1).div_(exponential).argmax(-1);
 }
 
 /** Removes a code when those before it, in descending order, together already have more than topP. */

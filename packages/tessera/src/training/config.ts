@@ -48,8 +48,8 @@ export const trainingConfigSchema = strictConfig({
   /** Largest global norm of the gradient; without it, no clipping. */
   clip: z.number().positive().optional(),
   ema: emasSchema.prefault({}),
-  /** Of the matrix products while a generator is trained, by autocast; absent: float32. */
-  precision: z.enum(['bf16']).optional(),
+  /** Of the matrix products while a generator is trained, by autocast; absent: float32. fp16 scales the loss. */
+  precision: z.enum(['bf16', 'fp16']).optional(),
   /** Steps between lines of metrics. */
   logEvery: every.default(20),
   /** Steps between checkpoints. The last step always has one. */

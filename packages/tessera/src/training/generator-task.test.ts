@@ -55,7 +55,7 @@ function shard(step: number): Shard {
 function makeTask(
   family: FamilyName,
   recipe: object = {},
-  options: { recompute?: boolean; precision?: 'bf16' | undefined; config?: object } = {},
+  options: { recompute?: boolean; precision?: 'bf16' | 'fp16' | undefined; config?: object } = {},
 ) {
   manualSeed(5);
   const { config = {}, ...how } = options;
@@ -191,11 +191,18 @@ test("a GPT's blocks draw the same dropout when they run again: the gradient is 
   model.dispose();
 });
 
-test.each(['enat', 'autonat', 'gpt'] as const)('%s: bf16 is close to float32, recomputed or not', (family) => {
-  const [plain, half] = [gradients(family, {}), gradients(family, { precision: 'bf16' })];
+test.each([
+  ['enat', 'bf16'],
+  ['autonat', 'bf16'],
+  ['gpt', 'bf16'],
+  ['enat', 'fp16'],
+  ['autonat', 'fp16'],
+  ['gpt', 'fp16'],
+] as const)('%s: %s is close to float32, recomputed or not', (family, precision) => {
+  const [plain, half] = [gradients(family, {}), gradients(family, { precision })];
   expect(half.loss).not.toBe(plain.loss);
   expect(Math.abs(half.loss - plain.loss)).toBeLessThan(0.02 * plain.loss);
-  const again = gradients(family, { precision: 'bf16', recompute: true });
+  const again = gradients(family, { precision, recompute: true });
   // Attention without gradients may be another kernel.
   expect(Math.abs(again.loss - half.loss)).toBeLessThan(1e-3 * half.loss);
   const norms = [plain, half, again].map(({ grads }) =>

@@ -22,7 +22,7 @@ export interface GeneratorTaskOptions {
   recipe: object;
   /** Keep only the blocks' inputs for the backward pass, and run each block again in it. */
   recompute?: boolean | undefined;
-  /** Matrix products of training in bfloat16 (autocast); weights, losses and measurements stay float32. */
+  /** Of training's matrix products, by autocast; weights, losses and measurements stay float32. */
   precision?: TrainingConfig['precision'];
   /** The two networks cut into pieces, one a rank; blocks are then recomputed anyway. */
   pieces?: { model: ShardedModule; ema: ShardedModule } | undefined;
@@ -31,7 +31,7 @@ export interface GeneratorTaskOptions {
 export function createGeneratorTask(options: GeneratorTaskOptions): TrainingTask {
   const { model, ema, data, heldOut, recipe, recompute = false, precision, pieces } = options;
   const family = familyOf(model);
-  const inPrecision = precision === 'bf16' ? inBfloat16(model) : <T>(body: () => T): T => body();
+  const inPrecision = precision === undefined ? <T>(body: () => T): T => body() : under(precision, model);
   return {
     name: model.family,
     model: pieces?.model ?? model,
@@ -72,9 +72,9 @@ function onDeviceOf(model: GeneratorModel, rows: ReturnType<TokenRows['rows']>):
   return { tokens: beside(rows.tokens, model), labels: beside(rows.labels, model) };
 }
 
-function inBfloat16(model: GeneratorModel): <T>(body: () => T) => T {
+function under(precision: 'bf16' | 'fp16', model: GeneratorModel): <T>(body: () => T) => T {
   const device = model.device.startsWith('cuda') ? 'cuda' : 'cpu';
-  return (body) => autocast({ device, dtype: 'bfloat16' }, body);
+  return (body) => autocast({ device, dtype: precision === 'bf16' ? 'bfloat16' : 'float16' }, body);
 }
 
 const MEASURED_BATCH = 64;

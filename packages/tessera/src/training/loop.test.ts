@@ -205,6 +205,71 @@ test('a loss that is not a number stops the run and leaves weights and checkpoin
   task.dispose();
 });
 
+describe('with a scaled loss (fp16)', () => {
+  /** Overflows in some steps: finite as it is, not once it is scaled. */
+  const overflowing = (steps: readonly number[], factor = 1e36): ToyTask => {
+    const task = new ToyTask();
+    const shardLoss = task.shardLoss.bind(task);
+    task.shardLoss = (shard) => {
+      const result = shardLoss(shard);
+      return steps.includes(shard.step) ? { ...result, loss: result.loss.mul(factor) } : result;
+    };
+    return task;
+  };
+  const config = settings({ precision: 'fp16', totalSteps: 30, checkpointEvery: 1, keepCheckpoints: 30, logEvery: 1 });
+  const stateAt = (step: number) =>
+    JSON.parse(readFileSync(join(folder, 'run', 'checkpoints', `step-00000${step}`, 'state.json'), 'utf8')).lossScale;
+
+  test('without an overflow it trains like float32: the scale is a power of two', async () => {
+    const [plain, scaled] = [
+      await train('plain', settings({ totalSteps: 30 })),
+      await train('run', settings({ precision: 'fp16', totalSteps: 30 })),
+    ];
+    expect(scaled.bits).toEqual(plain.bits);
+    const trained = lines(scaled.metrics).filter((line) => line.kind === 'train');
+    expect(trained.at(-1)).toMatchObject({ skippedSteps: 0, lossScale: 65536 });
+  });
+
+  test('an overflow is passed over: the optimizer stays, the averages and the schedule go on, the scale halves', async () => {
+    const { metrics } = await train('run', config, { task: overflowing([12, 13]) });
+    const trained = lines(metrics).filter((line) => line.kind === 'train');
+    expect(trained.map((line) => line.skippedSteps)).toEqual(trained.map((_, i) => (i === 12 || i === 13 ? 1 : 0)));
+    expect(trained.slice(11, 15).map((line) => line.lossScale)).toEqual([65536, 32768, 16384, 16384]);
+    const rates = trained.map((line) => line.learningRate as number);
+    expect(rates[13]).toBeLessThan(rates[12]!);
+    expect(rates[14]).toBeLessThan(rates[13]!);
+    const at = (step: number) => bitsOf(join(folder, 'run', 'checkpoints', `step-00000${step}`));
+    const [before, after] = [at(12), at(14)];
+    for (const [name, bits] of before) {
+      if (name.startsWith('ema/')) expect(after.get(name)).not.toBe(bits);
+      else expect(after.get(name)).toBe(bits);
+    }
+    expect(stateAt(14)).toEqual({ scale: 16384, growthTracker: 0 });
+    expect(stateAt(20)).toEqual({ scale: 16384, growthTracker: 6 });
+  });
+
+  test('a resumed run ends in the same bits', async () => {
+    const steps = [3, 12, 20];
+    const whole = await train('whole', config, { task: overflowing(steps) });
+    await train('run', config, { task: overflowing(steps), leaveAt: 16 });
+    const resumed = await train('run', config, { task: overflowing(steps) });
+    expect(resumed.events[0]).toMatchObject({ kind: 'start', resumed: true });
+    expect(resumed.bits).toEqual(whole.bits);
+    expect(resumed.metrics).toBe(whole.metrics);
+  });
+
+  test('what no scale can mend stops the run', async () => {
+    const always = overflowing(
+      Array.from({ length: 30 }, (_, step) => step),
+      Number.NaN,
+    );
+    await expect(train('run', config, { task: always })).rejects.toMatchObject({
+      code: 'NOT_FINITE',
+      message: expect.stringContaining('the loss in step 17 is NaN'),
+    });
+  });
+});
+
 test('a task without held-out data trains without evaluation', async () => {
   const task: ToyTask = new ToyTask();
   Object.defineProperty(task, 'evaluate', { value: undefined });

@@ -39,6 +39,8 @@ const savedStateSchema = z.strictObject({
   seconds: z.number().min(0),
   torch: z.string(),
   threads: z.int().min(1),
+  /** Of the loss, where it is scaled: see GradScaler. */
+  lossScale: z.strictObject({ scale: z.number().positive(), growthTracker: z.int().min(0) }).optional(),
   /** Absent for one. */
   ranks: z.int().min(1).optional(),
 });

@@ -106,6 +106,10 @@ export class TrainedNetwork {
     this.ranks.group!.watched('backward', backward);
   }
 
+  get device(): string {
+    return this.leaves[0]!.device;
+  }
+
   /** Those weights, buffers and averages that all ranks have; borrowed. */
   common(): Tensor[] {
     if (this.pieces !== undefined) return this.pieces.buffers;
@@ -116,6 +120,11 @@ export class TrainedNetwork {
   /** Buffers that forward passes move. */
   get statistics(): Tensor[] {
     return this.model.statistics;
+  }
+
+  /** What was collected, as handles of the current scope. */
+  gradients(): Tensor[] {
+    return gradientsOf(this.leaves);
   }
 
   /** The global norm of what was collected. */
@@ -143,6 +152,12 @@ export class TrainedNetwork {
       for (const { ema, settings } of this.averages) ema.update(emaDecayAt(settings, step));
     });
     return learningRate;
+  }
+
+  /** A step whose gradients overflowed: the weights and the optimizer stay, the averages move on. */
+  passOver(step: number): number {
+    for (const { ema, settings } of this.averages) ema.update(emaDecayAt(settings, step));
+    return learningRateAt(this.settings.learningRate, step);
   }
 
   clearGradients(): void {

@@ -2,13 +2,17 @@
  * The state of a run between two steps, and the step itself: gradients of this rank's shards, averaged over all shards of
  * all ranks; then, network by network, the norm, clipping, AdamW and the moving averages; then the task's own afterStep.
  *
+ * With fp16 the loss is scaled, so that small gradients do not vanish (GradScaler). A step whose gradients overflow is left
+ * out as PyTorch's trainers leave it out: the optimizer does not move nor count it, while the data, the schedule and the
+ * averages go on; the scale is halved.
+ *
  * Gradients travel while the backward pass of a rank's last shard goes on (c10d's Reducer); the shards before only add to
  * the rank's own. Losses are added up at the end of the step, and with them goes word of a rank that is to stop, so that
  * all stop after the same step.
  */
 
 import { Draws } from '@tessera/schedule';
-import { getNumThreads, manualSeed, noGrad, scope, type Tensor, torchVersion, zeros } from '@tessera/torch';
+import { GradScaler, getNumThreads, manualSeed, noGrad, scope, type Tensor, torchVersion, zeros } from '@tessera/torch';
 import { type Checkpoint, pruneCheckpoints, writeCheckpoint } from './checkpoint.ts';
 import type { TrainingConfig } from './config.ts';
 import { type ShardPlan, shardAt, shardsPerStep } from './data-order.ts';
@@ -25,7 +29,7 @@ import { TrainingError } from './training-error.ts';
 export interface StepNumbers {
   learningRate: number;
   gradientNorm: number;
-  /** Such as `discriminatorGradientNorm`. */
+  /** Such as `discriminatorGradientNorm`, and `lossScale` where there is one. */
   ofParts: Record<string, number>;
 }
 
@@ -44,6 +48,7 @@ export class TrainingState {
   /** Indices of the shards of a step that this rank runs. */
   private readonly ownShards: readonly number[];
   private readonly networks: readonly [TrainedNetwork, ...TrainedNetwork[]];
+  private readonly scaler: GradScaler | undefined;
 
   constructor(task: TrainingTask, config: TrainingConfig, ranks: Ranks, shardOptimizer = false) {
     this.task = task;
@@ -64,6 +69,7 @@ export class TrainingState {
       );
     }
     this.networks = networksOf(task, config, ranks, shardOptimizer);
+    if (config.precision === 'fp16') this.scaler = new GradScaler({ device: this.networks[0].device });
   }
 
   /** Continues from the newest checkpoint, if there is one, and opens the logs. Returns warnings for people. */
@@ -134,6 +140,7 @@ export class TrainingState {
       seconds: this.seconds,
       torch: torchVersion(),
       threads: getNumThreads(),
+      ...(this.scaler === undefined ? {} : { lossScale: this.scaler.state() }),
       ...(ranks.size === 1 ? {} : { ranks: ranks.size }),
     });
     const files = stateFiles(this.task, this.networks, ranks, state);
@@ -144,6 +151,7 @@ export class TrainingState {
 
   dispose(): void {
     for (const network of this.networks) network.dispose();
+    this.scaler?.dispose();
     this.interval.dispose();
   }
 
@@ -157,6 +165,7 @@ export class TrainingState {
       );
     }
     restoreTensors(path, this.task, this.networks);
+    if (state.lossScale !== undefined) this.scaler?.loadState(state.lossScale);
     this.step = state.step;
     this.seconds = state.seconds;
     // The interval so far is of all ranks: one of them goes on with it.
@@ -186,7 +195,7 @@ export class TrainingState {
         const losses = this.lossesOf(result).map(([network, loss]): [TrainedNetwork, Tensor] => {
           // Reducers give the mean over the ranks of what each has added up.
           const share = numShards === ranks.size ? loss : loss.div(numShards / ranks.size);
-          network.collect(share, isLast);
+          network.collect(this.scaler?.scale(share) ?? share, isLast);
           this.interval.add(lossName(network), loss);
           return [network, loss.detach()];
         });
@@ -244,6 +253,31 @@ export class TrainingState {
 
   /** Moves all networks and their averages, or none when a number is not finite. */
   private update(losses: ReadonlyMap<TrainedNetwork, number>): StepNumbers {
+    const { scaler } = this;
+    if (scaler !== undefined) {
+      const own = scaler.unscale_([...losses.keys()].flatMap((network) => network.gradients()));
+      // A rank may hold a piece of the gradients only.
+      const isSound = this.ranks.sum([own ? 0 : 1])[0] === 0;
+      const { scale } = scaler.state();
+      scaler.update(isSound);
+      if (this.ranks.isFirst) this.interval.add('skippedSteps', isSound ? 0 : 1);
+      if (!isSound) return this.passOver(losses, scale);
+    }
+    const numbers = this.move(losses);
+    return scaler === undefined
+      ? numbers
+      : { ...numbers, ofParts: { ...numbers.ofParts, lossScale: scaler.state().scale } };
+  }
+
+  /** Leaves a step out whose scaled gradients overflowed; once scaling is not to blame, that ends the run. */
+  private passOver(losses: ReadonlyMap<TrainedNetwork, number>, scale: number): StepNumbers {
+    const [[network, loss]] = [...losses] as [[TrainedNetwork, number]];
+    if (scale <= 1) throw this.notFinite(network, loss, network.gradientNorm());
+    const rates = [...losses.keys()].map((each) => each.passOver(this.step));
+    return { learningRate: rates[0]!, gradientNorm: Number.POSITIVE_INFINITY, ofParts: { lossScale: scale / 2 } };
+  }
+
+  private move(losses: ReadonlyMap<TrainedNetwork, number>): StepNumbers {
     const norms = [...losses].map(([network, loss]): [TrainedNetwork, number] => {
       const norm = network.gradientNorm();
       if (!Number.isFinite(norm) || !Number.isFinite(loss)) throw this.notFinite(network, loss, norm);

@@ -67,6 +67,7 @@ export interface Addon extends DistributedAddon, PrecisionAddon, Partial<CudaAdd
   linearRows(x: number, weight: number, scales?: number, summand?: number): number;
   gatedRows(x: number, gate: number, gateScales: number | undefined, up: number, upScales?: number): number;
   normRows(x: number, weight: number, eps: number): number | undefined;
+  geluInPlace(x: number, byTanh: boolean): boolean;
   turnRows(x: number, cos: number, sin: number): number | undefined;
   packInt8(weight: number): number | undefined;
   linearPacked(x: number, packed: number, bias?: number): number;
@@ -82,8 +83,17 @@ export function addon(): Addon {
   return loaded;
 }
 
+/**
+ * How long threads of libtorch's pool wait busily for each other before they sleep: some 30 µs, enough from one operation
+ * to the next. OpenMP's own choice is a hundred times that, and where another process wants the core, a step is then
+ * ten times as slow.
+ */
+const SPIN_COUNT = '1000';
+
 function load(): Addon {
   const { addon: path } = locateAddon();
+  const { env } = process;
+  if (env.OMP_WAIT_POLICY === undefined) env.GOMP_SPINCOUNT ??= SPIN_COUNT;
   try {
     return createRequire(import.meta.url)(path) as Addon;
   } catch (error) {

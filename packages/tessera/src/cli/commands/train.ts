@@ -133,7 +133,7 @@ export const trainCommand = defineCommand({
     precision: {
       type: 'string',
       valueHint: 'NAME',
-      description: 'of matrix products in training: float32 (default), bf16 (for GPUs; slower on most CPUs)',
+      description: 'of matrix products in training: float32 (default), bf16 or fp16 with a scaled loss (for GPUs)',
     },
     recompute: { type: 'boolean', description: 'less memory, more time: run each block again in the backward pass' },
     'shard-optimizer': {

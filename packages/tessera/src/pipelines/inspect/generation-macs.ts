@@ -20,7 +20,10 @@ export interface GenerationCost {
   steps: StepCost[];
   /** Both branches of all steps in the released code. */
   reference: number;
+  /** Of a batch of one. */
   computed: number;
+  /** The part of `computed` that a larger batch does once: the unconditional branch as long as everything is masked. */
+  shared: number;
 }
 
 /** Undefined for families that do not count their steps. */
@@ -34,7 +37,8 @@ export function generationCost(
   const resolved = resolveSteps(strategy, seqLen);
   const lastGuided = resolved.findLastIndex((step) => step.guidanceScale !== 1);
   const setup = family.setupMacs?.(config) ?? 0;
-  let computed = setup * (lastGuided >= 0 ? 2 : 1);
+  let shared = lastGuided >= 0 ? setup : 0;
+  let computed = setup + shared;
   let reference = 0;
   let reused = 0;
   const steps = resolved.map((step, i): StepCost => {
@@ -45,11 +49,12 @@ export function generationCost(
     // An unguided step before a guided one still carries the other branch's state on, once there is any.
     const other = guided ? branch.computed : i < lastGuided && visible > 0 ? branch.state : 0;
     const cost = branch.computed + other;
+    if (i === 0) shared += other;
     reference += 2 * branch.reference;
     computed += cost;
     return { masked: step.maskedIn, guided, reference: branch.reference, computed: cost };
   });
-  return { steps, reference, computed };
+  return { steps, reference, computed, shared };
 }
 
 /** MACs of the decoder of MaskGIT's VQGAN for a grid of tokens of 16 px (reference §1): convolutions alone. */
