@@ -51,6 +51,9 @@ it("adm: ADM's file of statistics and pictures gives FID, sFID, Inception Score,
   const other = await last(evaluate({ ...options, source: at('b.npz') }));
   const same = await last(evaluate({ ...options, source: at('a.npz'), resamples: 0 }));
   expect(Object.keys(other.metrics)).toEqual(['FID', 'sFID', 'Inception Score', 'precision', 'recall']);
+  const { value, low, high } = other.metrics.sFID!;
+  expect(low).toBeLessThan(value);
+  expect(high).toBeGreaterThan(value);
   expect(other.metrics.FID!.value).toBeGreaterThan(0);
   expect(other.metrics.FID).toMatchObject({ note: 'of 5 images: too large' });
   expect(other.metrics.FID!.low).toBeLessThan(other.metrics.FID!.value);

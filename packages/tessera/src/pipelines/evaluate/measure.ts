@@ -81,10 +81,10 @@ function measureInScope(input: MeasureInput): Measurement {
   const reference = referenceStatistics(input);
   const own = samples.statistics('pool', extractor.dim, protocol.statistics);
   const pool = samples.pool();
-  metrics[name(protocol.distance)] = frechet(input, pool, own, reference.pool);
+  metrics[name(protocol.distance)] = frechet(input, () => pool, own, reference.pool);
   if (protocol.sfid) {
     const spatial = samples.statistics('spatial', extractor.spatialDim, protocol.statistics);
-    metrics[name('sFID')] = { value: frechetDistance(spatial, reference.spatial!) };
+    metrics[name('sFID')] = frechet(input, () => samples.column('spatial'), spatial, reference.spatial!);
   }
   if (protocol.inceptionScore !== undefined) Object.assign(metrics, scoreOf(input, pool, warnings));
   if (referenceFeatures !== undefined) compareFeatures(input, pool, metrics, name, warnings);
@@ -104,15 +104,22 @@ function measureInScope(input: MeasureInput): Measurement {
   return result;
 }
 
-function frechet(input: MeasureInput, pool: Tensor, own: FeatureStatistics, reference: FeatureStatistics): MetricValue {
-  const { samples, extractor, seed } = input;
+/** @param rows gives the features [N, D] of which `own` are the statistics, where an interval is wanted */
+function frechet(
+  input: MeasureInput,
+  rows: () => Tensor,
+  own: FeatureStatistics,
+  reference: FeatureStatistics,
+): MetricValue {
+  const { samples, seed } = input;
+  const dim = own.mean.size(0);
   const value = frechetDistance(own, reference);
   // A number of few images must not be quoted without it.
-  const note = samples.count < extractor.dim ? { note: `of ${samples.count} images: too large` } : {};
-  const resamples = input.resamples ?? resamplesWithin(samples.count, extractor.dim);
+  const note = samples.count < dim ? { note: `of ${samples.count} images: too large` } : {};
+  const resamples = input.resamples ?? resamplesWithin(samples.count, dim);
   if (resamples === 0) return { value, ...note };
   const { low, high } = scope(() => {
-    const again = frechetDistanceOfRows(pool, reference);
+    const again = frechetDistanceOfRows(rows(), reference);
     return bootstrapInterval(value, samples.count, again, { resamples, seed });
   });
   return { value, low, high, ...note };
