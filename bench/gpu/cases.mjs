@@ -48,7 +48,7 @@ function natCases() {
       for (const numSteps of preset.endsWith('512') ? [8] : [4, 8, 12]) cases.push(natCase(preset, numSteps, batch));
     }
   }
-  return TINY ? cases.slice(0, 4) : cases;
+  return TINY ? cases.filter(({ family, steps }) => family === 'enat' && steps.length === 4).slice(0, 1) : cases;
 }
 
 /** Published seconds of 8 guided images at 384 px on an A100: the released sampler, and the same under vLLM (LlamaGen, table 7). */

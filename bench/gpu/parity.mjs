@@ -22,7 +22,7 @@ const [{ differences }, { openGoldenSet }, { GoldenReader }, { CaseContext }, { 
 const [mode = 'float32'] = process.argv.slice(2);
 const LIMITS = { output: 0.03, gradient: 0.15 };
 const IN_BF16 =
-  /^(nat-forward|enat-reuse|gpt-forward|npp-forward|t2i-forward|nat-train-loss|enat-train-loss|vq-codec|maskgit-vq-codec)/;
+  /^(nat-forward|enat-reuse-chain|gpt-forward|npp-forward|t2i-forward|nat-train-loss|enat-train-loss|vq-codec|maskgit-vq-codec)/;
 /** Pictures and lists of numbers that no device touches. */
 const ON_HOST = /crop|resize|pixel|hash-image|extract|schedule|param-count|state-dict|mask-count|search/;
 
