@@ -66,7 +66,8 @@ export class EnatSession implements MaskedSession {
     const places = labels.map((label) => classes.indexOf(label));
     const nulls = labels.map(() => classes.length);
     const conditioning = this.conditioning.indexSelect(1, tensor(this.guided ? [...rows, batch] : rows, 'int64'));
-    this.maskTokens = new KnownMaskTokens(model, masked, conditioning, this.guided ? [...places, ...nulls] : places);
+    const rowOf = tensor(this.guided ? [...places, ...nulls] : places, 'int64');
+    this.maskTokens = new KnownMaskTokens(model, masked, conditioning, rowOf);
     const count = wantsUncond ? rows.length + 1 : rows.length;
     const features = model.decode(
       {
@@ -97,8 +98,8 @@ export class EnatSession implements MaskedSession {
       reused: rowsOf(this.state, encoded),
       conditioning: conditioning.narrow(1, 0, encoded),
     });
-    const rows = Array.from({ length: this.guided ? 2 * batch : batch }, (_, row) => row);
-    this.maskTokens ??= new KnownMaskTokens(model, input.masked, conditioning, rows);
+    const every = (): Tensor => arange(0, this.guided ? 2 * batch : batch, 1, { device: conditioning.device });
+    this.maskTokens ??= new KnownMaskTokens(model, input.masked, conditioning, every());
     const maskedFeatures = model.decode(
       { masked: twice(input.masked, decoded), conditioning: conditioning.narrow(1, 0, decoded) },
       rowsOf(state, decoded),
@@ -142,20 +143,14 @@ class KnownMaskTokens {
   /**
    * @param masked [B, M] int64, positions masked at the first step; with U < B, the same in all rows
    * @param conditioning [blocks, U, 1, 8D]
-   * @param rowOf which of the U rows each row of the session takes, the conditional ones first
+   * @param rowOf which of the U rows each row of the session takes, the conditional ones first: [B or 2B] int64
    */
-  constructor(model: Enat, masked: Tensor, conditioning: Tensor, rowOf: readonly number[]) {
+  constructor(model: Enat, masked: Tensor, conditioning: Tensor, rowOf: Tensor) {
     const [batch, count] = masked.shape as [number, number];
     const numRows = conditioning.size(1);
-    this.starts = scope(() =>
-      keep(
-        beside(tensor([...rowOf], 'int64'), masked)
-          .mul(count)
-          .unsqueeze(1),
-      ),
-    );
+    this.starts = scope(() => keep(rowOf.mul(count).unsqueeze(1)));
     this.places = scope(() => {
-      const order = beside(arange(0, count), masked).expand([batch, -1]).contiguous();
+      const order = arange(0, count, 1, { device: masked.device }).expand([batch, -1]).contiguous();
       const none = masked.narrow(1, 0, 1).zerosLike().expand([-1, model.seqLen]).contiguous();
       return keep(none.scatter(1, masked, order));
     });
@@ -195,10 +190,6 @@ class KnownMaskTokens {
 
 function mapTokens({ embedded, queries, keysValues }: MaskTokens, change: (x: Tensor) => Tensor): MaskTokens {
   return { embedded: change(embedded), queries: change(queries), keysValues: change(keysValues) };
-}
-
-function beside(x: Tensor, like: Tensor): Tensor {
-  return x.to(like.device as 'cpu');
 }
 
 /** The first rows of a state. */
