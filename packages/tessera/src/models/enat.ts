@@ -11,6 +11,8 @@
  * - Dropout is an argument, not a mode.
  *
  * Shapes: B batch, L tokens, D width, V codes, R/F/M reused, fresh and masked tokens of a sample (equal across B).
+ *
+ * Longer than most files: a model is one file, read from its inputs down to its layers.
  */
 
 import { strictConfig } from '@tessera/schedule';

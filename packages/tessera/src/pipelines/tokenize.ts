@@ -71,8 +71,8 @@ export async function* tokenize(options: TokenizeOptions): AsyncGenerator<Pipeli
 
 const DEFAULT_SIZE = 256;
 
-/** Folders called by WordNet ids. */
-const IN_IMAGENET_FOLDER = /(^|\/)n\d{8}\//;
+/** A folder called by a WordNet id, in the path of an image. */
+const WORDNET_FOLDER = /(?:^|\/)(n\d{8})\//;
 
 /** Pixels of an encoder batch on a CPU: activations of 256 px pictures take 32 MB a picture and layer. */
 const BATCH_PIXELS = { cpu: 2 ** 19, cuda: 2 ** 22 } as const;
@@ -216,10 +216,11 @@ function* describe({ classes, items, ignored }: ImageFolder): Generator<Pipeline
   }
   const named = classes.length === 1 ? '1 class' : `${classes.length} classes`;
   yield { kind: 'note', message: `${items.length} images of ${named}` };
-  if (
-    classes.length < imagenetClasses().size &&
-    items.some(({ relativePath }) => IN_IMAGENET_FOLDER.test(relativePath))
-  ) {
+  const [first] = items;
+  const id = WORDNET_FOLDER.exec(first?.relativePath ?? '')?.[1];
+  // Either all classes have their standard names or none has (imagenetNames).
+  const isImagenet = id !== undefined && imagenetClasses().get(id) === classes[first!.label];
+  if (isImagenet && classes.length < imagenetClasses().size) {
     yield {
       kind: 'note',
       message: `${classes.length} of ImageNet's 1,000 classes, labelled 0 to ${classes.length - 1}: --class-names imagenet keeps their labels among the 1,000`,

@@ -2,13 +2,13 @@
 
 import { strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
-import { termKinds } from '../../pipelines/search/objective-terms.ts';
 import { RATIO_METHODS } from '../../pipelines/search/search-ratios.ts';
 import { searchTraining } from '../../pipelines/search-training.ts';
 import { MASK_RATIO_VARIABLES } from '../../search/mask-ratio-space.ts';
 import { parseRanges } from '../argument-ranges.ts';
 import { numberList, oneOf, realNumber, text, typedPath, wholeNumber } from '../argument-values.ts';
 import { defineCommand } from '../command.ts';
+import { objectiveArguments, objectiveFields } from '../objective-arguments.ts';
 
 const schema = strictConfig({
   modelFolder: text('a model folder'),
@@ -22,10 +22,7 @@ const schema = strictConfig({
   start: numberList(2, 2).optional(),
   bounds: z.array(z.string()).optional(),
   strategy: text('the name of a strategy or a file').optional(),
-  objective: text('an objective').optional(),
-  reference: text('an image folder, tokens or a statistics file').optional(),
-  maxReference: wholeNumber(2).optional(),
-  inception: text('a weights file').optional(),
+  ...objectiveFields,
   method: oneOf(RATIO_METHODS).optional(),
   population: wholeNumber(2, 100_000).optional(),
   numImages: wholeNumber(1, 10_000_000).optional(),
@@ -73,18 +70,7 @@ export const searchTrainingCommand = defineCommand({
       valueHint: 'NAME|FILE',
       description: "schedule to sample with, as sample --strategy (default: the model's own)",
     },
-    objective: {
-      type: 'string',
-      valueHint: 'NAME[:W],…',
-      description: `what is made small, a weighted sum of ${termKinds.join(', ')} (default fd-local)`,
-    },
-    reference: {
-      type: 'string',
-      valueHint: 'PATH',
-      description: 'real images: a folder, a token data set, or an .npz with mu and sigma',
-    },
-    'max-reference': { type: 'string', valueHint: 'N', description: 'at most so many of them' },
-    inception: { type: 'string', valueHint: 'FILE', description: 'weights for fid, kid, is, precision, recall' },
+    ...objectiveArguments,
     method: { type: 'string', valueHint: 'NAME', description: `${RATIO_METHODS.join(', ')} (default trust-region)` },
     population: { type: 'string', valueHint: 'N', description: 'cma-es: a generation' },
     'num-images': { type: 'string', valueHint: 'N', description: 'images of a measurement (default 1000)' },

@@ -4,7 +4,6 @@ import { strictConfig } from '@tessera/schedule';
 import { destroyProcessGroup, hasLauncherEnvironment, initProcessGroup } from '@tessera/torch';
 import { z } from 'zod';
 import type { PipelineEvent } from '../../pipelines/events.ts';
-import { termKinds } from '../../pipelines/search/objective-terms.ts';
 import { type SearchOptions, search } from '../../pipelines/search.ts';
 import { AUTOREGRESSIVE_VARIABLES } from '../../search/autoregressive-space.ts';
 import { METHOD_NAMES } from '../../search/methods.ts';
@@ -12,14 +11,12 @@ import { LIST_NAMES } from '../../search/variables.ts';
 import { parseRanges } from '../argument-ranges.ts';
 import { oneOf, realNumber, text, typedPath, wholeNumber } from '../argument-values.ts';
 import { defineCommand } from '../command.ts';
+import { objectiveArguments, objectiveFields } from '../objective-arguments.ts';
 
 const schema = strictConfig({
   modelFolder: text('a model folder'),
   out: text('a folder'),
-  objective: text('an objective').optional(),
-  reference: text('an image folder, tokens or a statistics file').optional(),
-  maxReference: wholeNumber(2).optional(),
-  inception: text('a weights file').optional(),
+  ...objectiveFields,
   method: oneOf(METHOD_NAMES).optional(),
   parametrisation: oneOf(['full', 'smooth']).optional(),
   knots: wholeNumber(1, 1000).optional(),
@@ -54,18 +51,7 @@ export const searchCommand = defineCommand({
   args: {
     'model-folder': { type: 'positional', required: true, description: 'folder with config.json, weights, tokenizer' },
     out: { type: 'string', required: true, valueHint: 'FOLDER', description: 'run folder' },
-    objective: {
-      type: 'string',
-      valueHint: 'NAME[:W],…',
-      description: `what is made small, a weighted sum of ${termKinds.join(', ')} (default fd-local)`,
-    },
-    reference: {
-      type: 'string',
-      valueHint: 'PATH',
-      description: 'real images: a folder, a token data set, or an .npz with mu and sigma',
-    },
-    'max-reference': { type: 'string', valueHint: 'N', description: 'at most so many of them' },
-    inception: { type: 'string', valueHint: 'FILE', description: 'weights for fid, kid, is, precision, recall' },
+    ...objectiveArguments,
     method: { type: 'string', valueHint: 'NAME', description: `${METHOD_NAMES.join(', ')} (default cma-es)` },
     parametrisation: {
       type: 'string',
