@@ -244,9 +244,9 @@ export { type TokenizeOptions, tokenize } from './pipelines/tokenize.ts';
 export { type TrainOptions, train } from './pipelines/train.ts';
 export { type TrainTokenizerOptions, trainTokenizerOnImages } from './pipelines/train-tokenizer.ts';
 export { filterLogits, guideLogits, pickTokens } from './sampling/autoregressive-sampler.ts';
+export { drawCodes, type GuidedLogits, guide } from './sampling/draw-codes.ts';
 export {
   allMasked,
-  guide,
   type MaskedTokens,
   maskedStep,
   partlyMasked,

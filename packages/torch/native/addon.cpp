@@ -1,8 +1,8 @@
 // Module entry: one Instance per JavaScript environment, the hand-written core by name and the generated operations as
 // an array in table order.
 #include "core.h"
+#include "cpu_allocator.h"
 #include "generated/operations.h"
-#include "small_allocator.h"
 
 namespace tessera {
 namespace {
@@ -23,13 +23,13 @@ napi_value initialise(napi_env env, napi_value exports) {
   try {
     static SilentWarnings silent;
     c10::WarningUtils::set_warning_handler(&silent);
-    installSmallAllocator();
+    installCpuAllocator();
     auto* instance = new Instance();
     check(env, napi_set_instance_data(
                    env, instance, [](napi_env, void* data, void*) { delete static_cast<Instance*>(data); }, nullptr));
     for (const CoreEntry* entries :
-         {kTensorFunctions, kViewFunctions, kAutogradFunctions, kRuntimeFunctions, kNoiseFunctions, kLinearRowsFunctions,
-          kLinearInt8Functions, kAttendRowsFunctions, kNormRowsFunctions, kGeluFunctions, kDistributedFunctions,
+         {kTensorFunctions, kViewFunctions, kAutogradFunctions, kRuntimeFunctions, kNoiseFunctions, kDrawRowsFunctions,
+          kLinearRowsFunctions, kLinearInt8Functions, kAttendRowsFunctions, kNormRowsFunctions, kGeluFunctions, kDistributedFunctions,
           kReducerFunctions, kCudaFunctions, kPrecisionFunctions}) {
       exportTable(env, *instance, exports, entries);
     }

@@ -18,6 +18,7 @@ extern const CoreEntry kViewFunctions[];
 extern const CoreEntry kAutogradFunctions[];
 extern const CoreEntry kRuntimeFunctions[];
 extern const CoreEntry kNoiseFunctions[];
+extern const CoreEntry kDrawRowsFunctions[];
 extern const CoreEntry kLinearRowsFunctions[];
 extern const CoreEntry kLinearInt8Functions[];
 extern const CoreEntry kAttendRowsFunctions[];

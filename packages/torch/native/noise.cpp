@@ -6,6 +6,7 @@
 #include "core.h"
 #include "noise_arithmetic.h"
 #include "noise_cuda.h"
+#include "noise_key.h"
 #include "noise_vector.h"
 
 namespace tessera {
@@ -14,39 +15,14 @@ namespace {
 /** Values that are worth a thread. */
 constexpr int64_t kValuesAThread = 16384;
 
-/** Reads seed, step and purpose at three argument positions. */
-NoiseAddress address(const Arguments& a, size_t i) {
-  const int64_t seed = a.integer(i);
-  const int64_t step = a.integer(i + 1);
-  const int64_t purpose = a.integer(i + 2);
-  if (seed < 0 || step < 0 || step > 65535 || purpose < 0 || purpose > 65535) {
-    throw std::runtime_error("the seed must be at least 0, step and purpose in 0..65535");
-  }
-  return {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), static_cast<uint32_t>(step | (purpose << 16))};
-}
-
-/** Image indices [B] and, flattened, the positions wanted of each [B, M]: int64 tensors on `device`. */
-at::Tensor indices(const Arguments& a, size_t i, int64_t dims, at::Device device) {
-  at::Tensor tensor = a.tensor(i).to(device).contiguous();
-  if (tensor.scalar_type() != at::kLong || tensor.dim() != dims) {
-    throw std::runtime_error("argument " + std::to_string(i) + ": expected an int64 tensor of " + std::to_string(dims) +
-                             " dimensions");
-  }
-  // Looking at values on CUDA would wait for them: there they are taken modulo 2^32.
-  if (device.is_cpu() && tensor.numel() > 0 && (tensor.min().item<int64_t>() < 0 || tensor.max().item<int64_t>() > 0xFFFFFFFFll)) {
-    throw std::runtime_error("argument " + std::to_string(i) + ": expected values in 0..2^32-1");
-  }
-  return tensor;
-}
-
 /** exponentialNoise(images [B], positions [B, M], codes V, seed, step, purpose) → [B, M, V] float32. */
 napi_value exponentialNoise(Arguments& a) {
   const at::Device wanted = a.tensor(1).device();
   const at::Device device = wanted.is_cuda() && !kHasNoiseKernel ? at::Device(at::kCPU) : wanted;
-  const at::Tensor images = indices(a, 0, 1, device);
-  const at::Tensor positions = indices(a, 1, 2, device);
+  const at::Tensor images = noiseIndices(a, 0, 1, device);
+  const at::Tensor positions = noiseIndices(a, 1, 2, device);
   const int64_t codes = a.integer(2);
-  const NoiseAddress where = address(a, 3);
+  const NoiseAddress where = noiseAddress(a, 3);
   const int64_t rows = positions.size(1);
   if (positions.size(0) != images.size(0)) throw std::runtime_error("images and positions differ in their batch");
   if (codes < 1) throw std::runtime_error("the number of codes must be positive");
@@ -77,9 +53,9 @@ napi_value exponentialNoise(Arguments& a) {
 napi_value gumbelNoise(Arguments& a) {
   const at::Device wanted = a.tensor(0).device();
   const at::Device device = wanted.is_cuda() && !kHasNoiseKernel ? at::Device(at::kCPU) : wanted;
-  const at::Tensor images = indices(a, 0, 1, device);
+  const at::Tensor images = noiseIndices(a, 0, 1, device);
   const int64_t length = a.integer(1);
-  const NoiseAddress where = address(a, 2);
+  const NoiseAddress where = noiseAddress(a, 2);
   if (length < 0) throw std::runtime_error("the number of positions must not be negative");
   at::Tensor out = at::empty({images.size(0), length}, at::TensorOptions().dtype(at::kDouble).device(device));
   if (device.is_cuda()) {

@@ -45,6 +45,7 @@ export {
   type ProcessGroupOptions,
   processGroup,
 } from './distributed/world.ts';
+export { drawRows, type RowsToDraw } from './draw-rows.ts';
 export { type DType, isDType, type TypedArray } from './dtype.ts';
 export { TensorError, type TensorErrorCode } from './errors.ts';
 export { geluInPlace } from './gelu-in-place.ts';
@@ -55,7 +56,7 @@ export { linearInt8, packInt8 } from './linear-int8.ts';
 export { gatedRows, linearRows, quantizeRows, type RowWeight } from './linear-rows.ts';
 export { formatLiveTensors, type LiveTensor, listLiveTensors, traceMemory } from './memory-trace.ts';
 export { AddonError, type AddonErrorCode } from './native/locate-addon.ts';
-export { exponentialNoise, gumbelNoise, type NoiseKey } from './noise.ts';
+export { exponentialNoise, gumbelNoise, type NoiseAddress, type NoiseKey } from './noise.ts';
 export { normRows, turnRows } from './norm-rows.ts';
 export {
   float32Precision,

@@ -14,6 +14,14 @@ export interface NoiseKey {
   purpose?: number;
 }
 
+/** Exp(1) noise by its place, for who makes it when it is drawn with. */
+export interface NoiseAddress extends NoiseKey {
+  /** [B] int64, index of each image in the whole run. */
+  images: Tensor;
+  /** [B, M] int64. */
+  positions: Tensor;
+}
+
 /**
  * Exp(1) noise over codes. images — [B] int64, index of each image in the whole run; positions — [B, M] int64;
  * returns [B, M, numCodes] float32

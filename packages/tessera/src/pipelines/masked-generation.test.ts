@@ -7,7 +7,7 @@ import { Enat, type EnatState } from '../models/enat.ts';
 import type { EnatPrediction } from '../models/enat-session.ts';
 import type { MaskedModel } from '../models/family.ts';
 import { initialise } from '../nn/module.ts';
-import { guide } from '../sampling/masked-sampler.ts';
+import { guide } from '../sampling/draw-codes.ts';
 import { generateTokens, type KnownTokens, MaskedGeneration, type StepRecord } from './masked-generation.ts';
 import { philoxNoise } from './noise-source.ts';
 
@@ -73,7 +73,7 @@ test('skipping hardly any guidance changes hardly any logit, and halves the rows
   const logits: number[][] = [];
   const observe = ({ step, prediction: { cond, uncond } }: StepRecord): void => {
     guided.push(uncond !== undefined);
-    if (step === 0) logits.push((uncond === undefined ? cond : guide(cond, uncond, 1 + 1e-6)).toNumbers());
+    if (step === 0) logits.push(guide({ cond, uncond, guidanceScale: 1 + 1e-6 }).toNumbers());
   };
   const whole = generate(0, 2, { model: autonat, strategy, observe });
   const skipped = generate(0, 2, { model: autonat, strategy: { ...strategy, skipGuidanceBelow: 1e-3 }, observe });

@@ -9,14 +9,7 @@ import { forPartOf, haltonRanks, type ResolvedStep, remaskCount, resolveSteps, t
 import { keep, noGrad, scope, Tensor, tensor } from '@tessera/torch';
 import type { MaskedModel, MaskedSession, SessionPrediction } from '../models/family.ts';
 import { beside } from '../nn/device.ts';
-import {
-  allMasked,
-  guide,
-  type MaskedTokens,
-  maskedStep,
-  partlyMasked,
-  type StepNoise,
-} from '../sampling/masked-sampler.ts';
+import { allMasked, type MaskedTokens, maskedStep, partlyMasked, type StepNoise } from '../sampling/masked-sampler.ts';
 import { PipelineError } from './events.ts';
 import type { NoiseSource } from './noise-source.ts';
 import type { TokenGeneration } from './token-generation.ts';
@@ -113,7 +106,7 @@ export class MaskedGeneration implements TokenGeneration {
           settings.guidanceScale !== 1 ? 'now' : step < this.lastGuided ? 'later' : 'done',
         );
         const [cond, uncond] = [prediction.cond.to('float32'), prediction.uncond?.to('float32')];
-        const logits = uncond === undefined ? cond : guide(cond, uncond, settings.guidanceScale);
+        const logits = { cond, uncond, guidanceScale: settings.guidanceScale };
         const remaskCount = this.remaskCount(step);
         // Ties make masks ragged, which a model of rectangular parts cannot take: there they are broken by position.
         const remask = model.takesRaggedMasks ? this.strategy.remask : 'sort';
@@ -152,7 +145,8 @@ export class MaskedGeneration implements TokenGeneration {
     const { model, ranks } = this;
     const { noise } = this.options;
     const masked = this.state.masked!;
-    const exponential = beside(noise.exponential(step, masked, model.config.codebookSize), masked);
+    const exponential =
+      noise.address?.(step, masked) ?? beside(noise.exponential(step, masked, model.config.codebookSize), masked);
     if (remasked === 0 || ranks !== undefined) return { exponential, ranks };
     return { exponential, gumbel: beside(noise.gumbel(step, model.seqLen), masked).gather(1, masked) };
   }

@@ -1,6 +1,6 @@
 import { scope, type Tensor, tensor } from '@tessera/torch';
 import { expect, test } from 'vitest';
-import { allMasked, guide, type MaskedTokens, maskedStep, partlyMasked } from './masked-sampler.ts';
+import { allMasked, type MaskedTokens, maskedStep, partlyMasked } from './masked-sampler.ts';
 
 const MASK = 3;
 
@@ -19,7 +19,7 @@ function step(remaskCount: number, choiceTemperature = 0): { sampled: number[]; 
     const ones = logits.onesLike();
     const gumbel = tensor([[0, 0, 0, 100]], 'float64');
     const settings = { sampleTemperature: 1, choiceTemperature, remaskCount };
-    const { sampled, next } = maskedStep(state, logits, settings, { exponential: ones, gumbel }, MASK);
+    const { sampled, next } = maskedStep(state, { cond: logits }, settings, { exponential: ones, gumbel }, MASK);
     const list = (x: Tensor | undefined): number[] | undefined => x?.toNumbers();
     const result: { sampled: number[]; masked?: number[]; fresh?: number[] } = { sampled: sampled.toNumbers() };
     const [masked, fresh] = [list(next.masked), list(next.fresh)];
@@ -47,7 +47,7 @@ test('a code with small exponential noise wins: argmax of p / e', () => {
     const logits = tensor([[[0, 0, 0]]]);
     const noise = tensor([[[1, 1, 0.01]]]);
     const settings = { sampleTemperature: 1, choiceTemperature: 0, remaskCount: 0 };
-    const { sampled } = maskedStep(allMasked(1, 1, MASK), logits, settings, { exponential: noise }, MASK);
+    const { sampled } = maskedStep(allMasked(1, 1, MASK), { cond: logits }, settings, { exponential: noise }, MASK);
     expect(sampled.toNumbers()).toEqual([2]);
   });
 });
@@ -57,7 +57,7 @@ test('a fixed order masks the highest ranks again, whatever the confidence', () 
     const logits = tensor([[[9], [0], [5], [3]].map(([x]) => [x!, 0, 0])]);
     const noise = { exponential: logits.onesLike(), ranks: tensor([3, 0, 1, 2]) };
     const settings = { sampleTemperature: 1, choiceTemperature: 1, remaskCount: 2 };
-    const { next } = maskedStep(allMasked(1, 4, MASK), logits, settings, noise, MASK);
+    const { next } = maskedStep(allMasked(1, 4, MASK), { cond: logits }, settings, noise, MASK);
     expect(next.masked!.toNumbers()).toEqual([0, 3]);
     expect(next.fresh!.toNumbers()).toEqual([1, 2]);
   });
@@ -82,7 +82,7 @@ function tied(remask: 'sort' | 'threshold', first: MaskedTokens, margins: readon
   const logits = tensor(margins.map((row) => row.map((margin) => [margin, 0])));
   const settings = { sampleTemperature: 1, choiceTemperature: 0, remaskCount, remask };
   const noise = { exponential: logits.onesLike(), gumbel: tensor(margins, 'float64').zerosLike() };
-  return maskedStep(first, logits, settings, noise, 2).next;
+  return maskedStep(first, { cond: logits }, settings, noise, 2).next;
 }
 
 test('threshold masks all ties at the cut, sort exactly as many as asked; ragged rows go on right', () => {
@@ -115,15 +115,6 @@ test('threshold masks all ties at the cut, sort exactly as many as asked; ragged
   });
 });
 
-test('guidance 1 is the conditional prediction, 0 the unconditional one', () => {
-  scope(() => {
-    const [cond, uncond] = [tensor([2, -1]), tensor([1, 1])];
-    expect(guide(cond, uncond, 1).toNumbers()).toEqual([2, -1]);
-    expect(guide(cond, uncond, 0).toNumbers()).toEqual([1, 1]);
-    expect(guide(cond, uncond, 3).toNumbers()).toEqual([4, -5]);
-  });
-});
-
 test('ties that are only reported are broken by position, and said', () => {
   scope(() => {
     const run = (margins: readonly number[][]) => {
@@ -136,7 +127,7 @@ test('ties that are only reported are broken by position, and said', () => {
         ties: 'report' as const,
       };
       const noise = { exponential: logits.onesLike(), gumbel: tensor(margins, 'float64').zerosLike() };
-      return maskedStep(allMasked(margins.length, 4, 2), logits, settings, noise, 2);
+      return maskedStep(allMasked(margins.length, 4, 2), { cond: logits }, settings, noise, 2);
     };
     const tied = run([
       [1, 2, 2, 3],

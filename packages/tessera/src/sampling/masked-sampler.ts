@@ -10,7 +10,8 @@
  * Shapes: B batch, L tokens, V codes, M masked tokens of a sample before the step, K after it.
  */
 
-import { arange, type Device, full, type Tensor, where } from '@tessera/torch';
+import { arange, type Device, full, type NoiseAddress, type Tensor, where } from '@tessera/torch';
+import { drawCodes, type GuidedLogits } from './draw-codes.ts';
 
 /** Tokens part way: which are fixed, and which of those were fixed by the last step. */
 export interface MaskedTokens {
@@ -42,8 +43,8 @@ export interface StepSettings {
 }
 
 export interface StepNoise {
-  /** Exp(1) of the masked positions, [B, M, V] float32: the draw is argmax(p / e), p = softmax(logits / sampleTemperature). */
-  exponential: Tensor;
+  /** Exp(1) of the masked positions, [B, M, V] float32, or where it is found: see drawCodes. */
+  exponential: Tensor | NoiseAddress;
   /** Standard Gumbel of the masked positions, [B, M] float64; not read where K is 0 or `ranks` decide. */
   gumbel?: Tensor | undefined;
   /** A fixed order instead of confidence: rank of each position, [L] float32; the highest are masked again. */
@@ -76,37 +77,30 @@ export function partlyMasked(tokens: Tensor, mask: Tensor, count: number, maskTo
   };
 }
 
-/** uncond + s · (cond − uncond), written as the reference does: cond + (s − 1) · (cond − uncond). */
-export function guide(cond: Tensor, uncond: Tensor, guidanceScale: number): Tensor {
-  return cond.add(cond.sub(uncond).mul(guidanceScale - 1));
-}
-
 /**
  * One step.
  *
- * @param logits [B, M, V] float32, after guidance, of the masked positions in their order
+ * @param logits [B, M, V] float32, of the masked positions in their order
  * @returns `sampled`: [B, L] with every position filled; `next`: the state after masking again; `tied`: with ties
  *   reported, whether there were some, a bool scalar
  */
 export function maskedStep(
   state: MaskedTokens,
-  logits: Tensor,
+  logits: GuidedLogits,
   settings: StepSettings,
   noise: StepNoise,
   maskToken: number,
 ): { sampled: Tensor; next: MaskedTokens; tied?: Tensor } {
   const { tokens, masked, real } = state;
   if (masked === undefined) throw new RangeError('maskedStep: expected masked tokens, none are left');
-  const logProbabilities = logits.logSoftmax(-1); // [B, M, V]
-  const probabilities = logProbabilities.div(settings.sampleTemperature).softmax(-1);
-  const drawn = probabilities.div(noise.exponential).argmax(-1); // [B, M]
+  const { codes: drawn, logProbabilities } = drawCodes(logits, settings.sampleTemperature, noise.exponential); // [B, M]
   const filled = real === undefined ? drawn : where(real, drawn, tokens.gather(1, masked));
   const sampled = tokens.scatter(1, masked, filled); // [B, L]
   const { remaskCount, remask = 'sort', ties = 'ragged' } = settings;
   if (remaskCount === 0) {
     return { sampled, next: { tokens: sampled, masked: undefined, fresh: masked, firstCount: 0 } };
   }
-  let confidence = confidenceOf(logProbabilities, drawn, masked, settings, noise);
+  let confidence = confidenceOf(logProbabilities, masked, settings, noise);
   if (real !== undefined) confidence = confidence.maskedFill(real.logicalNot(), Number.POSITIVE_INFINITY);
   const choice = { sampled, masked, confidence, maskToken };
   if (remask === 'threshold' && ties === 'report') {
@@ -119,7 +113,6 @@ export function maskedStep(
 /** [B, M] float32; the lowest are masked again. */
 function confidenceOf(
   logProbabilities: Tensor,
-  drawn: Tensor,
   masked: Tensor,
   { choiceTemperature }: StepSettings,
   { gumbel, ranks }: StepNoise,
@@ -130,9 +123,8 @@ function confidenceOf(
       .unsqueeze(0)
       .expand([masked.size(0), -1])
       .gather(1, masked);
-  // Log-probability of the drawn code at temperature 1, plus noise rounded to float32 once.
-  const score = logProbabilities.gather(-1, drawn.unsqueeze(-1)).squeeze(-1);
-  return gumbel === undefined ? score : score.add(gumbel.mul(choiceTemperature).to('float32'));
+  // The noise is rounded to float32 once.
+  return gumbel === undefined ? logProbabilities : logProbabilities.add(gumbel.mul(choiceTemperature).to('float32'));
 }
 
 interface Choice {

@@ -64,6 +64,18 @@ export interface Addon extends DistributedAddon, PrecisionAddon, Partial<CudaAdd
     step: number,
     purpose: number,
   ): number;
+  drawRows(
+    cond: number,
+    uncond: number | undefined,
+    guidance: number,
+    temperature: number,
+    exponential: number | undefined,
+    images?: number,
+    positions?: number,
+    seed?: number,
+    step?: number,
+    purpose?: number,
+  ): number[] | undefined;
   linearRows(x: number, weight: number, scales?: number, summand?: number): number;
   gatedRows(x: number, gate: number, gateScales: number | undefined, up: number, upScales?: number): number;
   normRows(x: number, weight: number, eps: number): number | undefined;

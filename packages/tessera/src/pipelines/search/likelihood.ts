@@ -14,7 +14,7 @@ import { scope, type Tensor } from '@tessera/torch';
 import type { TokenRows } from '../../data/tokens/token-rows.ts';
 import type { MaskedModel } from '../../models/family.ts';
 import { beside } from '../../nn/device.ts';
-import { guide } from '../../sampling/masked-sampler.ts';
+import { guide } from '../../sampling/draw-codes.ts';
 import type { Objective } from '../../search/objective.ts';
 import { SearchError } from '../../search/search-error.ts';
 import { type GenerationOptions, generateTokens, type StepRecord } from '../masked-generation.ts';
@@ -66,7 +66,7 @@ function pathLoss(model: MaskedModel, options: PathOptions, tokens: Tensor): num
   const observe = ({ settings, input, prediction }: StepRecord): void => {
     const masked = input.masked!;
     const { cond, uncond } = prediction;
-    const logits = uncond === undefined ? cond : guide(cond, uncond, settings.guidanceScale);
+    const logits = guide({ cond, uncond, guidanceScale: settings.guidanceScale });
     const log = logits.div(settings.sampleTemperature).logSoftmax(-1); // [B, M, V]
     const own = log.gather(-1, tokens.gather(1, masked).unsqueeze(-1)).squeeze(-1).toNumbers();
     // Ragged rows are filled with visible tokens.
