@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { Draws } from '@tessera/schedule';
 import {
   destroyProcessGroup,
+  GradScaler,
   hasLauncherEnvironment,
   initProcessGroup,
   listen,
@@ -42,6 +43,7 @@ const {
   stopAt = 0,
   dieAt = 0,
   dieWriting = 0,
+  overflowAt = 0,
   ...others
 } = JSON.parse(changes);
 // How the networks are spread, and whether to say how much memory that takes.
@@ -145,6 +147,16 @@ function dieWhileWriting(writing) {
   };
 }
 
+/** The last rank finds an infinity in its own gradients, once. */
+function overflow() {
+  const { unscale_ } = GradScaler.prototype;
+  let calls = 0;
+  GradScaler.prototype.unscale_ = function (gradients) {
+    if (++calls === overflowAt) gradients[0].fill_(Number.POSITIVE_INFINITY);
+    return unscale_.call(this, gradients);
+  };
+}
+
 const group = hasLauncherEnvironment() ? await initProcessGroup({ timeoutMs }) : undefined;
 const ranks = new Ranks(group);
 const stop = new AbortController();
@@ -159,6 +171,7 @@ try {
     return shardLoss(shard);
   };
   if (dieWriting > 0 && ranks.rank === ranks.size - 1) dieWhileWriting(join(folder, `checkpoints/.writing-step-${String(dieWriting).padStart(7, '0')}`)); // biome-ignore format: one row
+  if (overflowAt > 0 && ranks.rank === ranks.size - 1) overflow();
   let peak = 0;
   if (memory) {
     listen(() => {

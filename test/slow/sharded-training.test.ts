@@ -66,6 +66,18 @@ test('a wide GPT in pieces on four ranks, then on two, then whole', LIMIT, async
   expectSameTensors(last(pieces), last(alone));
 });
 
+test('an overflow that one rank alone sees: all leave the step out and halve the scale', LIMIT, async () => {
+  const settings = { precision: 'fp16', shardParameters: true, recompute: true, overflowAt: 5 };
+  for (const said of await trainOn('gpt', folder, 2, settings)) {
+    // Infinity is null in JSON.
+    const left = said.filter(({ kind, gradientNorm }) => kind === 'step' && gradientNorm === null);
+    expect(left.map(({ step }) => step)).toEqual([5]);
+    expect(said.at(-1)).toMatchObject({ kind: 'end', step: 20, finished: true });
+  }
+  const scales = metricsOf(folder).filter(({ kind }) => kind === 'train').map(({ lossScale }) => lossScale); // biome-ignore format: one row
+  expect(scales).toEqual(Array.from({ length: 20 }, (_, i) => (i < 4 ? 65536 : 32768)));
+});
+
 test('a rank killed while it writes its part leaves the checkpoint before', LIMIT, async () => {
   const settings = { shardParameters: true, recompute: true, checkpointEvery: 2, timeoutMs: 8000 };
   const ranks = await startRanks('gpt', folder, 2, { ...settings, dieWriting: 6 });

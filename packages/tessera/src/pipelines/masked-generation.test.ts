@@ -1,6 +1,16 @@
 // Design rule 6: image i of a seed is the same image in any batch, but for near ties.
 import { autonatInitialStrategy, enatStrategy, haltonRanks, haltonStrategy, type Strategy } from '@tessera/schedule';
-import { keep, manualSeed, memoryStats, noGrad, scope, setNumThreads, tensor } from '@tessera/torch';
+import {
+  keep,
+  listen,
+  manualSeed,
+  memoryStats,
+  noGrad,
+  scope,
+  setNumThreads,
+  type Tensor,
+  tensor,
+} from '@tessera/torch';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { AutoNat } from '../models/autonat.ts';
 import { Enat, type EnatState } from '../models/enat.ts';
@@ -8,6 +18,7 @@ import type { EnatPrediction } from '../models/enat-session.ts';
 import type { MaskedModel } from '../models/family.ts';
 import { initialise } from '../nn/module.ts';
 import { guide } from '../sampling/draw-codes.ts';
+import { allMasked } from '../sampling/masked-sampler.ts';
 import { generateTokens, type KnownTokens, MaskedGeneration, type StepRecord } from './masked-generation.ts';
 import { philoxNoise } from './noise-source.ts';
 
@@ -247,3 +258,29 @@ test.runIf(process.arch === 'x64').each(['enat', 'autonat'] as const)(
     expect(memoryStats()).toEqual(before);
   },
 );
+
+test('while everything is masked, AutoNAT runs a row a class: the logits of whole batches', () => {
+  scope(() => {
+    const labels = tensor([2, 0, 2, 1, 0], 'int64');
+    const session = autonat.startSession(labels, true);
+    const { tokens, masked } = allMasked(5, autonat.seqLen, autonat.maskToken);
+    const rows: number[] = [];
+    const stop = listen(({ operation, result }) => {
+      if (operation.name === 'scaled_dot_product_attention') rows.push((result as Tensor).size(0));
+    });
+    const { cond, uncond } = session.predict({ tokens, masked: masked!, fresh: undefined }, 'now');
+    stop();
+    session.dispose();
+    expect(new Set(rows)).toEqual(new Set([4]));
+    for (const [made, given] of [
+      [cond, labels],
+      [uncond!, labels.fullLike(autonat.nullLabel)],
+    ] as const) {
+      const whole = noGrad(() =>
+        autonat.head(autonat.features({ tokens, conditioning: autonat.condition(given), wanted: masked })),
+      );
+      expect(made.shape).toEqual(whole.shape);
+      expect(made.sub(whole).abs().amax().item()).toBeLessThan(1e-5);
+    }
+  });
+});
