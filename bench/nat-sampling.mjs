@@ -107,10 +107,8 @@ if (model.useInt8()) {
   const { seconds, result } = timed(() => ours(skipping));
   int8 = { seconds: summary([seconds]), equalTokens: shareEqual(result, floatTokens) };
 }
-const macs = (chosen) => {
-  const { computed, shared } = generationCost(familyOf(family), config, chosen);
-  return computed * batch - shared * (batch - 1);
-};
+const cost = (chosen) => generationCost(familyOf(family), config, chosen);
+const macs = (chosen) => cost(chosen).computed * batch - cost(chosen).shared * (batch - 1);
 process.stdout.write(
   JSON.stringify({
     name,
@@ -120,7 +118,7 @@ process.stdout.write(
     rounds: times.whole.length,
     seconds: Object.fromEntries(Object.entries(times).map(([key, list]) => [key, summary(list)])),
     int8,
-    macs: { whole: macs(strategy), skipping: macs(skipping) },
+    macs: { whole: macs(strategy), skipping: macs(skipping), released: cost(strategy).reference * batch },
     equalTokens,
     peakBytes,
     weightBytes,

@@ -68,6 +68,8 @@ function natRows(name, { rounds, threads }) {
     row('order of the released code', 'images/s', imagesPerSecond(seconds.released)),
     row('ours against that order', 'times', against(seconds.whole)),
     row('the same, skipping', 'times', against(seconds.skipping)),
+    row('products of that order against ours', 'times', once(macs.released / macs.whole)),
+    row('the same, skipping', 'times', once(macs.released / macs.skipping)),
     row(
       'matmul rate',
       'GMAC/s',
@@ -75,6 +77,7 @@ function natRows(name, { rounds, threads }) {
     ),
     row('ours, share of that rate', '%', share(seconds.whole, macs.whole)),
     row('the same, skipping', '%', share(seconds.skipping, macs.skipping)),
+    row('share of that rate of the order of the released code', '%', share(seconds.released, macs.released)),
     row('tokens equal to that order', '%', once(equalTokens * 100)),
     ...(int8 === undefined
       ? []

@@ -57,7 +57,7 @@ export { gatedRows, linearRows, quantizeRows, type RowWeight } from './linear-ro
 export { formatLiveTensors, type LiveTensor, listLiveTensors, traceMemory } from './memory-trace.ts';
 export { AddonError, type AddonErrorCode } from './native/locate-addon.ts';
 export { exponentialNoise, gumbelNoise, type NoiseAddress, type NoiseKey } from './noise.ts';
-export { normRows, turnRows } from './norm-rows.ts';
+export { gateRows, modulateRows, normRows, turnRows } from './norm-rows.ts';
 export {
   float32Precision,
   isDeterministic,

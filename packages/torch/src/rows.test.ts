@@ -3,12 +3,15 @@ import {
   attendRows,
   cat,
   gatedRows,
+  gateRows,
   gelu,
   geluInPlace,
+  layerNorm,
   linear,
   linearRows,
   listen,
   manualSeed,
+  modulateRows,
   noGrad,
   normRows,
   quantizeRows,
@@ -197,4 +200,44 @@ test('what does not fit is refused', () => {
       expect(() => normRows(randn([2, 8]), randn([7]), 1e-5)).toThrow(/expected x/);
     }),
   );
+});
+
+test.each([
+  [3, 7, 144],
+  [2, 1, 1024],
+  [1, 5, 11],
+])('modulated norm and gate of [%i, %i, %i]: as the operations that they stand for', (batch, count, width) => {
+  noGrad(() =>
+    scope(() => {
+      manualSeed(width);
+      const x = randn([batch, count, width]).mul(3).add(1);
+      // As they come: parts of one row a sample.
+      const [shift, scale, gate] = randn([batch, 1, 3 * width]).chunk(3, -1) as [Tensor, Tensor, Tensor];
+      const expected = shift.addcmul(layerNorm(x, [width], undefined, undefined, 1e-6), scale.add(1));
+      const got = modulateRows(x, shift, scale, 1e-6);
+      expect(worst(got, expected)).toBeLessThan(1e-5);
+      setNumThreads(2);
+      expect(modulateRows(x, shift, scale, 1e-6).toBytes()).toEqual(got.toBytes());
+      for (let i = 0; i < batch; i++) {
+        const [own, ownShift, ownScale] = [x, shift, scale].map((part) => part.narrow(0, i, 1)) as [Tensor, Tensor, Tensor]; // biome-ignore format: one row
+        expect(modulateRows(own, ownShift, ownScale, 1e-6).toBytes()).toEqual(got.narrow(0, i, 1).toBytes());
+      }
+      const y = x.randnLike();
+      const gated = x.addcmul(gate, y);
+      expect(gateRows(x, gate, y).handle).toBe(y.handle);
+      expect(worst(y, gated)).toBeLessThan(2e-6);
+    }),
+  );
+});
+
+test('where a gradient is wanted the gate writes over nothing, and both have it', () => {
+  scope(() => {
+    const [x, y] = [randn([2, 3, 8]).requiresGrad_(), randn([2, 3, 8])];
+    const [shift, scale, gate] = randn([2, 1, 24]).chunk(3, -1) as [Tensor, Tensor, Tensor];
+    const before = y.toBytes();
+    const result = gateRows(modulateRows(x, shift, scale, 1e-6), gate, y);
+    expect(y.toBytes()).toEqual(before);
+    result.square().sum().backward();
+    expect(x.grad!.abs().sum().item()).toBeGreaterThan(0);
+  });
 });

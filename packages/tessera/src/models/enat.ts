@@ -20,8 +20,10 @@ import {
   cat,
   dropout,
   embedding,
-  layerNorm,
+  gateRows,
   linear,
+  linearRows,
+  modulateRows,
   scaledDotProductAttention,
   scope,
   silu,
@@ -103,6 +105,8 @@ export interface EnatOutput {
   /** Undefined when no token is visible. */
   state: EnatState | undefined;
 }
+
+const BLOCK_EPS = 1e-6;
 
 export class Enat extends Module implements MaskedModel {
   readonly family = 'enat';
@@ -327,7 +331,7 @@ class Block {
   /** What own tokens [B, N, D] ask and offer: queries [B, N, D], keys and values [B, N, 2D]. */
   project(x: Tensor, modulation: Tensor): Omit<MaskTokens, 'embedded'> {
     const [shift, scale] = modulation.chunk(8, -1) as [Tensor, Tensor];
-    const own = this.modulate(x, shift, scale);
+    const own = modulateRows(x, shift, scale, BLOCK_EPS);
     return { queries: this.q.forward(own), keysValues: this.kvOwn.forward(own) };
   }
 
@@ -351,17 +355,12 @@ class Block {
     const keysValues =
       foreign === undefined
         ? own.keysValues
-        : cat([this.kvForeign.forward(this.modulate(foreign, shiftF, scaleF)), own.keysValues], 1); // [B, K + N, 2D]
+        : cat([this.kvForeign.forward(modulateRows(foreign, shiftF, scaleF, BLOCK_EPS)), own.keysValues], 1); // [B, K + N, 2D]
     const [k, v] = keysValues.chunk(2, -1) as [Tensor, Tensor];
     const attended = scaledDotProductAttention(this.heads(own.queries), this.heads(k), this.heads(v));
     const merged = attended.transpose(1, 2).reshape([x.size(0), x.size(1), this.dim]); // [B, N, D]
-    const h = x.addcmul(gateA, this.proj.forward(merged));
-    return h.addcmul(gateM, this.mlp.forward(this.modulate(h, shiftM, scaleM)));
-  }
-
-  /** LN(x) · (1 + scale) + shift. */
-  private modulate(x: Tensor, shift: Tensor, scale: Tensor): Tensor {
-    return shift.addcmul(layerNorm(x, [this.dim], undefined, undefined, 1e-6), scale.add(1));
+    const h = gateRows(x, gateA, this.proj.forward(merged));
+    return gateRows(h, gateM, this.mlp.forward(modulateRows(h, shiftM, scaleM, BLOCK_EPS)));
   }
 
   private heads(x: Tensor): Tensor {
@@ -393,7 +392,9 @@ class TiedHead {
 
 function stackModulations(blocks: readonly Block[], c: Tensor): Tensor {
   return cat(
-    blocks.map((block) => block.modulation.forward(c).unsqueeze(0)),
+    blocks.map(({ modulation: { weight, bias } }) =>
+      linearRows(c, { weight }, bias!.expand([c.size(0), -1])).unsqueeze(0),
+    ),
     0,
   ).unsqueeze(2); // [blocks, B, 1, 8D]
 }

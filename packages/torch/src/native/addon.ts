@@ -79,6 +79,8 @@ export interface Addon extends DistributedAddon, PrecisionAddon, Partial<CudaAdd
   linearRows(x: number, weight: number, scales?: number, summand?: number): number;
   gatedRows(x: number, gate: number, gateScales: number | undefined, up: number, upScales?: number): number;
   normRows(x: number, weight: number, eps: number): number | undefined;
+  modulateRows(x: number, shift: number, scale: number, eps: number): number | undefined;
+  gateRows(x: number, gate: number, y: number): boolean;
   geluInPlace(x: number, byTanh: boolean): boolean;
   turnRows(x: number, cos: number, sin: number): number | undefined;
   packInt8(weight: number): number | undefined;
