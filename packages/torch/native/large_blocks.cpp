@@ -45,18 +45,24 @@ LargeBlocks& largeBlocks() {
 
 bool standsOnHugePage(const void* p) { return reinterpret_cast<uintptr_t>(p) % kHugePage == 0; }
 
-/** Maps more than is wanted and cuts off what stands before and after a huge page's bounds. */
-void* mapAligned(size_t bytes) {
-  void* const mapped = mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+/**
+ * Maps whole huge pages: more than is wanted, of which what stands before and after their bounds is cut off. The last one is
+ * left to small pages where the tensor does not fill it: a huge one would be memory that nobody uses.
+ */
+void* mapAligned(size_t whole, size_t bytes) {
+  void* const mapped = mmap(nullptr, whole + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) return nullptr;
   char* const begin = static_cast<char*>(mapped);
   const size_t before = (kHugePage - reinterpret_cast<uintptr_t>(begin) % kHugePage) % kHugePage;
   if (before > 0) munmap(begin, before);
-  munmap(begin + before + bytes, kHugePage - before);
+  munmap(begin + before + whole, kHugePage - before);
+  char* const block = begin + before;
 #ifdef MADV_HUGEPAGE
-  madvise(begin + before, bytes, MADV_HUGEPAGE);
+  const size_t filled = bytes / kHugePage * kHugePage;
+  if (filled > 0) madvise(block, filled, MADV_HUGEPAGE);
+  if (filled < whole) madvise(block + filled, whole - filled, MADV_NOHUGEPAGE);
 #endif
-  return begin + before;
+  return block;
 }
 
 /** With the lock held: the smallest kept block that is large enough and wastes at most a quarter. */
@@ -85,10 +91,10 @@ void* takeLargeBlock(size_t bytes) {
     const std::lock_guard lock(blocks.mutex);
     if (void* const kept = takeKept(blocks, whole)) return kept;
   }
-  void* memory = mapAligned(whole);
+  void* memory = mapAligned(whole, bytes);
   if (memory == nullptr) {
     trimLargeBlocks(0);
-    memory = mapAligned(whole);
+    memory = mapAligned(whole, bytes);
     if (memory == nullptr) return nullptr;
   }
   const std::lock_guard lock(blocks.mutex);

@@ -4,13 +4,13 @@ import { spawnSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 import { full, keep, scope } from './index.ts';
 
-/** MiB of resident memory, less what stood before, after eight tensors of 32 MiB were filled and freed; in a process of its own. */
-function keptAfter(limit: string): number {
+/** MiB of resident memory after some lines, less what stood before; in a process of its own. */
+function growth(lines: string, limit: string): number {
   const script = `
-    import { full, scope } from '@tessera/torch';
+    import { full, keep, scope } from '@tessera/torch';
     scope(() => { full([4], 1); });
     const before = process.memoryUsage().rss;
-    scope(() => { for (let k = 0; k < 8; k++) full([2 ** 23], k); });
+    ${lines}
     console.log((process.memoryUsage().rss - before) / 2 ** 20);`;
   const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', script], {
     cwd: import.meta.dirname,
@@ -22,9 +22,18 @@ function keptAfter(limit: string): number {
 }
 
 test('freed memory stays up to TESSERA_KEEP_MEMORY', () => {
-  expect(keptAfter('512')).toBeGreaterThan(240);
-  expect(keptAfter('64')).toBeLessThan(110);
-  expect(keptAfter('0')).toBeLessThan(40);
+  const eightOf32 = 'scope(() => { for (let k = 0; k < 8; k++) full([2 ** 23], k); });';
+  expect(growth(eightOf32, '512')).toBeGreaterThan(240);
+  expect(growth(eightOf32, '64')).toBeLessThan(110);
+  expect(growth(eightOf32, '0')).toBeLessThan(40);
+});
+
+test('what a tensor leaves of its last huge page is no memory', () => {
+  // 200 MiB, of which each has a page of 2 MiB to itself, or two.
+  const many = (count: number, entries: number): string =>
+    `scope(() => { for (let k = 0; k < ${count}; k++) keep(full([${entries}], k)); });`;
+  expect(growth(many(200, 2 ** 18), '0')).toBeLessThan(230);
+  expect(growth(many(80, 2 ** 18 * 2.5), '0')).toBeLessThan(230);
 });
 
 test('tensors of many large sizes, freed in another order, keep their own values', () => {
