@@ -16,11 +16,12 @@ import { strictConfig } from '@tessera/schedule';
 import { cat, dropout, embedding, linear, scaledDotProductAttention, type Tensor } from '@tessera/torch';
 import { z } from 'zod';
 import { addOver, geluOver } from '../nn/in-place.ts';
-import { type Initialisation, ZEROS } from '../nn/initialisation.ts';
+import type { Initialisation } from '../nn/initialisation.ts';
 import { Embedding, LayerNorm, Linear } from '../nn/layers.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
 import { AutoNatSession } from './autonat-session.ts';
 import { type MaskedModel, type RunBlock, runAtOnce } from './family.ts';
+import { TiedHead } from './tied-head.ts';
 
 export const autonatConfigSchema = strictConfig({
   /** Side of the token grid; L = gridSize². */
@@ -94,7 +95,7 @@ export class AutoNat extends Module implements MaskedModel {
     this.midBlock = new Block(p.child('mid_block'), D, numHeads, hidden, false);
     this.outBlocks = stack('out_blocks', true);
     this.norm = new LayerNorm(p.child('norm'), D, BLOCK_EPS);
-    this.mlm = new TiedHead(p.child('mlm_layer'), D, codebookSize);
+    this.mlm = new TiedHead(p.child('mlm_layer'), D, codebookSize, LINEAR);
   }
 
   get seqLen(): number {
@@ -233,28 +234,6 @@ class Block {
 }
 
 const LINEAR = { weightInit: NORMAL };
-
-/** The prediction head, tied to the word embeddings with the gradient stopped. */
-class TiedHead {
-  private readonly bias: Tensor; // [1, 1, V + 1]
-  private readonly fc: Linear;
-  private readonly ln: LayerNorm;
-  private readonly codebookSize: number;
-
-  constructor(p: ParameterBuilder, dim: number, codebookSize: number) {
-    this.bias = p.parameter('bias', [1, 1, codebookSize + 1], ZEROS);
-    this.fc = new Linear(p.child('fc'), dim, dim, LINEAR);
-    this.ln = new LayerNorm(p.child('ln'), dim, 1e-5);
-    this.codebookSize = codebookSize;
-  }
-
-  forward(x: Tensor, words: Tensor): Tensor {
-    const h = this.ln.forward(geluOver(this.fc.forward(x)));
-    // The mask token's row is cut off before the product: its logit is never wanted.
-    const table = words.detach().narrow(0, 0, this.codebookSize);
-    return linear(h, table, this.bias.narrow(2, 0, this.codebookSize).flatten());
-  }
-}
 
 /** x — [B, N, D], rows — [B, M]; returns [B, M, D]. */
 function rowsOf(x: Tensor, rows: Tensor): Tensor {

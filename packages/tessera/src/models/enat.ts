@@ -21,7 +21,6 @@ import {
   dropout,
   embedding,
   gateRows,
-  linear,
   linearRows,
   modulateRows,
   scaledDotProductAttention,
@@ -36,6 +35,7 @@ import { Embedding, LayerNorm, Linear } from '../nn/layers.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
 import { EnatSession } from './enat-session.ts';
 import { type MaskedModel, type RunBlock, runAtOnce } from './family.ts';
+import { TiedHead } from './tied-head.ts';
 
 export const enatConfigSchema = strictConfig({
   /** Side of the token grid; L = gridSize². */
@@ -365,28 +365,6 @@ class Block {
 
   private heads(x: Tensor): Tensor {
     return x.unflatten(-1, [this.numHeads, this.dim / this.numHeads]).transpose(1, 2); // [B, H, N, K]
-  }
-}
-
-/** The prediction head, tied to the word embeddings with the gradient stopped. */
-class TiedHead {
-  private readonly bias: Tensor; // [1, 1, V + 1]
-  private readonly fc: Linear;
-  private readonly ln: LayerNorm;
-  private readonly codebookSize: number;
-
-  constructor(p: ParameterBuilder, dim: number, codebookSize: number) {
-    this.bias = p.parameter('bias', [1, 1, codebookSize + 1], ZEROS);
-    this.fc = new Linear(p.child('fc'), dim, dim);
-    this.ln = new LayerNorm(p.child('ln'), dim, 1e-5);
-    this.codebookSize = codebookSize;
-  }
-
-  forward(x: Tensor, words: Tensor): Tensor {
-    const h = this.ln.forward(geluOver(this.fc.forward(x)));
-    // The mask token's row is cut off before the product: its logit is never wanted.
-    const table = words.detach().narrow(0, 0, this.codebookSize);
-    return linear(h, table, this.bias.narrow(2, 0, this.codebookSize).flatten());
   }
 }
 
