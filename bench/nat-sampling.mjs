@@ -7,7 +7,7 @@
 
 import { autonatSearched8, ENAT_PRESETS, enatStrategy, resolveSteps } from '@tessera/schedule';
 import { arange, linear, manualSeed, memoryStats, noGrad, randn, scope, setNumThreads } from '@tessera/torch';
-import { familyOf, generateTokens, generationCost, initialise, modelPreset, philoxNoise } from 'tessera';
+import { familyOf, generateTokens, generationCost, initialise, modelPreset, Openings, philoxNoise } from 'tessera';
 import { summary } from './measure.mjs';
 import { referenceTokens } from './reference-nat.mjs';
 
@@ -37,8 +37,10 @@ const noiseOf = (count) =>
     7,
     labelsOf(count).map((_, i) => i),
   );
-const ours = (chosen, count = batch) =>
-  scope(() => generateTokens(model, { strategy: chosen, labels: labelsOf(count), noise: noiseOf(count) }).toNumbers());
+const ours = (chosen, { count = batch, openings } = {}) => {
+  const options = { strategy: chosen, labels: labelsOf(count), noise: noiseOf(count), openings };
+  return scope(() => generateTokens(model, options).toNumbers());
+};
 
 /** Made once, outside of any time taken. */
 function recordedNoise() {
@@ -83,10 +85,12 @@ function timed(run) {
 const shareEqual = (a, b) => a.filter((token, i) => token === b[i]).length / a.length;
 
 const weightBytes = scope(() => memoryStats().liveBytes);
-ours(skipping, 1);
+ours(skipping, { count: 1 });
 const peakBytes = process.resourceUsage().maxRSS * 1024;
 const noise = recordedNoise();
-const times = { whole: [], skipping: [], released: [], rate: [] };
+const openings = new Openings();
+ours({ ...strategy, numSteps: 1, steps: strategy.steps.slice(0, 1) }, { openings });
+const times = { whole: [], skipping: [], kept: [], keptSkipping: [], released: [], rate: [] };
 const began = performance.now();
 let equalTokens = 0;
 let floatTokens;
@@ -96,9 +100,13 @@ for (let round = 0; round < rounds; round++) {
   const whole = timed(() => ours(strategy));
   const released = timed(() => referenceTokens(model, strategy, labelsOf(batch), noise));
   const lean = skipsNothing ? whole : timed(() => ours(skipping));
+  const kept = timed(() => ours(strategy, { openings }));
+  const keptLean = skipsNothing ? kept : timed(() => ours(skipping, { openings }));
   times.whole.push(whole.seconds);
   times.released.push(released.seconds);
   times.skipping.push(lean.seconds);
+  times.kept.push(kept.seconds);
+  times.keptSkipping.push(keptLean.seconds);
   equalTokens = shareEqual(whole.result, released.result);
   floatTokens = lean.result;
 }
@@ -109,6 +117,11 @@ if (model.useInt8()) {
 }
 const cost = (chosen) => generationCost(familyOf(family), config, chosen);
 const macs = (chosen) => cost(chosen).computed * batch - cost(chosen).shared * (batch - 1);
+/** Without the first step: a row a class, all classes being others, and one without a class where that step is guided. */
+const keptMacs = (chosen) => {
+  const { computed, guided } = cost(chosen).steps[0];
+  return macs(chosen) - (guided ? (computed / 2) * (batch + 1) : computed * batch);
+};
 process.stdout.write(
   JSON.stringify({
     name,
@@ -118,10 +131,17 @@ process.stdout.write(
     rounds: times.whole.length,
     seconds: Object.fromEntries(Object.entries(times).map(([key, list]) => [key, summary(list)])),
     int8,
-    macs: { whole: macs(strategy), skipping: macs(skipping), released: cost(strategy).reference * batch },
+    macs: {
+      whole: macs(strategy),
+      skipping: macs(skipping),
+      kept: keptMacs(strategy),
+      keptSkipping: keptMacs(skipping),
+      released: cost(strategy).reference * batch,
+    },
     equalTokens,
     peakBytes,
     weightBytes,
   }),
 );
+openings.dispose();
 model.dispose();

@@ -62,22 +62,26 @@ function natRows(name, { rounds, threads }) {
   const share = (times, work) => per(times, (time) => (work / time / seconds.rate.median) * 100);
   const against = (times) => once(seconds.released.median / times.median);
   const row = (what, unit, ours) => ({ name: `${name}, ${numSteps} steps, batch ${NAT_BATCH}: ${what}`, unit, ours });
+  // Both kinds of strategy, each with the classes' first steps yet to be run, and with them kept.
+  const ways = [
+    ['ours', 'whole'],
+    ['ours, --skip-guidance-below 0.001', 'skipping'],
+    ['ours, openings kept', 'kept'],
+    ['ours, openings kept, skipping', 'keptSkipping'],
+  ];
+  const each = (what, unit, value) => ways.map(([how, key]) => row(`${how}${what}`, unit, value(key)));
   return [
-    row('ours', 'images/s', imagesPerSecond(seconds.whole)),
-    row('ours, --skip-guidance-below 0.001', 'images/s', imagesPerSecond(seconds.skipping)),
+    ...each('', 'images/s', (key) => imagesPerSecond(seconds[key])),
     row('order of the released code', 'images/s', imagesPerSecond(seconds.released)),
-    row('ours against that order', 'times', against(seconds.whole)),
-    row('the same, skipping', 'times', against(seconds.skipping)),
-    row('products of that order against ours', 'times', once(macs.released / macs.whole)),
-    row('the same, skipping', 'times', once(macs.released / macs.skipping)),
+    ...each(': against that order', 'times', (key) => against(seconds[key])),
+    ...each(': its products against ours', 'times', (key) => once(macs.released / macs[key])),
     row(
       'matmul rate',
       'GMAC/s',
       per(seconds.rate, (rate) => rate / 1e9),
     ),
-    row('ours, share of that rate', '%', share(seconds.whole, macs.whole)),
-    row('the same, skipping', '%', share(seconds.skipping, macs.skipping)),
-    row('share of that rate of the order of the released code', '%', share(seconds.released, macs.released)),
+    ...each(': share of that rate', '%', (key) => share(seconds[key], macs[key])),
+    row('order of the released code: share of that rate', '%', share(seconds.released, macs.released)),
     row('tokens equal to that order', '%', once(equalTokens * 100)),
     ...(int8 === undefined
       ? []

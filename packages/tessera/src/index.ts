@@ -157,6 +157,7 @@ export { type GptRecipe, gptRecipeSchema } from './models/gpt-recipe.ts';
 export { applyRope, gridCoordinates, type RopeTable, ropeAngles, ropeRows, ropeTableOf } from './models/gpt-rope.ts';
 export { conditionMask, GptSession, type GptSessionOptions } from './models/gpt-session.ts';
 export { inferAutonatConfig, inferEnatConfig } from './models/infer-config.ts';
+export { Openings } from './models/openings.ts';
 export { type ParameterShapes, parameterShapes } from './models/parameter-shapes.ts';
 export { enatPreset, type ModelPreset, modelPreset, modelPresetNames } from './models/presets.ts';
 export { FAMILIES, type FamilyName, familyNames, familyOf, recogniseFamily } from './models/registry.ts';

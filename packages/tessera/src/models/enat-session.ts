@@ -8,10 +8,11 @@
 import { arange, cat, keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
 import type { Enat, EnatState, MaskTokens } from './enat.ts';
 import type { MaskedSession, SessionPrediction, SessionTokens } from './family.ts';
+import { distinctLabels, type Openings } from './openings.ts';
 
 export interface EnatPrediction extends SessionPrediction {
-  /** Features of the masked tokens: [B, M, D], or [2B, M, D] where both branches ran, the conditional first. */
-  maskedFeatures: Tensor;
+  /** Of the masked tokens: [B, M, D], or [2B, M, D] where both branches ran, the conditional first; undefined for kept openings. */
+  maskedFeatures: Tensor | undefined;
 }
 
 export class EnatSession implements MaskedSession {
@@ -19,6 +20,7 @@ export class EnatSession implements MaskedSession {
   private readonly batch: number;
   private readonly conditioning: Tensor; // [blocks, B or 2B, 1, 8D]
   private readonly labels: number[] | undefined;
+  private readonly openings: Openings | undefined;
   private readonly guided: boolean;
   private state: EnatState | undefined; // of B or 2B rows
   private maskTokens: KnownMaskTokens | undefined;
@@ -26,9 +28,11 @@ export class EnatSession implements MaskedSession {
   /**
    * @param labels [B] int64
    * @param guided whether any step will ask for the unconditional branch
+   * @param openings of this model's weights, where a class's first step is kept
    */
-  constructor(model: Enat, labels: Tensor, guided: boolean) {
+  constructor(model: Enat, labels: Tensor, guided: boolean, openings?: Openings) {
     this.model = model;
+    this.openings = openings;
     this.batch = labels.size(0);
     this.guided = guided;
     // Reading them would wait for a GPU, which has rows to spare.
@@ -58,31 +62,32 @@ export class EnatSession implements MaskedSession {
     return noGrad(() => this.run(input, both, wantsUncond));
   }
 
-  /** One row a class, and one for the null label. */
+  /** One row a class, and one for the null label; those that are kept do not run. */
   private runFirst({ masked }: SessionTokens, labels: readonly number[], wantsUncond: boolean): EnatPrediction {
-    const { model, batch } = this;
-    const classes = [...new Set(labels)];
-    const rows = classes.map((label) => labels.indexOf(label));
-    const places = labels.map((label) => classes.indexOf(label));
-    const nulls = labels.map(() => classes.length);
-    const conditioning = this.conditioning.indexSelect(1, tensor(this.guided ? [...rows, batch] : rows, 'int64'));
-    const rowOf = tensor(this.guided ? [...places, ...nulls] : places, 'int64');
-    this.maskTokens = new KnownMaskTokens(model, masked, conditioning, rowOf);
-    const count = wantsUncond ? rows.length + 1 : rows.length;
-    const features = model.decode(
-      {
-        masked: masked.narrow(0, 0, 1).expand([count, -1]).contiguous(),
-        conditioning: conditioning.narrow(1, 0, count),
-      },
-      undefined,
-      this.maskTokens.first(count),
-    );
-    const logits = model.head(features);
-    const ofImages = tensor(wantsUncond ? [...places, ...nulls] : places, 'int64');
+    const { model, batch, guided, openings } = this;
+    const { classes, places } = distinctLabels(guided ? [...labels, model.nullLabel] : labels);
+    const ofNull = places[batch]!;
+    const rowOf = guided ? [...places.slice(0, batch), ...labels.map(() => ofNull)] : places;
+    const firsts = classes.map((_, row) => places.indexOf(row));
+    const conditioning = this.conditioning.indexSelect(1, tensor(firsts, 'int64'));
+    const maskTokens = new KnownMaskTokens(model, masked, conditioning, tensor(rowOf, 'int64'));
+    this.maskTokens = maskTokens;
+    const run = (row: number, count: number): Tensor => {
+      const positions = masked.narrow(0, 0, 1).expand([count, -1]).contiguous();
+      const input = { masked: positions, conditioning: conditioning.narrow(1, row, count) };
+      return model.decode(input, undefined, maskTokens.ofRows(row, count));
+    };
+    const wanted = wantsUncond ? classes : classes.slice(0, new Set(labels).size); // the null label comes last
+    const features = openings === undefined ? run(0, wanted.length) : undefined;
+    const logits =
+      features === undefined
+        ? openings!.logitsOf(wanted, (label) => model.head(run(classes.indexOf(label), 1)))
+        : model.head(features);
+    const ofImages = tensor(wantsUncond ? rowOf : places.slice(0, batch), 'int64');
     return {
       cond: logits.indexSelect(0, ofImages.narrow(0, 0, batch)),
-      uncond: wantsUncond ? logits.narrow(0, classes.length, 1).expand([batch, -1, -1]) : undefined,
-      maskedFeatures: features.indexSelect(0, ofImages),
+      uncond: wantsUncond ? logits.narrow(0, ofNull, 1).expand([batch, -1, -1]) : undefined,
+      maskedFeatures: features?.indexSelect(0, ofImages),
     };
   }
 
@@ -161,9 +166,9 @@ class KnownMaskTokens {
     });
   }
 
-  /** All tokens of the first known rows. */
-  first(rows: number): MaskTokens {
-    return mapTokens(this.known, (x) => x.narrow(0, 0, rows));
+  /** All tokens of some known rows. */
+  ofRows(row: number, count: number): MaskTokens {
+    return mapTokens(this.known, (x) => x.narrow(0, row, count));
   }
 
   /**

@@ -7,8 +7,10 @@
 import { isAutoregressive, NoisePurpose, noiseBits, type SamplingSettings, uniformFromBits } from '@tessera/schedule';
 import { tensor } from '@tessera/torch';
 import type { AutoregressiveModel, GeneratorModel, MaskedModel } from '../models/family.ts';
+import { Openings } from '../models/openings.ts';
 import { AutoregressiveGeneration, philoxTokenNoise } from './autoregressive-generation.ts';
 import { startGeneration } from './start-generation.ts';
+import type { TokenGeneration } from './token-generation.ts';
 
 export interface DrawOptions {
   settings: SamplingSettings;
@@ -45,24 +47,34 @@ async function* drawBatches(
   { settings, seed, images, labelOf, batch, signal }: DrawOptions,
 ): AsyncGenerator<DrawnImage[]> {
   if (isAutoregressive(settings)) throw new TypeError('drawImages: a masked model takes a strategy');
-  for (let start = 0; start < images.length; start += batch) {
-    const some = images.slice(start, start + batch);
-    const labels = some.map(labelOf);
-    const how = { strategy: settings, labels, seed, first: some[0]!, images: some };
-    const generation = startGeneration(model, how);
-    try {
-      let numbers: number[] = [];
-      while (!generation.isDone) {
-        signal?.throwIfAborted();
-        const tokens = generation.step();
-        if (generation.isDone) numbers = tokens.flatten().toNumbers();
-        tokens.dispose();
-        await turn();
-      }
+  const openings = new Openings();
+  try {
+    for (let start = 0; start < images.length; start += batch) {
+      const some = images.slice(start, start + batch);
+      const labels = some.map(labelOf);
+      const how = { strategy: settings, labels, seed, first: some[0]!, images: some, openings };
+      const numbers = await drawBatch(startGeneration(model, how), signal);
       yield some.map((image, i) => ({ image, tokens: numbers.slice(i * model.seqLen, (i + 1) * model.seqLen) }));
-    } finally {
-      generation.dispose();
     }
+  } finally {
+    openings.dispose();
+  }
+}
+
+/** All tokens of a batch, image after image. */
+async function drawBatch(generation: TokenGeneration, signal: AbortSignal | undefined): Promise<number[]> {
+  try {
+    let numbers: number[] = [];
+    while (!generation.isDone) {
+      signal?.throwIfAborted();
+      const tokens = generation.step();
+      if (generation.isDone) numbers = tokens.flatten().toNumbers();
+      tokens.dispose();
+      await turn();
+    }
+    return numbers;
+  } finally {
+    generation.dispose();
   }
 }
 

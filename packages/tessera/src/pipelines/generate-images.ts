@@ -6,6 +6,7 @@
 import type { SamplingSettings } from '@tessera/schedule';
 import type { Tensor } from '@tessera/torch';
 import type { GeneratorModel } from '../models/family.ts';
+import { Openings } from '../models/openings.ts';
 import type { PipelineEvent } from './events.ts';
 import { forgetGraph } from './masked-graph.ts';
 import { startGeneration } from './start-generation.ts';
@@ -53,13 +54,14 @@ export async function* generateImages(
   const { labels, strategy, seed, signal } = options;
   const batch = options.batch ?? defaultBatch(model);
   const [from, to] = options.range ?? [0, labels.length];
+  const openings = new Openings();
   try {
     for (let first = from; first < to; first += batch) {
       const batchLabels = labels.slice(first, Math.min(first + batch, to));
       const masks: Uint8Array[][] = [];
       const wantSteps = first < keepSteps;
       const onStep = wantSteps ? (unknown: Uint8Array[]) => masks.push(unknown) : undefined;
-      const generation = startGeneration(model, { strategy, labels: batchLabels, seed, first, onStep });
+      const generation = startGeneration(model, { strategy, labels: batchLabels, seed, first, onStep, openings });
       const sampled: Tensor[] = [];
       try {
         const { cacheBytes } = generation;
@@ -81,6 +83,7 @@ export async function* generateImages(
       yield progress(first - from + batchLabels.length, to - from);
     }
   } finally {
+    openings.dispose();
     forgetGraph(model);
   }
 }

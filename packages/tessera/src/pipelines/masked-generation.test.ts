@@ -16,6 +16,7 @@ import { AutoNat } from '../models/autonat.ts';
 import { Enat, type EnatState } from '../models/enat.ts';
 import type { EnatPrediction } from '../models/enat-session.ts';
 import type { MaskedModel } from '../models/family.ts';
+import { Openings } from '../models/openings.ts';
 import { initialise } from '../nn/module.ts';
 import { guide } from '../sampling/draw-codes.ts';
 import { allMasked } from '../sampling/masked-sampler.ts';
@@ -50,6 +51,7 @@ interface Made {
   strategy?: Strategy;
   start?: KnownTokens;
   observe?: (record: StepRecord) => void;
+  openings?: Openings;
 }
 
 function generate(first: number, count: number, { model = enat, strategy = STRATEGY, ...rest }: Made = {}): number[][] {
@@ -201,7 +203,7 @@ test('guidance that is never asked for is never computed', () => {
       noise: philoxNoise(1, [0, 1, 2]),
       observe: ({ prediction }) => {
         expect(prediction.uncond).toBeUndefined();
-        rows.push((prediction as EnatPrediction).maskedFeatures.size(0));
+        rows.push((prediction as EnatPrediction).maskedFeatures!.size(0));
       },
     }),
   );
@@ -284,3 +286,37 @@ test('while everything is masked, AutoNAT runs a row a class: the logits of whol
     }
   });
 });
+
+test.each(['enat', 'autonat'] as const)(
+  "%s with openings kept: a class's first step runs once, the images are the same",
+  (family) => {
+    const before = memoryStats().liveTensors;
+    const openings = new Openings();
+    const made: Made =
+      family === 'enat' ? { model: enat } : { model: autonat, strategy: { ...THRESHOLD, skipGuidanceBelow: 0 } };
+    /** Rows that attention saw at the first step. */
+    const firstRows = (run: () => number[][]): { rows: number[]; images: number[][] } => {
+      const rows: number[] = [];
+      let step = 0;
+      const stop = listen(({ operation, result }) => {
+        if (step === 0 && operation.name === 'scaled_dot_product_attention') rows.push((result as Tensor).size(0));
+      });
+      made.observe = () => void step++;
+      const images = run();
+      stop();
+      return { rows, images };
+    };
+    const plain = firstRows(() => generate(0, 6, made));
+    const cold = firstRows(() => generate(0, 6, { ...made, openings }));
+    const warm = firstRows(() => generate(0, 6, { ...made, openings }));
+    expect(Math.max(...plain.rows)).toBeGreaterThanOrEqual(4);
+    expect(new Set(cold.rows)).toEqual(new Set([1]));
+    expect(warm.rows).toEqual([]);
+    expect(warm.images).toEqual(cold.images);
+    // Rows of another batch differ in last bits: see design rule 6.
+    const equal = plain.images.filter((image, i) => String(image) === String(cold.images[i]));
+    expect(equal.length).toBeGreaterThanOrEqual(5);
+    openings.dispose();
+    expect(memoryStats().liveTensors).toBe(before);
+  },
+);

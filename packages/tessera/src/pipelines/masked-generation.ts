@@ -8,6 +8,7 @@
 import { forPartOf, haltonRanks, type ResolvedStep, remaskCount, resolveSteps, type Strategy } from '@tessera/schedule';
 import { keep, noGrad, scope, Tensor, tensor } from '@tessera/torch';
 import type { MaskedModel, MaskedSession, SessionPrediction } from '../models/family.ts';
+import type { Openings } from '../models/openings.ts';
 import { beside } from '../nn/device.ts';
 import { allMasked, type MaskedTokens, maskedStep, partlyMasked, type StepNoise } from '../sampling/masked-sampler.ts';
 import { PipelineError } from './events.ts';
@@ -34,6 +35,8 @@ export interface GenerationOptions {
   /** Tokens known from the start; default: none. */
   start?: KnownTokens | undefined;
   observe?: (record: StepRecord) => void;
+  /** Of this model's weights, kept for other calls by the caller; used where everything is masked at first, on a CPU. */
+  openings?: Openings | undefined;
   /** Of a fixed order, from `orderRanks`; default: made here. */
   ranks?: Tensor | undefined;
   /** See StepSettings. */
@@ -74,7 +77,7 @@ export class MaskedGeneration implements TokenGeneration {
     this.steps = resolveSteps(this.strategy, this.count);
     this.numSteps = this.steps.length;
     this.lastGuided = this.steps.findLastIndex((step) => step.guidanceScale !== 1);
-    this.session = scope(() => model.startSession(labelTensor(model, labels), this.lastGuided >= 0));
+    this.session = scope(() => model.startSession(labelTensor(model, labels), this.lastGuided >= 0, options.openings));
     this.state = scope(() => keepState(startState(model, batch, start, this.count)));
     this.ranks = options.ranks ?? orderRanks(model, options.strategy);
     this.ownsRanks = options.ranks === undefined;

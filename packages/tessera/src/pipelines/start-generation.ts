@@ -6,6 +6,7 @@
 import { isAutoregressive, type SamplingSettings } from '@tessera/schedule';
 import { type Tensor, tensor } from '@tessera/torch';
 import type { AutoregressiveModel, GeneratorModel, MaskedModel } from '../models/family.ts';
+import type { Openings } from '../models/openings.ts';
 import { graphsByDefault } from '../nn/replay.ts';
 import { AutoregressiveGeneration, philoxTokenNoise } from './autoregressive-generation.ts';
 import { PipelineError } from './events.ts';
@@ -25,12 +26,14 @@ export interface StartOptions {
   images?: readonly number[] | undefined;
   /** Told before each step where tokens are not known yet: 1 there, [B][L]. */
   onStep?: ((unknown: Uint8Array[]) => void) | undefined;
+  /** Of a masked model, see GenerationOptions. */
+  openings?: Openings | undefined;
   /** Records what is drawn with the same shapes as a CUDA graph; default: on GPUs, unless TESSERA_CUDA_GRAPHS=0. */
   graphs?: boolean | undefined;
 }
 
 export function startGeneration(model: GeneratorModel, options: StartOptions): TokenGeneration {
-  const { strategy, labels, seed, first, onStep } = options;
+  const { strategy, labels, seed, first, onStep, openings } = options;
   if (model.generation === 'autoregressive') {
     if (!isAutoregressive(strategy)) throw wrongKind(model, 'settings of autoregressive sampling', 'a strategy');
     return new RowByRow(model, options);
@@ -42,14 +45,12 @@ export function startGeneration(model: GeneratorModel, options: StartOptions): T
     const tokens = generateByGraph(model, { strategy, labels, seed, images });
     if (tokens !== undefined) return new AtOnce(tokens);
   }
-  const noise = philoxNoise(seed, images);
+  const common = { strategy, labels, noise: philoxNoise(seed, images), openings };
   if (onStep === undefined) {
-    return model.device === 'cpu'
-      ? new MaskedGeneration(model, { strategy, labels, noise })
-      : new TiesLater(model, { strategy, labels, noise });
+    return model.device === 'cpu' ? new MaskedGeneration(model, common) : new TiesLater(model, common);
   }
   const observe = ({ input }: StepRecord): void => onStep(maskRows(input.tokens, model.maskToken));
-  return new MaskedGeneration(model, { strategy, labels, noise, observe });
+  return new MaskedGeneration(model, { ...common, observe });
 }
 
 /** On a GPU no step looks for ties; where there were some, the last one draws the batch again with them. */

@@ -5,6 +5,7 @@
 
 import type { SamplingSettings } from '@tessera/schedule';
 import { keep, noGrad, scope, type Tensor } from '@tessera/torch';
+import { Openings } from '../../models/openings.ts';
 import { labelOf } from '../evaluation-images.ts';
 import { generateLabelled } from '../start-generation.ts';
 import { fingerprintOfTokenizer } from '../tokenize/work-plan.ts';
@@ -31,13 +32,14 @@ export async function generatedSet(
   const hash = await hashOfFile(weights);
   const what = { strategy, seed, classes: protocol.classes, numImages, weights: hash, rounding: protocol.rounding };
   const size = gridSize * tokenizer.downsampleFactor;
+  const openings = new Openings();
   const readMeasured = async (first: number, count: number): Promise<MeasuredImages> => {
     signal?.throwIfAborted();
     await new Promise((resolve) => setImmediate(resolve));
     return noGrad(() =>
       scope(() => {
         const some = labels.slice(first, first + count);
-        const tokens = generateLabelled(model, { strategy, labels: some, seed, first });
+        const tokens = generateLabelled(model, { strategy, labels: some, seed, first, openings });
         // Whatever the network's device, sets give pictures on the CPU.
         const decoded = tokenizer.decode(tokens).clamp(0, 1).to('cpu');
         const bytes = toBytes(decoded);
@@ -62,7 +64,7 @@ export async function generatedSet(
       columns.pictures?.dispose();
       return images;
     },
-    dispose: () => {},
+    dispose: () => openings.dispose(),
   };
 }
 

@@ -12,6 +12,7 @@ import { inceptionScore } from '../../metrics/inception-score.ts';
 import { kernelDistance } from '../../metrics/kid.ts';
 import { manifoldMetrics } from '../../metrics/manifold.ts';
 import type { GeneratorModel } from '../../models/family.ts';
+import { Openings } from '../../models/openings.ts';
 import type { Objective } from '../../search/objective.ts';
 import { SearchError } from '../../search/search-error.ts';
 import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
@@ -50,6 +51,8 @@ export function sampleObjective(options: SampleObjectiveOptions): Objective {
       throw new SearchError('SEARCH_OBJECTIVE', `${kind} compares with images: the reference holds statistics alone.`);
     }
   }
+  const openings = new Openings();
+  model.companions.add(openings);
   return {
     name: describeTerms(terms),
     evaluate: async (strategy, { numImages, seedBlock, signal }) => {
@@ -68,7 +71,7 @@ export function sampleObjective(options: SampleObjectiveOptions): Objective {
           const labels = Array.from({ length: count }, (_, i) => (first + i) % model.config.numClasses);
           noGrad(() =>
             scope(() => {
-              const tokens = generateLabelled(model, { strategy, labels, seed: seedOf(seedBlock), first });
+              const tokens = generateLabelled(model, { strategy, labels, seed: seedOf(seedBlock), first, openings });
               const images = tokenizer.decode(tokens);
               for (const [name, { extractor }] of references) parts.get(name)!.push(keep(extractor.features(images)));
             }),
