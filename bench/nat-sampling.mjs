@@ -11,11 +11,9 @@ import { familyOf, generateTokens, generationCost, initialise, modelPreset, Open
 import { summary } from './measure.mjs';
 import { referenceTokens } from './reference-nat.mjs';
 
-/** No round begins later than this. */
-const LAST_START_SECONDS = 100;
-
-const [name, batchText, roundsText, threadsText] = process.argv.slice(2);
-const [batch, rounds, threads] = [batchText, roundsText, threadsText].map(Number);
+const [name, ...numbers] = process.argv.slice(2);
+/** No round begins after `lastStart` seconds. */
+const [batch, rounds, threads, lastStart] = numbers.map(Number);
 setNumThreads(threads);
 
 const { family, config } = modelPreset(name);
@@ -95,7 +93,7 @@ const began = performance.now();
 let equalTokens = 0;
 let floatTokens;
 for (let round = 0; round < rounds; round++) {
-  if (round > 0 && performance.now() - began > LAST_START_SECONDS * 1000) break;
+  if (round > 0 && performance.now() - began > lastStart * 1000) break;
   times.rate.push(matmulRate());
   const whole = timed(() => ours(strategy));
   const released = timed(() => referenceTokens(model, strategy, labelsOf(batch), noise));

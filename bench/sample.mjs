@@ -17,8 +17,9 @@ const SHIPPED = fileURLToPath(new URL('../packages/models-emoji/emoji-32', impor
 const BATCHES = [1, 16, 64];
 const PUBLISHED = ['autonat-l', 'enat-l'];
 const NAT_BATCH = 4;
-/** Of a published size; where a round takes minutes, nat-sampling.mjs stops earlier. */
+/** Of a published size; where a round takes minutes and no size is named, one is all there is time for. */
 const NAT_ROUNDS = 3;
+const NAT_LAST_START_SECONDS = 100;
 
 export async function bench(options) {
   setNumThreads(options.threads);
@@ -50,9 +51,10 @@ async function folderRows(options) {
 }
 
 /** In a process of its own, whose peak memory is then the model's. */
-function natRows(name, { rounds, threads }) {
+function natRows(name, { model, rounds, threads }) {
   const script = fileURLToPath(new URL('./nat-sampling.mjs', import.meta.url));
-  const words = [script, name, NAT_BATCH, Math.min(rounds, NAT_ROUNDS), threads].map(String);
+  const lastStart = model === undefined ? NAT_LAST_START_SECONDS : Number.POSITIVE_INFINITY;
+  const words = [script, name, NAT_BATCH, Math.min(rounds, NAT_ROUNDS), threads, lastStart].map(String);
   const { status, stdout } = spawnSync(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] });
   if (status !== 0) throw new Error(`nat-sampling.mjs ${name} ended with ${status}`);
   const { seconds, macs, int8, peakBytes, weightBytes, numSteps, equalTokens } = JSON.parse(stdout);
