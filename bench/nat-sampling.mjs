@@ -7,7 +7,16 @@
 
 import { autonatSearched8, ENAT_PRESETS, enatStrategy, resolveSteps } from '@tessera/schedule';
 import { arange, linear, manualSeed, memoryStats, noGrad, randn, scope, setNumThreads } from '@tessera/torch';
-import { familyOf, generateTokens, generationCost, initialise, modelPreset, Openings, philoxNoise } from 'tessera';
+import {
+  familyOf,
+  generateTokens,
+  generationCost,
+  initialise,
+  MaskedGeneration,
+  modelPreset,
+  Openings,
+  philoxNoise,
+} from 'tessera';
 import { summary } from './measure.mjs';
 import { referenceTokens } from './reference-nat.mjs';
 
@@ -35,10 +44,8 @@ const noiseOf = (count) =>
     7,
     labelsOf(count).map((_, i) => i),
   );
-const ours = (chosen, { count = batch, openings } = {}) => {
-  const options = { strategy: chosen, labels: labelsOf(count), noise: noiseOf(count), openings };
-  return scope(() => generateTokens(model, options).toNumbers());
-};
+const ours = (chosen, count = batch) =>
+  scope(() => generateTokens(model, { strategy: chosen, labels: labelsOf(count), noise: noiseOf(count) }).toNumbers());
 
 /** Made once, outside of any time taken. */
 function recordedNoise() {
@@ -83,35 +90,74 @@ function timed(run) {
 const shareEqual = (a, b) => a.filter((token, i) => token === b[i]).length / a.length;
 
 const weightBytes = scope(() => memoryStats().liveBytes);
-ours(skipping, { count: 1 });
+ours(skipping, 1);
 const peakBytes = process.resourceUsage().maxRSS * 1024;
 const noise = recordedNoise();
-const openings = new Openings();
-ours({ ...strategy, numSteps: 1, steps: strategy.steps.slice(0, 1) }, { openings });
-const times = { whole: [], skipping: [], kept: [], keptSkipping: [], released: [], rate: [] };
-const began = performance.now();
-let equalTokens = 0;
-let floatTokens;
-for (let round = 0; round < rounds; round++) {
-  if (round > 0 && performance.now() - began > lastStart * 1000) break;
-  times.rate.push(matmulRate());
-  const whole = timed(() => ours(strategy));
-  const released = timed(() => referenceTokens(model, strategy, labelsOf(batch), noise));
-  const lean = skipsNothing ? whole : timed(() => ours(skipping));
-  const kept = timed(() => ours(strategy, { openings }));
-  const keptLean = skipsNothing ? kept : timed(() => ours(skipping, { openings }));
-  times.whole.push(whole.seconds);
-  times.released.push(released.seconds);
-  times.skipping.push(lean.seconds);
-  times.kept.push(kept.seconds);
-  times.keptSkipping.push(keptLean.seconds);
-  equalTokens = shareEqual(whole.result, released.result);
-  floatTokens = lean.result;
+const openings = new Openings(model);
+scope(() => openings.predict(labelsOf(batch), true));
+const opening = openings.of(labelsOf(batch));
+const ways = { whole: { strategy }, kept: { strategy, opening } };
+if (!skipsNothing)
+  Object.assign(ways, { skipping: { strategy: skipping }, keptSkipping: { strategy: skipping, opening } });
+
+/**
+ * All ways side by side, a step of each after a step of the released order, so that a machine whose speed moves is as fast
+ * for one as for the other. Seconds of each, and its tokens.
+ */
+function round() {
+  const runs = Object.entries(ways).map(([key, options]) => {
+    const all = { labels: labelsOf(batch), noise: noiseOf(batch), ...options };
+    const { seconds, result } = timed(() => new MaskedGeneration(model, all));
+    return { key, generation: result, seconds, tokens: [] };
+  });
+  const rates = [];
+  let between = 0;
+  const stepOfEach = () => {
+    rates.push(matmulRate());
+    for (const run of runs) {
+      if (run.generation.isDone) continue;
+      const { seconds, result } = timed(() => run.generation.step());
+      run.seconds += seconds;
+      run.tokens = result.toNumbers();
+      result.dispose();
+    }
+  };
+  const released = timed(() =>
+    referenceTokens(model, strategy, labelsOf(batch), noise, () => {
+      between += timed(stepOfEach).seconds;
+    }),
+  );
+  for (const { generation } of runs) generation.dispose();
+  const seconds = Object.fromEntries(runs.map((run) => [run.key, run.seconds]));
+  const tokens = Object.fromEntries(runs.map((run) => [run.key, run.tokens]));
+  return {
+    ...seconds,
+    released: released.seconds - between,
+    rate: summary(rates).median,
+    tokens,
+    releasedTokens: released.result,
+  };
 }
+
+// A step of both first, for memory is cleared when it is first used.
+const firstStep = { ...strategy, numSteps: 1, steps: strategy.steps.slice(0, 1) };
+ours(firstStep);
+referenceTokens(model, firstStep, labelsOf(batch), noise, () => {});
+const done = [];
+const began = performance.now();
+do done.push(round());
+while (done.length < rounds && performance.now() - began < lastStart * 1000);
+const each = (value) => summary(done.map(value));
+const keys = ['whole', 'skipping', 'kept', 'keptSkipping'];
+/** Where nothing is skipped, the leaner way is the same. */
+const of = (result, key) => result[key] ?? result[key === 'skipping' ? 'whole' : 'kept'];
+const perWay = (value) => Object.fromEntries(keys.map((key) => [key, value(key)]));
+
+const { tokens, releasedTokens } = done.at(-1);
 let int8;
 if (model.useInt8()) {
   const { seconds, result } = timed(() => ours(skipping));
-  int8 = { seconds: summary([seconds]), equalTokens: shareEqual(result, floatTokens) };
+  int8 = { seconds: summary([seconds]), equalTokens: shareEqual(result, of(tokens, 'skipping')) };
 }
 const cost = (chosen) => generationCost(familyOf(family), config, chosen);
 const macs = (chosen) => cost(chosen).computed * batch - cost(chosen).shared * (batch - 1);
@@ -120,23 +166,31 @@ const keptMacs = (chosen) => {
   const { computed, guided } = cost(chosen).steps[0];
   return macs(chosen) - (guided ? (computed / 2) * (batch + 1) : computed * batch);
 };
+const allMacs = {
+  whole: macs(strategy),
+  skipping: macs(skipping),
+  kept: keptMacs(strategy),
+  keptSkipping: keptMacs(skipping),
+  released: cost(strategy).reference * batch,
+};
 process.stdout.write(
   JSON.stringify({
     name,
     batch,
     numSteps: strategy.numSteps,
     clock: threads === 1 ? 'processor' : 'wall',
-    rounds: times.whole.length,
-    seconds: Object.fromEntries(Object.entries(times).map(([key, list]) => [key, summary(list)])),
-    int8,
-    macs: {
-      whole: macs(strategy),
-      skipping: macs(skipping),
-      kept: keptMacs(strategy),
-      keptSkipping: keptMacs(skipping),
-      released: cost(strategy).reference * batch,
+    rounds: done.length,
+    seconds: { ...perWay((key) => each((result) => of(result, key))), released: each((result) => result.released) },
+    rate: each((result) => result.rate),
+    against: perWay((key) => each((result) => result.released / of(result, key))),
+    share: {
+      ...perWay((key) => each((result) => allMacs[key] / of(result, key) / result.rate)),
+      released: each((result) => allMacs.released / result.released / result.rate),
     },
-    equalTokens,
+    int8,
+    macs: allMacs,
+    equalTokens: shareEqual(tokens.whole, releasedTokens),
+    equalKept: shareEqual(tokens.kept, tokens.whole),
     peakBytes,
     weightBytes,
   }),

@@ -23,9 +23,10 @@ import {
 /**
  * @param exponential Exp(1) noise of each step, [B, L, V]
  * @param gumbel of each step, [B, L] float64
+ * @param afterStep called after each step, for what is measured side by side
  * @returns tokens [B, L] of numbers, row after row
  */
-export function referenceTokens(model, strategy, labels, { exponential, gumbel }) {
+export function referenceTokens(model, strategy, labels, { exponential, gumbel }, afterStep) {
   const { seqLen, maskToken } = model;
   const { codebookSize } = model.config;
   const predict = model.family === 'autonat' ? autonat(model) : enat(model);
@@ -49,6 +50,7 @@ export function referenceTokens(model, strategy, labels, { exponential, gumbel }
         const confidence = where(unknown, score, known).add(gumbel[i].mul(step.choiceTemperature).to('float32'));
         const cut = confidence.sort()[0].narrow(1, Math.max(0, step.remasked - 1), 1);
         tokens = step.remasked === 0 ? sampled : where(confidence.le(cut), sampled.fullLike(maskToken), sampled);
+        afterStep();
       }
       if (sampled.amax().item() >= codebookSize) throw new Error('a mask token was left');
       return sampled.toNumbers();

@@ -57,13 +57,23 @@ function natRows(name, { model, rounds, threads }) {
   const words = [script, name, NAT_BATCH, Math.min(rounds, NAT_ROUNDS), threads, lastStart].map(String);
   const { status, stdout } = spawnSync(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] });
   if (status !== 0) throw new Error(`nat-sampling.mjs ${name} ended with ${status}`);
-  const { seconds, macs, int8, peakBytes, weightBytes, numSteps, equalTokens } = JSON.parse(stdout);
+  const { seconds, rate, against, share, macs, int8, equalTokens, equalKept, ...rest } = JSON.parse(stdout);
   const once = (value) => ({ median: value, low: value, high: value });
-  const per = ({ median, low, high }, value) => ({ median: value(median), low: value(high), high: value(low) });
-  const imagesPerSecond = (times) => per(times, (time) => NAT_BATCH / time);
-  const share = (times, work) => per(times, (time) => (work / time / seconds.rate.median) * 100);
-  const against = (times) => once(seconds.released.median / times.median);
-  const row = (what, unit, ours) => ({ name: `${name}, ${numSteps} steps, batch ${NAT_BATCH}: ${what}`, unit, ours });
+  const times = ({ median, low, high }, factor) => ({
+    median: median * factor,
+    low: low * factor,
+    high: high * factor,
+  });
+  const imagesPerSecond = ({ median, low, high }) => ({
+    median: NAT_BATCH / median,
+    low: NAT_BATCH / high,
+    high: NAT_BATCH / low,
+  });
+  const row = (what, unit, ours) => ({
+    name: `${name}, ${rest.numSteps} steps, batch ${NAT_BATCH}: ${what}`,
+    unit,
+    ours,
+  });
   // Both kinds of strategy, each with the classes' first steps yet to be run, and with them kept.
   const ways = [
     ['ours', 'whole'],
@@ -75,16 +85,13 @@ function natRows(name, { model, rounds, threads }) {
   return [
     ...each('', 'images/s', (key) => imagesPerSecond(seconds[key])),
     row('order of the released code', 'images/s', imagesPerSecond(seconds.released)),
-    ...each(': against that order', 'times', (key) => against(seconds[key])),
+    ...each(': against that order', 'times', (key) => against[key]),
     ...each(': its products against ours', 'times', (key) => once(macs.released / macs[key])),
-    row(
-      'matmul rate',
-      'GMAC/s',
-      per(seconds.rate, (rate) => rate / 1e9),
-    ),
-    ...each(': share of that rate', '%', (key) => share(seconds[key], macs[key])),
-    row('order of the released code: share of that rate', '%', share(seconds.released, macs.released)),
-    row('tokens equal to that order', '%', once(equalTokens * 100)),
+    row('matmul rate', 'GMAC/s', times(rate, 1e-9)),
+    ...each(': share of that rate', '%', (key) => times(share[key], 100)),
+    row('order of the released code: share of that rate', '%', times(share.released, 100)),
+    row('ours: tokens equal to that order', '%', once(equalTokens * 100)),
+    row('ours, openings kept: tokens equal to those without', '%', once(equalKept * 100)),
     ...(int8 === undefined
       ? []
       : [
@@ -92,7 +99,7 @@ function natRows(name, { model, rounds, threads }) {
           row('int8 against float32', 'times', once(seconds.skipping.median / int8.seconds.median)),
           row('tokens equal to float32', '%', once(int8.equalTokens * 100)),
         ]),
-    row('peak memory over weights, batch 1', 'times', once(peakBytes / weightBytes)),
+    row('peak memory over weights, batch 1', 'times', once(rest.peakBytes / rest.weightBytes)),
   ];
 }
 

@@ -157,7 +157,6 @@ export { type GptRecipe, gptRecipeSchema } from './models/gpt-recipe.ts';
 export { applyRope, gridCoordinates, type RopeTable, ropeAngles, ropeRows, ropeTableOf } from './models/gpt-rope.ts';
 export { conditionMask, GptSession, type GptSessionOptions } from './models/gpt-session.ts';
 export { inferAutonatConfig, inferEnatConfig } from './models/infer-config.ts';
-export { Openings } from './models/openings.ts';
 export { type ParameterShapes, parameterShapes } from './models/parameter-shapes.ts';
 export { enatPreset, type ModelPreset, modelPreset, modelPresetNames } from './models/presets.ts';
 export { FAMILIES, type FamilyName, familyNames, familyOf, recogniseFamily } from './models/registry.ts';
@@ -217,6 +216,7 @@ export {
   writeLlamagenCheckpoint,
 } from './pipelines/official/llamagen-checkpoint.ts';
 export { PUBLIC_FILES, type PublicFile } from './pipelines/official/public-files.ts';
+export { Openings } from './pipelines/openings.ts';
 export type { Chart, Series } from './pipelines/report/chart.ts';
 export {
   type ReportContent,

@@ -88,7 +88,7 @@ function generateEnat(context: CaseContext): Record<string, Output> {
     const feat = wholeFeatures(model, record);
     // A generation leaves out what it does not need of the unconditional branch: here it runs on its own.
     const { maskedFeatures } = nulls.predict({ ...record.input, masked: record.input.masked! }, 'done');
-    const nullFeat = featuresOf(model, record.input.masked!, maskedFeatures!, nulls, labels.size(0));
+    const nullFeat = featuresOf(model, record.input.masked!, maskedFeatures, nulls, labels.size(0));
     outputs.stepIds.set(key, keep(record.input.tokens.detach()));
     outputs.featCond.set(key, keep(feat));
     outputs.logitsCond.set(key, keep(model.head(feat)));
@@ -103,7 +103,7 @@ function generateEnat(context: CaseContext): Record<string, Output> {
 /** Features of all positions, [B, L, D], of the conditional branch. */
 function wholeFeatures(model: Enat, { input, prediction, session }: StepRecord): Tensor {
   const { maskedFeatures } = prediction as EnatPrediction;
-  return featuresOf(model, input.masked!, maskedFeatures!, session as EnatSession, prediction.cond.size(0));
+  return featuresOf(model, input.masked!, maskedFeatures, session as EnatSession, prediction.cond.size(0));
 }
 
 function featuresOf(model: Enat, masked: Tensor, features: Tensor, { visible }: EnatSession, batch: number): Tensor {

@@ -6,19 +6,15 @@
 import { cat, keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
 import type { AutoNat } from './autonat.ts';
 import type { MaskedSession, SessionPrediction, SessionTokens } from './family.ts';
-import { distinctLabels, type Openings } from './openings.ts';
 
 export class AutoNatSession implements MaskedSession {
   private readonly model: AutoNat;
   private readonly batch: number;
   private readonly conditioning: Tensor; // [B or 2B, 1, D]
   private readonly labels: number[] | undefined;
-  private readonly openings: Openings | undefined;
-  private hasBegun = false;
 
-  constructor(model: AutoNat, labels: Tensor, guided: boolean, openings?: Openings) {
+  constructor(model: AutoNat, labels: Tensor, guided: boolean) {
     this.model = model;
-    this.openings = openings;
     this.batch = labels.size(0);
     // Reading them would wait for a GPU, which has rows to spare.
     this.labels = labels.device === 'cpu' ? labels.toNumbers() : undefined;
@@ -29,37 +25,28 @@ export class AutoNatSession implements MaskedSession {
 
   /** No step leaves anything for a later one, so the unconditional branch runs only where its logits are wanted. */
   predict(input: SessionTokens, guidance: 'now' | 'later' | 'done'): SessionPrediction {
-    const isBlank = !this.hasBegun && input.masked.size(1) === this.model.seqLen;
-    this.hasBegun = true;
     const wantsUncond = guidance === 'now';
-    return noGrad(() => (isBlank ? this.runBlank(input, wantsUncond) : this.run(input, wantsUncond)));
+    return noGrad(() => (input.blank ? this.runBlank(input, wantsUncond) : this.run(input, wantsUncond)));
   }
 
-  /** One row a class, and one for the null label; those that are kept do not run. */
   private runBlank({ tokens, masked }: SessionTokens, wantsUncond: boolean): SessionPrediction {
-    const { batch, labels, openings, model } = this;
-    const run = (conditioning: Tensor): Tensor => {
-      const same = (x: Tensor): Tensor =>
-        x
-          .narrow(0, 0, 1)
-          .expand([conditioning.size(0), -1])
-          .contiguous();
-      return this.logits(same(tokens), conditioning, same(masked));
+    const { batch, labels } = this;
+    // The first image of each class. On a GPU all of them: an index would have to be moved there.
+    const firsts = labels?.flatMap((label, i) => (labels.indexOf(label) === i ? [i] : []));
+    const numClasses = firsts?.length ?? batch;
+    const count = wantsUncond ? numClasses + 1 : numClasses;
+    const conditioning =
+      firsts === undefined
+        ? this.conditioning.narrow(0, 0, count)
+        : this.conditioning.indexSelect(0, tensor([...firsts, batch].slice(0, count), 'int64'));
+    const same = (x: Tensor): Tensor => x.narrow(0, 0, 1).expand([count, -1]).contiguous();
+    const logits = this.logits(same(tokens), conditioning, same(masked));
+    const ofClasses = logits.narrow(0, 0, numClasses);
+    const places = labels?.map((label) => firsts!.findIndex((i) => labels[i] === label)) ?? [];
+    return {
+      cond: numClasses === batch ? ofClasses : ofClasses.indexSelect(0, tensor(places, 'int64')),
+      uncond: wantsUncond ? logits.narrow(0, numClasses, 1).expand([batch, -1, -1]) : undefined,
     };
-    const branches = (cond: Tensor, uncond: Tensor): SessionPrediction => ({
-      cond,
-      uncond: wantsUncond ? uncond.expand([batch, -1, -1]) : undefined,
-    });
-    // A row an image on a GPU: an index would have to be moved there.
-    if (labels === undefined) {
-      const logits = run(this.conditioning.narrow(0, 0, wantsUncond ? batch + 1 : batch));
-      return branches(logits.narrow(0, 0, batch), logits.narrow(0, logits.size(0) - 1, 1));
-    }
-    const { classes, places } = distinctLabels(wantsUncond ? [...labels, model.nullLabel] : labels);
-    const ofClasses = (some: number[]): Tensor => run(model.condition(tensor(some, 'int64')));
-    const logits = openings?.logitsOf(classes, (label) => ofClasses([label])) ?? ofClasses(classes);
-    const ofImages = logits.indexSelect(0, tensor(places.slice(0, batch), 'int64'));
-    return branches(ofImages, logits.narrow(0, places.at(-1)!, 1));
   }
 
   private run({ tokens, masked }: SessionTokens, wantsUncond: boolean): SessionPrediction {

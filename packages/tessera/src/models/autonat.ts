@@ -21,7 +21,6 @@ import { Embedding, LayerNorm, Linear } from '../nn/layers.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
 import { AutoNatSession } from './autonat-session.ts';
 import { type MaskedModel, type RunBlock, runAtOnce } from './family.ts';
-import type { Openings } from './openings.ts';
 import { TiedHead } from './tied-head.ts';
 
 export const autonatConfigSchema = strictConfig({
@@ -114,8 +113,8 @@ export class AutoNat extends Module implements MaskedModel {
     return this.quantizeLayers(/^(in_blocks|mid_block|out_blocks)\./);
   }
 
-  startSession(labels: Tensor, guided: boolean, openings?: Openings): AutoNatSession {
-    return new AutoNatSession(this, labels, guided, openings);
+  startSession(labels: Tensor, guided: boolean): AutoNatSession {
+    return new AutoNatSession(this, labels, guided);
   }
 
   /** The class tokens of labels: [B] int64 to [B, 1, D]. */

@@ -8,11 +8,10 @@
 import { arange, cat, keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
 import type { Enat, EnatState, MaskTokens } from './enat.ts';
 import type { MaskedSession, SessionPrediction, SessionTokens } from './family.ts';
-import { distinctLabels, type Openings } from './openings.ts';
 
 export interface EnatPrediction extends SessionPrediction {
-  /** Of the masked tokens: [B, M, D], or [2B, M, D] where both branches ran, the conditional first; undefined for kept openings. */
-  maskedFeatures: Tensor | undefined;
+  /** Features of the masked tokens: [B, M, D], or [2B, M, D] where both branches ran, the conditional first. */
+  maskedFeatures: Tensor;
 }
 
 export class EnatSession implements MaskedSession {
@@ -20,7 +19,6 @@ export class EnatSession implements MaskedSession {
   private readonly batch: number;
   private readonly conditioning: Tensor; // [blocks, B or 2B, 1, 8D]
   private readonly labels: number[] | undefined;
-  private readonly openings: Openings | undefined;
   private readonly guided: boolean;
   private state: EnatState | undefined; // of B or 2B rows
   private maskTokens: KnownMaskTokens | undefined;
@@ -28,11 +26,9 @@ export class EnatSession implements MaskedSession {
   /**
    * @param labels [B] int64
    * @param guided whether any step will ask for the unconditional branch
-   * @param openings of this model's weights, where a class's first step is kept
    */
-  constructor(model: Enat, labels: Tensor, guided: boolean, openings?: Openings) {
+  constructor(model: Enat, labels: Tensor, guided: boolean) {
     this.model = model;
-    this.openings = openings;
     this.batch = labels.size(0);
     this.guided = guided;
     // Reading them would wait for a GPU, which has rows to spare.
@@ -62,33 +58,53 @@ export class EnatSession implements MaskedSession {
     return noGrad(() => this.run(input, both, wantsUncond));
   }
 
-  /** One row a class, and one for the null label; those that are kept do not run. */
+  /** One row a class, and one for the null label. */
   private runFirst({ masked }: SessionTokens, labels: readonly number[], wantsUncond: boolean): EnatPrediction {
-    const { model, batch, guided, openings } = this;
-    const { classes, places } = distinctLabels(guided ? [...labels, model.nullLabel] : labels);
-    const ofNull = places[batch]!;
-    const rowOf = guided ? [...places.slice(0, batch), ...labels.map(() => ofNull)] : places;
-    const firsts = classes.map((_, row) => places.indexOf(row));
-    const conditioning = this.conditioning.indexSelect(1, tensor(firsts, 'int64'));
-    const maskTokens = new KnownMaskTokens(model, masked, conditioning, tensor(rowOf, 'int64'));
-    this.maskTokens = maskTokens;
-    const run = (row: number, count: number): Tensor => {
-      const positions = masked.narrow(0, 0, 1).expand([count, -1]).contiguous();
-      const input = { masked: positions, conditioning: conditioning.narrow(1, row, count) };
-      return model.decode(input, undefined, maskTokens.ofRows(row, count));
-    };
-    const wanted = wantsUncond ? classes : classes.slice(0, new Set(labels).size); // the null label comes last
-    const features = openings === undefined ? run(0, wanted.length) : undefined;
-    const logits =
-      features === undefined
-        ? openings!.logitsOf(wanted, (label) => model.head(run(classes.indexOf(label), 1)))
-        : model.head(features);
-    const ofImages = tensor(wantsUncond ? rowOf : places.slice(0, batch), 'int64');
+    const { model, batch } = this;
+    const { conditioning, rowOf, numClasses } = this.rowsOfClasses(labels);
+    this.maskTokens = new KnownMaskTokens(model, masked, conditioning, rowOf);
+    const count = wantsUncond ? numClasses + 1 : numClasses;
+    const features = model.decode(
+      {
+        masked: masked.narrow(0, 0, 1).expand([count, -1]).contiguous(),
+        conditioning: conditioning.narrow(1, 0, count),
+      },
+      undefined,
+      this.maskTokens.first(count),
+    );
+    const logits = model.head(features);
     return {
-      cond: logits.indexSelect(0, ofImages.narrow(0, 0, batch)),
-      uncond: wantsUncond ? logits.narrow(0, ofNull, 1).expand([batch, -1, -1]) : undefined,
-      maskedFeatures: features?.indexSelect(0, ofImages),
+      cond: logits.indexSelect(0, rowOf.narrow(0, 0, batch)),
+      uncond: wantsUncond ? logits.narrow(0, numClasses, 1).expand([batch, -1, -1]) : undefined,
+      maskedFeatures: features.indexSelect(0, wantsUncond ? rowOf : rowOf.narrow(0, 0, batch)),
     };
+  }
+
+  /** One row a class and, where guided, one for the null label: their conditioning, and which of them each row of the session is. */
+  private rowsOfClasses(labels: readonly number[]): { conditioning: Tensor; rowOf: Tensor; numClasses: number } {
+    const { batch, guided } = this;
+    const classes = [...new Set(labels)];
+    const rows = classes.map((label) => labels.indexOf(label));
+    const places = labels.map((label) => classes.indexOf(label));
+    const nulls = labels.map(() => classes.length);
+    return {
+      conditioning: this.conditioning.indexSelect(1, tensor(guided ? [...rows, batch] : rows, 'int64')),
+      rowOf: tensor(guided ? [...places, ...nulls] : places, 'int64'),
+      numClasses: classes.length,
+    };
+  }
+
+  /** Of what is masked at a first step that is not blank: of all positions a class, or of each image's own where those are fewer. */
+  private knownMaskTokens(masked: Tensor): KnownMaskTokens {
+    const { model, batch, labels } = this;
+    const numRows = this.guided ? 2 * batch : batch;
+    const ofClasses = labels === undefined ? undefined : this.rowsOfClasses(labels);
+    if (ofClasses === undefined || ofClasses.conditioning.size(1) * model.seqLen > numRows * masked.size(1)) {
+      const every = arange(0, numRows, 1, { device: masked.device });
+      return new KnownMaskTokens(model, masked, this.conditioning, every);
+    }
+    const all = arange(0, model.seqLen).unsqueeze(0).expand([batch, -1]).contiguous();
+    return new KnownMaskTokens(model, all, ofClasses.conditioning, ofClasses.rowOf);
   }
 
   /** The encoder runs where a state is wanted, the decoder where logits are. */
@@ -103,8 +119,7 @@ export class EnatSession implements MaskedSession {
       reused: rowsOf(this.state, encoded),
       conditioning: conditioning.narrow(1, 0, encoded),
     });
-    const every = (): Tensor => arange(0, this.guided ? 2 * batch : batch, 1, { device: conditioning.device });
-    this.maskTokens ??= new KnownMaskTokens(model, input.masked, conditioning, every());
+    this.maskTokens ??= this.knownMaskTokens(input.masked);
     const maskedFeatures = model.decode(
       { masked: twice(input.masked, decoded), conditioning: conditioning.narrow(1, 0, decoded) },
       rowsOf(state, decoded),
@@ -166,9 +181,9 @@ class KnownMaskTokens {
     });
   }
 
-  /** All tokens of some known rows. */
-  ofRows(row: number, count: number): MaskTokens {
-    return mapTokens(this.known, (x) => x.narrow(0, row, count));
+  /** All tokens of the first known rows. */
+  first(rows: number): MaskTokens {
+    return mapTokens(this.known, (x) => x.narrow(0, 0, rows));
   }
 
   /**

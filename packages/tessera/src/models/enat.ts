@@ -35,7 +35,6 @@ import { Embedding, LayerNorm, Linear } from '../nn/layers.ts';
 import { Module, type ParameterBuilder } from '../nn/module.ts';
 import { EnatSession } from './enat-session.ts';
 import { type MaskedModel, type RunBlock, runAtOnce } from './family.ts';
-import type { Openings } from './openings.ts';
 import { TiedHead } from './tied-head.ts';
 
 export const enatConfigSchema = strictConfig({
@@ -154,8 +153,8 @@ export class Enat extends Module implements MaskedModel {
     return this.quantizeLayers(/^blocks\.\d+\.(attn|mlp)\.|^prev_proj\.mlp\./);
   }
 
-  startSession(labels: Tensor, guided: boolean, openings?: Openings): EnatSession {
-    return new EnatSession(this, labels, guided, openings);
+  startSession(labels: Tensor, guided: boolean): EnatSession {
+    return new EnatSession(this, labels, guided);
   }
 
   /** Modulations of all blocks for these labels: labels — [B] int64; returns [blocks, B, 1, 8D]. */

@@ -11,7 +11,6 @@ import type { Draws } from '@tessera/schedule';
 import { scope, type Tensor } from '@tessera/torch';
 import type { z } from 'zod';
 import type { Module, ParameterBuilder } from '../nn/module.ts';
-import type { Openings } from './openings.ts';
 
 /** Sizes that every family's configuration has. */
 export interface GeneratorConfig {
@@ -45,9 +44,8 @@ export interface MaskedModel extends ModelOfAnyKind {
   /**
    * @param labels [B] int64
    * @param guided whether any step will ask for the unconditional branch
-   * @param openings of this model's weights: where they are kept and the labels are on the CPU, a class's first step is run once
    */
-  startSession(labels: Tensor, guided: boolean, openings?: Openings): MaskedSession;
+  startSession(labels: Tensor, guided: boolean): MaskedSession;
 }
 
 /** A network that predicts the next token from those before it. */
@@ -105,6 +103,8 @@ export interface SessionTokens {
   masked: Tensor;
   /** Positions revealed since the last prediction, at first all visible ones: [B, F] int64; undefined for none. */
   fresh: Tensor | undefined;
+  /** Whether every position of every image is masked, so that a row is told by its class. */
+  blank?: boolean;
 }
 
 export interface SessionPrediction {

@@ -120,7 +120,7 @@ describe('what is computed is what the closed form says', () => {
     scope(() => {
       const { macs, cond, uncond, maskedFeatures } = predict([2, 0, 2, 2]);
       expect(macs).toBe(3 * first);
-      expect(maskedFeatures!.shape).toEqual([8, 16, 24]);
+      expect(maskedFeatures.shape).toEqual([8, 16, 24]);
       for (const [row, label] of [2, 0, 2, 2].entries()) {
         const alone = predict([label]);
         expect(cond.narrow(0, row, 1).sub(alone.cond).abs().max().item()).toBeLessThan(1e-5);

@@ -22,7 +22,8 @@ import { imageBatch } from './decode-tokens.ts';
 import { MaskedGeneration } from './masked-generation.ts';
 import { forgetGraph } from './masked-graph.ts';
 import { philoxNoise } from './noise-source.ts';
-import { generateLabelled } from './start-generation.ts';
+import { openingsOf } from './openings.ts';
+import { generateLabelled, type StartOptions } from './start-generation.ts';
 
 vi.mock('@tessera/torch', async (original) => (await import('../nn/pretend-gpu.test-support.ts')).pretendGpu(original));
 
@@ -135,6 +136,33 @@ describe.each(['enat', 'autonat'] as const)('%s', (name) => {
     model.dispose();
   });
 });
+
+test.each(['enat', 'autonat'] as const)(
+  '%s: a generation recorded after kept openings draws the ids of the plain one',
+  (name) => {
+    const model = make(name);
+    // As first made, classes make no difference.
+    noGrad(() => scope(() => model.parameters.forEach((parameter) => void parameter.add_(parameter.randnLike()))));
+    const strategy = cosineStrategy({ numSteps: 4, guidanceScale: 2 });
+    const openings = openingsOf(model)!;
+    const draw = (labels: number[], how: Pick<StartOptions, 'graphs' | 'openings'>): number[] =>
+      scope(() => generateLabelled(model, { strategy, labels, seed: 3, first: 0, ...how }).toNumbers());
+    const batches = [
+      [0, 1, 0],
+      [1, 1, 0],
+      [0, 0, 1],
+      [1, 0, 1],
+    ];
+    const plain = batches.map((labels) => draw(labels, { graphs: false }));
+    expect(new Set(plain.map(String)).size).toBe(4);
+    clearGpuLog();
+    expect(batches.map((labels) => draw(labels, { graphs: true, openings }))).toEqual(plain);
+    expect(gpuLog.mixed).toEqual([]);
+    forgetGraph(model);
+    openings.dispose();
+    model.dispose();
+  },
+);
 
 test.each([false, true])('gpt: generation, as recorded steps: %s', (graphs) => {
   const model = make<GeneratorModel & { generation: 'autoregressive' }>('gpt');

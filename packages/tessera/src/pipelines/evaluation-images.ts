@@ -7,8 +7,8 @@
 import { isAutoregressive, NoisePurpose, noiseBits, type SamplingSettings, uniformFromBits } from '@tessera/schedule';
 import { tensor } from '@tessera/torch';
 import type { AutoregressiveModel, GeneratorModel, MaskedModel } from '../models/family.ts';
-import { Openings } from '../models/openings.ts';
 import { AutoregressiveGeneration, philoxTokenNoise } from './autoregressive-generation.ts';
+import { Openings } from './openings.ts';
 import { startGeneration } from './start-generation.ts';
 import type { TokenGeneration } from './token-generation.ts';
 
@@ -47,7 +47,7 @@ async function* drawBatches(
   { settings, seed, images, labelOf, batch, signal }: DrawOptions,
 ): AsyncGenerator<DrawnImage[]> {
   if (isAutoregressive(settings)) throw new TypeError('drawImages: a masked model takes a strategy');
-  const openings = new Openings();
+  const openings = new Openings(model);
   try {
     for (let start = 0; start < images.length; start += batch) {
       const some = images.slice(start, start + batch);

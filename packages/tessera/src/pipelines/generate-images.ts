@@ -6,9 +6,9 @@
 import type { SamplingSettings } from '@tessera/schedule';
 import type { Tensor } from '@tessera/torch';
 import type { GeneratorModel } from '../models/family.ts';
-import { Openings } from '../models/openings.ts';
 import type { PipelineEvent } from './events.ts';
 import { forgetGraph } from './masked-graph.ts';
+import { openingsOf } from './openings.ts';
 import { startGeneration } from './start-generation.ts';
 
 export interface GenerateOptions {
@@ -54,7 +54,7 @@ export async function* generateImages(
   const { labels, strategy, seed, signal } = options;
   const batch = options.batch ?? defaultBatch(model);
   const [from, to] = options.range ?? [0, labels.length];
-  const openings = new Openings();
+  const openings = openingsOf(model);
   try {
     for (let first = from; first < to; first += batch) {
       const batchLabels = labels.slice(first, Math.min(first + batch, to));
@@ -83,7 +83,7 @@ export async function* generateImages(
       yield progress(first - from + batchLabels.length, to - from);
     }
   } finally {
-    openings.dispose();
+    openings?.dispose();
     forgetGraph(model);
   }
 }

@@ -8,7 +8,6 @@
 import { forPartOf, haltonRanks, type ResolvedStep, remaskCount, resolveSteps, type Strategy } from '@tessera/schedule';
 import { keep, noGrad, scope, Tensor, tensor } from '@tessera/torch';
 import type { MaskedModel, MaskedSession, SessionPrediction } from '../models/family.ts';
-import type { Openings } from '../models/openings.ts';
 import { beside } from '../nn/device.ts';
 import { allMasked, type MaskedTokens, maskedStep, partlyMasked, type StepNoise } from '../sampling/masked-sampler.ts';
 import { PipelineError } from './events.ts';
@@ -35,8 +34,8 @@ export interface GenerationOptions {
   /** Tokens known from the start; default: none. */
   start?: KnownTokens | undefined;
   observe?: (record: StepRecord) => void;
-  /** Of this model's weights, kept for other calls by the caller; used where everything is masked at first, on a CPU. */
-  openings?: Openings | undefined;
+  /** The first step's prediction where everything is masked then, in the caller's scope: see Openings. Default: made here. */
+  opening?: ((guided: boolean) => SessionPrediction) | undefined;
   /** Of a fixed order, from `orderRanks`; default: made here. */
   ranks?: Tensor | undefined;
   /** See StepSettings. */
@@ -77,7 +76,7 @@ export class MaskedGeneration implements TokenGeneration {
     this.steps = resolveSteps(this.strategy, this.count);
     this.numSteps = this.steps.length;
     this.lastGuided = this.steps.findLastIndex((step) => step.guidanceScale !== 1);
-    this.session = scope(() => model.startSession(labelTensor(model, labels), this.lastGuided >= 0, options.openings));
+    this.session = scope(() => model.startSession(labelTensor(model, labels), this.lastGuided >= 0));
     this.state = scope(() => keepState(startState(model, batch, start, this.count)));
     this.ranks = options.ranks ?? orderRanks(model, options.strategy);
     this.ownsRanks = options.ranks === undefined;
@@ -104,10 +103,7 @@ export class MaskedGeneration implements TokenGeneration {
     const { model, session, options, state } = this;
     const { next, sampled, tied } = noGrad(() =>
       scope(() => {
-        const prediction = session.predict(
-          { tokens: state.tokens, masked: state.masked!, fresh: state.fresh },
-          settings.guidanceScale !== 1 ? 'now' : step < this.lastGuided ? 'later' : 'done',
-        );
+        const prediction = this.predict(step);
         const [cond, uncond] = [prediction.cond.to('float32'), prediction.uncond?.to('float32')];
         const logits = { cond, uncond, guidanceScale: settings.guidanceScale };
         const remaskCount = this.remaskCount(step);
@@ -129,6 +125,15 @@ export class MaskedGeneration implements TokenGeneration {
       this.tied = keep(tied!);
     }
     return sampled;
+  }
+
+  private predict(step: number): SessionPrediction {
+    const { session, state, options } = this;
+    const guided = this.steps[step]!.guidanceScale !== 1;
+    const blank = step === 0 && options.start === undefined;
+    if (blank && options.opening !== undefined) return options.opening(guided);
+    const input = { tokens: state.tokens, masked: state.masked!, fresh: state.fresh, blank };
+    return session.predict(input, guided ? 'now' : step < this.lastGuided ? 'later' : 'done');
   }
 
   dispose(): void {

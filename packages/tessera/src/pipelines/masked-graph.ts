@@ -8,13 +8,14 @@
  * the end, and such a batch is drawn again step by step. The ids are therefore those of the plain loop.
  */
 
-import type { Strategy } from '@tessera/schedule';
+import { resolveSteps, type Strategy } from '@tessera/schedule';
 import { keep, noGrad, scope, type Tensor, tensor, zeros } from '@tessera/torch';
-import type { GeneratorModel, MaskedModel } from '../models/family.ts';
+import type { GeneratorModel, MaskedModel, SessionPrediction } from '../models/family.ts';
 import { beside } from '../nn/device.ts';
 import { type Replay, replayable } from '../nn/replay.ts';
 import { generateTokens, MaskedGeneration, orderRanks } from './masked-generation.ts';
 import { philoxNoise } from './noise-source.ts';
+import type { Openings } from './openings.ts';
 
 export interface MaskedBatch {
   strategy: Strategy;
@@ -23,6 +24,8 @@ export interface MaskedBatch {
   seed: number;
   /** Index of each image in the run. */
   images: readonly number[];
+  /** Of the model and its weights: the first step is then not recorded. */
+  openings?: Openings | undefined;
 }
 
 /** What was drawn last by a model, and its graph from the second time on. */
@@ -30,7 +33,7 @@ const LAST = new WeakMap<GeneratorModel, { key: string; graph: MaskedGraph | und
 
 /** All tokens of a batch, [B, L] int64, the caller's; undefined where the batch is the first of its kind. */
 export function generateByGraph(model: MaskedModel, batch: MaskedBatch): Tensor | undefined {
-  const key = JSON.stringify([batch.strategy, batch.labels.length, batch.seed]);
+  const key = JSON.stringify([batch.strategy, batch.labels.length, batch.seed, batch.openings !== undefined]);
   const last = LAST.get(model);
   if (last?.key !== key) {
     forgetGraph(model);
@@ -58,16 +61,27 @@ export class MaskedGraph {
   private readonly labels: Tensor; // [B] int64
   private readonly images: Tensor; // [B] int64
   private readonly ranks: Tensor | undefined;
+  /** What the first step predicts, where it is not recorded. */
+  private readonly opening: SessionPrediction | undefined;
   private readonly replay: Replay<{ tokens: Tensor; tied: Tensor | undefined }>;
 
-  constructor(model: MaskedModel, { strategy, labels, seed }: Omit<MaskedBatch, 'images'>) {
+  constructor(model: MaskedModel, { strategy, labels, seed, openings }: Omit<MaskedBatch, 'images'>) {
     this.model = model;
     const { device } = model;
+    const guided = resolveSteps(strategy, model.seqLen)[0]!.guidanceScale !== 1;
+    this.opening = scope(() => kept(openings?.predict(labels, guided)));
     const make = (): Tensor => scope(() => keep(zeros([labels.length], { dtype: 'int64', device })));
     this.labels = make();
     this.images = make();
     this.ranks = orderRanks(model, strategy);
-    const options = { strategy, labels: this.labels, noise: philoxNoise(seed, this.images), ranks: this.ranks };
+    const { opening } = this;
+    const options = {
+      strategy,
+      labels: this.labels,
+      noise: philoxNoise(seed, this.images),
+      ranks: this.ranks,
+      opening: opening === undefined ? undefined : () => opening,
+    };
     this.replay = replayable(device, () => {
       const generation = new MaskedGeneration(model, { ...options, ties: 'report' });
       try {
@@ -90,16 +104,27 @@ export class MaskedGraph {
       scope(() => {
         this.labels.copy_(beside(tensor([...batch.labels], 'int64'), model));
         this.images.copy_(beside(tensor([...batch.images], 'int64'), model));
+        // The unconditional branch is the same in every batch.
+        if (batch.openings !== undefined) this.opening?.cond.copy_(batch.openings.predict(batch.labels, false).cond);
         const { tokens, tied } = replay.run();
         if (tied === undefined || tied.item() === 0) return keep(tokens.clone());
-        const { strategy, labels, seed, images } = batch;
-        return keep(generateTokens(model, { strategy, labels, noise: philoxNoise(seed, images) }));
+        const { strategy, labels, seed, images, openings } = batch;
+        const noise = philoxNoise(seed, images);
+        return keep(generateTokens(model, { strategy, labels, noise, opening: openings?.of(labels) }));
       }),
     );
   }
 
   dispose(): void {
     this.replay.dispose();
-    for (const owned of [this.labels, this.images, this.ranks]) owned?.dispose();
+    for (const owned of [this.labels, this.images, this.ranks, this.opening?.cond, this.opening?.uncond])
+      owned?.dispose();
   }
+}
+
+/** Kept beyond the scope. */
+function kept(prediction: SessionPrediction | undefined): SessionPrediction | undefined {
+  if (prediction === undefined) return undefined;
+  const { cond, uncond } = prediction;
+  return { cond: keep(cond), uncond: uncond === undefined ? undefined : keep(uncond) };
 }

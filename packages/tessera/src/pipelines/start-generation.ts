@@ -6,13 +6,13 @@
 import { isAutoregressive, type SamplingSettings } from '@tessera/schedule';
 import { type Tensor, tensor } from '@tessera/torch';
 import type { AutoregressiveModel, GeneratorModel, MaskedModel } from '../models/family.ts';
-import type { Openings } from '../models/openings.ts';
 import { graphsByDefault } from '../nn/replay.ts';
 import { AutoregressiveGeneration, philoxTokenNoise } from './autoregressive-generation.ts';
 import { PipelineError } from './events.ts';
 import { type GenerationOptions, generateTokens, MaskedGeneration, type StepRecord } from './masked-generation.ts';
 import { generateByGraph } from './masked-graph.ts';
 import { philoxNoise } from './noise-source.ts';
+import type { Openings } from './openings.ts';
 import type { TokenGeneration } from './token-generation.ts';
 
 export interface StartOptions {
@@ -26,7 +26,7 @@ export interface StartOptions {
   images?: readonly number[] | undefined;
   /** Told before each step where tokens are not known yet: 1 there, [B][L]. */
   onStep?: ((unknown: Uint8Array[]) => void) | undefined;
-  /** Of a masked model, see GenerationOptions. */
+  /** Of a masked model and its weights. */
   openings?: Openings | undefined;
   /** Records what is drawn with the same shapes as a CUDA graph; default: on GPUs, unless TESSERA_CUDA_GRAPHS=0. */
   graphs?: boolean | undefined;
@@ -42,10 +42,10 @@ export function startGeneration(model: GeneratorModel, options: StartOptions): T
   const { images = labels.map((_, i) => first + i) } = options;
   const { graphs = graphsByDefault(model.device) } = options;
   if (graphs && onStep === undefined) {
-    const tokens = generateByGraph(model, { strategy, labels, seed, images });
+    const tokens = generateByGraph(model, { strategy, labels, seed, images, openings });
     if (tokens !== undefined) return new AtOnce(tokens);
   }
-  const common = { strategy, labels, noise: philoxNoise(seed, images), openings };
+  const common = { strategy, labels, noise: philoxNoise(seed, images), opening: openings?.of(labels) };
   if (onStep === undefined) {
     return model.device === 'cpu' ? new MaskedGeneration(model, common) : new TiesLater(model, common);
   }

@@ -5,8 +5,8 @@
 
 import type { SamplingSettings } from '@tessera/schedule';
 import { keep, noGrad, scope, type Tensor } from '@tessera/torch';
-import { Openings } from '../../models/openings.ts';
 import { labelOf } from '../evaluation-images.ts';
+import { openingsOf } from '../openings.ts';
 import { generateLabelled } from '../start-generation.ts';
 import { fingerprintOfTokenizer } from '../tokenize/work-plan.ts';
 import { hashOfFile, type ImageSet, type MeasuredImages, sha256 } from './image-set.ts';
@@ -32,7 +32,7 @@ export async function generatedSet(
   const hash = await hashOfFile(weights);
   const what = { strategy, seed, classes: protocol.classes, numImages, weights: hash, rounding: protocol.rounding };
   const size = gridSize * tokenizer.downsampleFactor;
-  const openings = new Openings();
+  const openings = openingsOf(model);
   const readMeasured = async (first: number, count: number): Promise<MeasuredImages> => {
     signal?.throwIfAborted();
     await new Promise((resolve) => setImmediate(resolve));
@@ -64,7 +64,7 @@ export async function generatedSet(
       columns.pictures?.dispose();
       return images;
     },
-    dispose: () => openings.dispose(),
+    dispose: () => openings?.dispose(),
   };
 }
 

@@ -12,10 +12,10 @@ import { inceptionScore } from '../../metrics/inception-score.ts';
 import { kernelDistance } from '../../metrics/kid.ts';
 import { manifoldMetrics } from '../../metrics/manifold.ts';
 import type { GeneratorModel } from '../../models/family.ts';
-import { Openings } from '../../models/openings.ts';
 import type { Objective } from '../../search/objective.ts';
 import { SearchError } from '../../search/search-error.ts';
 import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
+import { openingsOf } from '../openings.ts';
 import { generateLabelled } from '../start-generation.ts';
 import { describeTerms, type ExtractorName, extractorOf, type ObjectiveTerm } from './objective-terms.ts';
 
@@ -51,8 +51,8 @@ export function sampleObjective(options: SampleObjectiveOptions): Objective {
       throw new SearchError('SEARCH_OBJECTIVE', `${kind} compares with images: the reference holds statistics alone.`);
     }
   }
-  const openings = new Openings();
-  model.companions.add(openings);
+  const openings = openingsOf(model);
+  if (openings !== undefined) model.companions.add(openings);
   return {
     name: describeTerms(terms),
     evaluate: async (strategy, { numImages, seedBlock, signal }) => {
