@@ -22,6 +22,7 @@ extern const CoreEntry kDrawRowsFunctions[];
 extern const CoreEntry kLinearRowsFunctions[];
 extern const CoreEntry kLinearInt8Functions[];
 extern const CoreEntry kAttendRowsFunctions[];
+extern const CoreEntry kAttendTokensFunctions[];
 extern const CoreEntry kNormRowsFunctions[];
 extern const CoreEntry kGeluFunctions[];
 extern const CoreEntry kDistributedFunctions[];

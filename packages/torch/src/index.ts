@@ -1,6 +1,7 @@
 // @tessera/torch: libtorch for TypeScript.
 
 export { attendRows } from './attend-rows.ts';
+export { attendTokens } from './attend-tokens.ts';
 // CUDA, 16-bit numbers.
 export { type AutocastOptions, autocast, isAutocastEnabled } from './autocast.ts';
 export { enableGrad, type GradientsOptions, gradients, isGradEnabled, noGrad } from './autograd.ts';

@@ -1,11 +1,13 @@
 import { afterEach, expect, test } from 'vitest';
 import {
   attendRows,
+  attendTokens,
   cat,
   gatedRows,
   gateRows,
   gelu,
   geluInPlace,
+  gradients,
   layerNorm,
   linear,
   linearRows,
@@ -23,6 +25,7 @@ import {
   type Tensor,
   tensor,
   turnRows,
+  zeros,
 } from './index.ts';
 
 afterEach(() => setNumThreads(1));
@@ -105,6 +108,48 @@ test.each([
       }
     }),
   );
+});
+
+test.each([
+  [257, 257, 64, 12],
+  [1, 9, 36, 4], // fewer queries than a tile, a panel of eight columns
+  [26, 64, 16, 2],
+  [7, 1, 5, 3], // one key: the value itself
+])('%i queries to %i keys, heads of %i: attention of tokens', (numQueries, numKeys, width, numHeads) => {
+  noGrad(() =>
+    scope(() => {
+      const dim = width * numHeads;
+      const q = randn([2, numQueries, dim]).mul(3);
+      const [k, v] = randn([2, numKeys + 3, 2 * dim])
+        .narrow(1, 2, numKeys)
+        .chunk(2, -1) as [Tensor, Tensor];
+      const heads = (x: Tensor) => x.to('float64').unflatten(-1, [numHeads, width]).transpose(1, 2);
+      const exact = scaledDotProductAttention(heads(q), heads(k), heads(v)).transpose(1, 2).flatten(2);
+      const made = attendTokens(q, k, v, numHeads);
+      expect(made.shape).toEqual(q.shape);
+      expect(worst(made.to('float64'), exact)).toBeLessThan(2e-5);
+      // The same bits alone, and where the general kernel is listened to within its rounding.
+      const last = (x: Tensor) => x.narrow(0, 1, 1);
+      const alone = attendTokens(last(q).narrow(1, numQueries - 1, 1), last(k), last(v), numHeads);
+      expect(worst(alone, last(made).narrow(1, numQueries - 1, 1))).toBeLessThan(2e-6);
+      const stop = listen(() => {});
+      expect(worst(attendTokens(q, k, v, numHeads), made)).toBeLessThan(2e-5);
+      stop();
+    }),
+  );
+});
+
+test('attention of tokens: NaN stays in its row, gradients take the long way, wrong shapes are refused', () => {
+  scope(() => {
+    const [q, k] = [zeros([1, 3, 8]), randn([1, 5, 8])];
+    q.narrow(1, 1, 1).fill_(Number.NaN);
+    const rows = attendTokens(q, k, k, 2).isnan().to('int64').sum([2]).toNumbers();
+    expect(rows).toEqual([0, 8, 0]);
+    const x = randn([1, 3, 8]).requiresGrad_();
+    expect(gradients([attendTokens(x, k, k, 2).sum()], [x])[0]!.shape).toEqual([1, 3, 8]);
+    expect(() => attendTokens(k, k, k, 3)).toThrow(/expected queries/);
+    expect(() => attendTokens(k, k, randn([1, 4, 8]), 2)).toThrow(/expected queries/);
+  });
 });
 
 test('a summand is added to the same bits, and a gate is silu times the other product', () => {

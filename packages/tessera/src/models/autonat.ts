@@ -13,7 +13,7 @@
  */
 
 import { strictConfig } from '@tessera/schedule';
-import { cat, dropout, embedding, linear, scaledDotProductAttention, type Tensor } from '@tessera/torch';
+import { attendTokens, cat, dropout, embedding, linear, type Tensor } from '@tessera/torch';
 import { z } from 'zod';
 import { addOver, geluOver } from '../nn/in-place.ts';
 import type { Initialisation } from '../nn/initialisation.ts';
@@ -214,9 +214,7 @@ class Block {
       rows === undefined
         ? [x, ...(this.qkv.forward(normed).chunk(3, -1) as [Tensor, Tensor, Tensor])]
         : [rowsOf(x, rows), ...this.restricted(normed, rowsOf(normed, rows))];
-    const attended = scaledDotProductAttention(this.heads(q), this.heads(k), this.heads(v));
-    const merged = attended.transpose(1, 2).reshape([own.size(0), own.size(1), this.dim]);
-    const h = addOver(this.proj.forward(merged), own);
+    const h = addOver(this.proj.forward(attendTokens(q, k, v, this.numHeads)), own);
     return addOver(this.fc2.forward(geluOver(this.fc1.forward(this.norm2.forward(h)))), h);
   }
 
@@ -226,10 +224,6 @@ class Block {
     const { dim } = this;
     const [k, v] = linear(all, weight.narrow(0, dim, 2 * dim)).chunk(2, -1) as [Tensor, Tensor];
     return [linear(some, weight.narrow(0, 0, dim)), k, v];
-  }
-
-  private heads(x: Tensor): Tensor {
-    return x.unflatten(-1, [this.numHeads, this.dim / this.numHeads]).transpose(1, 2); // [B, H, N, K]
   }
 }
 

@@ -17,13 +17,13 @@
 
 import { strictConfig } from '@tessera/schedule';
 import {
+  attendTokens,
   cat,
   dropout,
   embedding,
   gateRows,
   linearRows,
   modulateRows,
-  scaledDotProductAttention,
   scope,
   silu,
   type Tensor,
@@ -313,11 +313,9 @@ class Block {
   private readonly kvOwn: Linear;
   private readonly proj: Linear;
   private readonly mlp: Mlp;
-  private readonly dim: number;
   private readonly numHeads: number;
 
   constructor(p: ParameterBuilder, dim: number, numHeads: number, hidden: number) {
-    this.dim = dim;
     this.numHeads = numHeads;
     this.q = new Linear(p.child('attn.q'), dim, dim);
     this.kvForeign = new Linear(p.child('attn.kv.A'), dim, 2 * dim);
@@ -357,14 +355,9 @@ class Block {
         ? own.keysValues
         : cat([this.kvForeign.forward(modulateRows(foreign, shiftF, scaleF, BLOCK_EPS)), own.keysValues], 1); // [B, K + N, 2D]
     const [k, v] = keysValues.chunk(2, -1) as [Tensor, Tensor];
-    const attended = scaledDotProductAttention(this.heads(own.queries), this.heads(k), this.heads(v));
-    const merged = attended.transpose(1, 2).reshape([x.size(0), x.size(1), this.dim]); // [B, N, D]
-    const h = gateRows(x, gateA, this.proj.forward(merged));
+    const attended = attendTokens(own.queries, k, v, this.numHeads); // [B, N, D]
+    const h = gateRows(x, gateA, this.proj.forward(attended));
     return gateRows(h, gateM, this.mlp.forward(modulateRows(h, shiftM, scaleM, BLOCK_EPS)));
-  }
-
-  private heads(x: Tensor): Tensor {
-    return x.unflatten(-1, [this.numHeads, this.dim / this.numHeads]).transpose(1, 2); // [B, H, N, K]
   }
 }
 
