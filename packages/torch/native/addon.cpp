@@ -29,8 +29,9 @@ napi_value initialise(napi_env env, napi_value exports) {
                    env, instance, [](napi_env, void* data, void*) { delete static_cast<Instance*>(data); }, nullptr));
     for (const CoreEntry* entries :
          {kTensorFunctions, kViewFunctions, kAutogradFunctions, kRuntimeFunctions, kNoiseFunctions, kDrawRowsFunctions,
-          kLinearRowsFunctions, kLinearInt8Functions, kAttendRowsFunctions, kAttendTokensFunctions, kNormRowsFunctions,
-          kGeluFunctions, kDistributedFunctions, kReducerFunctions, kCudaFunctions, kPrecisionFunctions}) {
+          kLinearRowsFunctions, kLinearTilesFunctions, kLinearInt8Functions, kAttendRowsFunctions, kAttendTokensFunctions,
+          kNormRowsFunctions, kGeluFunctions, kDistributedFunctions, kReducerFunctions, kCudaFunctions,
+          kPrecisionFunctions}) {
       exportTable(env, *instance, exports, entries);
     }
     napi_value operations;

@@ -4,26 +4,21 @@
 // query's result is the same bits whatever the other queries. Where this does not reach, and on processors with wider vectors,
 // nothing is returned and the caller takes libtorch's attention.
 #include <ATen/Parallel.h>
-#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "core.h"
-#include "rows_vector.h"
+#include "tiles_vector.h"
 
 namespace tessera {
 namespace {
 
 #ifdef TESSERA_ROWS
 
-/** Rows of a tile: with two vectors each, all sums stay in registers. */
-constexpr int kTileRows = 6;
 /** Queries that use a panel while it is in the nearest cache, with their scores. */
 constexpr int64_t kGroup = 2 * kTileRows;
-constexpr int64_t kPanel = 16;
-
 /** Columns of the panel that begins at `first`: 16, or 8 where no more are left. */
 int64_t panelWidth(int64_t first, int64_t count) { return count - first > 8 ? kPanel : 8; }
 
@@ -37,30 +32,6 @@ struct HeadRows {
   const float* first;
   int64_t stride;
 };
-
-/** to [8, 8] = the transpose of rows [8, 8]. */
-TESSERA_AVX2 inline void transposeEight(const float* rows, int64_t stride, float* to, int64_t toStride) {
-  __m256 lines[8], pairs[8], fours[8];
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) lines[i] = _mm256_loadu_ps(rows + i * stride);
-#pragma GCC unroll 4
-  for (int i = 0; i < 8; i += 2) {
-    pairs[i] = _mm256_unpacklo_ps(lines[i], lines[i + 1]);
-    pairs[i + 1] = _mm256_unpackhi_ps(lines[i], lines[i + 1]);
-  }
-#pragma GCC unroll 2
-  for (int i = 0; i < 8; i += 4) {
-    fours[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
-    fours[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xee);
-    fours[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
-    fours[i + 3] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xee);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    _mm256_storeu_ps(to + i * toStride, _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20));
-    _mm256_storeu_ps(to + (i + 4) * toStride, _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31));
-  }
-}
 
 /** rows [count, depth] as panels [depth][16 or 8] of their transpose, zeros after the last. */
 TESSERA_AVX2 void packTransposed(HeadRows rows, int64_t count, int64_t depth, float* panels) {
@@ -96,29 +67,6 @@ TESSERA_AVX2 void packColumns(HeadRows rows, int64_t depth, int64_t count, float
       } else {
         for (int64_t i = 0; i < 8; ++i) to[i] = i < real ? row[i] : 0;
       }
-    }
-  }
-}
-
-/** sums = rows [6, depth] · panel [depth, 8 · Vectors]. */
-template <int Vectors>
-TESSERA_AVX2 inline void multiplyTile(const float* const (&rows)[kTileRows], int64_t depth, const float* panel,
-                                      __m256 (&sums)[kTileRows][Vectors]) {
-#pragma GCC unroll 6
-  for (int r = 0; r < kTileRows; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < Vectors; ++v) sums[r][v] = _mm256_setzero_ps();
-  }
-#pragma GCC unroll 4
-  for (int64_t k = 0; k < depth; ++k) {
-    __m256 columns[Vectors];
-#pragma GCC unroll 2
-    for (int v = 0; v < Vectors; ++v) columns[v] = _mm256_loadu_ps(panel + (k * Vectors + v) * 8);
-#pragma GCC unroll 6
-    for (int r = 0; r < kTileRows; ++r) {
-      const __m256 factor = _mm256_broadcast_ss(rows[r] + k);
-#pragma GCC unroll 2
-      for (int v = 0; v < Vectors; ++v) sums[r][v] = _mm256_fmadd_ps(factor, columns[v], sums[r][v]);
     }
   }
 }
@@ -208,16 +156,9 @@ TESSERA_AVX2 void attendHead(HeadRows queries, HeadRows keys, HeadRows values, i
   }
 }
 
-/** Float32 rows [B, N, D] on the CPU, each dense, without a gradient to record. */
-bool isOfRows(const at::Tensor& x) {
-  return x.is_cpu() && x.scalar_type() == at::kFloat && x.stride(2) == 1 && x.numel() > 0 &&
-         !(c10::GradMode::is_enabled() && x.requires_grad());
-}
+/** [B, N, D], each row dense. */
+bool isOfRows(const at::Tensor& x) { return isPlain(x) && x.stride(2) == 1 && x.numel() > 0; }
 
-bool hasNoWiderVectors() {
-  static const bool none = hasAvx2() && !__builtin_cpu_supports("avx512f");
-  return none;
-}
 #endif
 
 /**
@@ -234,7 +175,7 @@ napi_value attendTokens(Arguments& a) {
     throw std::runtime_error("expected queries [B, N, H·K] with keys and values [B, S, H·K]");
   }
 #ifdef TESSERA_ROWS
-  if (hasNoWiderVectors() && isOfRows(queries) && isOfRows(keys) && isOfRows(values)) {
+  if (multipliesTiles() && isOfRows(queries) && isOfRows(keys) && isOfRows(values)) {
     const int64_t numQueries = queries.size(1), numKeys = keys.size(1), width = queries.size(2) / heads;
     at::Tensor out = at::empty(queries.sizes(), queries.options());
     const auto head = [&](const at::Tensor& x, int64_t i) {

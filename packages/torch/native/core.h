@@ -23,6 +23,7 @@ extern const CoreEntry kLinearRowsFunctions[];
 extern const CoreEntry kLinearInt8Functions[];
 extern const CoreEntry kAttendRowsFunctions[];
 extern const CoreEntry kAttendTokensFunctions[];
+extern const CoreEntry kLinearTilesFunctions[];
 extern const CoreEntry kNormRowsFunctions[];
 extern const CoreEntry kGeluFunctions[];
 extern const CoreEntry kDistributedFunctions[];

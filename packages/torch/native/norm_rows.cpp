@@ -14,11 +14,6 @@ namespace tessera {
 namespace {
 
 #ifdef TESSERA_ROWS
-/** Float32 on the CPU, without a gradient to record. */
-bool isPlain(const at::Tensor& x) {
-  return x.is_cpu() && x.scalar_type() == at::kFloat && !(c10::GradMode::is_enabled() && x.requires_grad());
-}
-
 TESSERA_AVX2 void normRow(const float* x, const float* weight, float* out, int64_t width, float eps) {
   __m256 even = _mm256_setzero_ps(), odd = _mm256_setzero_ps();
   int64_t i = 0;

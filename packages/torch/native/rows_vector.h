@@ -6,6 +6,9 @@
 #define TESSERA_ROWS 1
 #include <immintrin.h>
 
+#include <ATen/core/Tensor.h>
+#include <c10/core/GradMode.h>
+
 #define TESSERA_AVX2 __attribute__((target("avx2,fma")))
 
 namespace tessera {
@@ -13,6 +16,11 @@ namespace tessera {
 inline bool hasAvx2() {
   static const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   return has;
+}
+
+/** Float32 on the CPU, without a gradient to record. */
+inline bool isPlain(const at::Tensor& x) {
+  return x.is_cpu() && x.scalar_type() == at::kFloat && !(c10::GradMode::is_enabled() && x.requires_grad());
 }
 
 /** The sums of four vectors. Each is added up in the same order, whatever the others are. */

@@ -55,6 +55,7 @@ export { GradScaler, type GradScalerOptions, type GradScalerState } from './grad
 export type { Index, Slice, SliceText } from './indexing.ts';
 export { linearInt8, packInt8 } from './linear-int8.ts';
 export { gatedRows, linearRows, quantizeRows, type RowWeight } from './linear-rows.ts';
+export { linearTiles } from './linear-tiles.ts';
 export { formatLiveTensors, type LiveTensor, listLiveTensors, traceMemory } from './memory-trace.ts';
 export { AddonError, type AddonErrorCode } from './native/locate-addon.ts';
 export { exponentialNoise, gumbelNoise, type NoiseAddress, type NoiseKey } from './noise.ts';

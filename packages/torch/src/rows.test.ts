@@ -11,6 +11,7 @@ import {
   layerNorm,
   linear,
   linearRows,
+  linearTiles,
   listen,
   manualSeed,
   modulateRows,
@@ -108,6 +109,37 @@ test.each([
       }
     }),
   );
+});
+
+test.each([
+  [17, 256, 48],
+  [40, 300, 55], // a last tile of one output, channels of more than one part
+  [256, 24, 3],
+  [100, 7, 9], // fewer channels than a vector
+])('%i rows of %i channels to %i by tiles: as linear, whatever the batch', (rows, k, outputs) => {
+  noGrad(() =>
+    scope(() => {
+      const [x, w, bias] = [randn([2, rows / 2, k].map(Math.ceil)), randn([outputs, k]), randn([outputs])];
+      const exact = linear(x.to('float64'), w.to('float64'), bias.to('float64'));
+      const made = linearTiles(x, w, bias);
+      expect(made.shape).toEqual(exact.shape);
+      expect(worst(made.to('float64'), exact)).toBeLessThan(1e-5 * k ** 0.5);
+      expect(worst(linearTiles(x, w).add(bias), made)).toBeLessThan(1e-4);
+      const some = x.narrow(0, 1, 1).narrow(1, 0, Math.min(20, x.size(1)));
+      expect(worst(linearTiles(some, w, bias), made.narrow(0, 1, 1).narrow(1, 0, some.size(1)))).toBeLessThan(1e-4);
+      setNumThreads(2);
+      expect(linearTiles(x, w, bias).toBytes()).toEqual(made.toBytes());
+    }),
+  );
+});
+
+test('linear by tiles: gradients take the long way, wrong shapes are refused', () => {
+  scope(() => {
+    const [x, w] = [randn([30, 8]).requiresGrad_(), randn([5, 8])];
+    expect(gradients([linearTiles(x, w).sum()], [x])[0]!.shape).toEqual([30, 8]);
+    expect(() => linearTiles(x, randn([5, 9]))).toThrow(/expected x/);
+    expect(() => linearTiles(x, w, randn([4]))).toThrow(/expected x/);
+  });
 });
 
 test.each([

@@ -4,10 +4,12 @@ import {
   conv2d,
   embedding,
   groupNorm,
+  isGradEnabled,
   keep,
   layerNorm,
   linear,
   linearInt8,
+  linearTiles,
   packInt8,
   scope,
   type Tensor,
@@ -47,7 +49,8 @@ export class Linear implements Quantizable {
   /** x — [..., in]; returns [..., out]. */
   forward(x: Tensor): Tensor {
     const { weight, bias, packed } = this;
-    return packed === undefined ? linear(x, weight, bias) : linearInt8(x, packed, bias);
+    if (packed !== undefined) return linearInt8(x, packed, bias);
+    return isGradEnabled() ? linear(x, weight, bias) : linearTiles(x, weight, bias);
   }
 }
 

@@ -86,6 +86,7 @@ export interface Addon extends DistributedAddon, PrecisionAddon, Partial<CudaAdd
   packInt8(weight: number): number | undefined;
   linearPacked(x: number, packed: number, bias?: number): number;
   attendRows(query: number, keys: number, values: number, lengths?: number): number;
+  linearTiles(x: number, weight: number, bias?: number): number | undefined;
   attendTokens(queries: number, keys: number, values: number, numHeads: number): number | undefined;
   gumbelNoise(images: number, positions: number, seed: number, step: number, purpose: number): number;
 }
