@@ -131,7 +131,11 @@ async function openGenerated(options: SourceOptions): Promise<Source> {
     const strategy = chooseSampling(options, opened.strategy, opened.model.generation, opened.folder);
     requireNullClass(strategy, opened.nullClass, opened.path);
     const images = await generatedSet(opened, strategy, { numImages, seed, protocol, signal });
-    return { images, strategy, dispose: () => opened.dispose() };
+    const dispose = (): void => {
+      images.dispose();
+      opened.dispose();
+    };
+    return { images, strategy, dispose };
   } catch (error) {
     opened.dispose();
     throw error;
