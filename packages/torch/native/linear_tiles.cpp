@@ -18,6 +18,8 @@ namespace {
 /** Fewer rows are for the kernel of few rows; from more on libtorch's product is as fast. */
 constexpr int64_t kFewestTileRows = 17;
 constexpr int64_t kMostTileRows = 256;
+/** Smaller weights stay in a cache, laid out or not. */
+constexpr int64_t kFewestWeights = 1 << 18;
 
 #ifdef TESSERA_ROWS
 
@@ -126,7 +128,7 @@ napi_value linearTiles(Arguments& a) {
 #ifdef TESSERA_ROWS
   const int64_t channels = weight.size(1), outputs = weight.size(0);
   const int64_t rows = channels == 0 ? 0 : x.numel() / channels;
-  if (rows >= kFewestTileRows && rows <= kMostTileRows && outputs > 0 && multipliesTiles() && isPlain(x) && isPlain(weight) &&
+  if (rows >= kFewestTileRows && rows <= kMostTileRows && weight.numel() >= kFewestWeights && multipliesTiles() && isPlain(x) && isPlain(weight) &&
       weight.is_contiguous() && (!bias.has_value() || (isPlain(*bias) && bias->is_contiguous()))) {
     const at::Tensor input = x.contiguous();
     std::vector<int64_t> shape = x.sizes().vec();
