@@ -19,6 +19,7 @@ namespace {
 
 /** Queries that use a panel while it is in the nearest cache, with their scores. */
 constexpr int64_t kGroup = 2 * kTileRows;
+
 /** Columns of the panel that begins at `first`: 16, or 8 where no more are left. */
 int64_t panelWidth(int64_t first, int64_t count) { return count - first > 8 ? kPanel : 8; }
 

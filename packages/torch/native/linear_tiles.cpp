@@ -128,8 +128,10 @@ napi_value linearTiles(Arguments& a) {
 #ifdef TESSERA_ROWS
   const int64_t channels = weight.size(1), outputs = weight.size(0);
   const int64_t rows = channels == 0 ? 0 : x.numel() / channels;
-  if (rows >= kFewestTileRows && rows <= kMostTileRows && weight.numel() >= kFewestWeights && multipliesTiles() && isPlain(x) && isPlain(weight) &&
-      weight.is_contiguous() && (!bias.has_value() || (isPlain(*bias) && bias->is_contiguous()))) {
+  const bool pays = rows >= kFewestTileRows && rows <= kMostTileRows && weight.numel() >= kFewestWeights;
+  const bool plain = isPlain(x) && isPlain(weight) && weight.is_contiguous() &&
+                     (!bias.has_value() || (isPlain(*bias) && bias->is_contiguous()));
+  if (pays && plain && multipliesTiles()) {
     const at::Tensor input = x.contiguous();
     std::vector<int64_t> shape = x.sizes().vec();
     shape.back() = outputs;

@@ -1,5 +1,6 @@
 // Linear maps of some dozens of rows up to a few hundred (native/linear_tiles.cpp): the weights are read once, as they lie. For
-// other numbers of rows, small weights, on other devices and where gradients are recorded it is libtorch's linear, which listeners are told of.
+// other numbers of rows, small weights, on other devices and where gradients are recorded it is libtorch's linear, which
+// listeners are told of.
 
 import { isListenedTo, wrap } from './dispatch.ts';
 import { linear } from './generated/operations.ts';

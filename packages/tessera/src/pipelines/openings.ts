@@ -66,10 +66,13 @@ export class Openings {
     const { model } = this;
     const logits = scope(() => {
       const session = model.startSession(beside(tensor([label], 'int64'), model), false);
-      const { tokens, masked, fresh } = allMasked(1, model.seqLen, model.maskToken, model.device);
-      const { cond } = session.predict({ tokens, masked: masked!, fresh, blank: true }, 'done');
-      session.dispose();
-      return keep(cond.select(0, 0));
+      try {
+        const { tokens, masked, fresh } = allMasked(1, model.seqLen, model.maskToken, model.device);
+        const { cond } = session.predict({ tokens, masked: masked!, fresh, blank: true }, 'done');
+        return keep(cond.select(0, 0));
+      } finally {
+        session.dispose();
+      }
     });
     this.numbers += logits.numel;
     return logits;
