@@ -18,6 +18,7 @@ import {
   initialise,
   LlamaGenVq,
   loadModule,
+  Openings,
   philoxTokenNoise,
   useDevice,
   vqPreset,
@@ -52,18 +53,23 @@ function cached(item, dtype) {
 
 const RUNS = {
   nat(item) {
-    for (const [who, dtype, graphs] of [
+    for (const [who, dtype, graphs, keepsOpenings] of [
       ['ours', 'bfloat16', true],
+      ['ours, openings kept', 'bfloat16', true, true],
       ['ours, no graphs', 'bfloat16', false],
       ['ours, float32', 'float32', true],
     ]) {
       report(who, item, () => {
         const model = cached(item, dtype);
         const labels = Array.from({ length: item.batch }, (_, i) => i % item.config.numClasses);
-        const options = { strategy: item.strategy, labels, seed: 1, first: 0, graphs };
-        const result = timed(() => scope(() => void generateLabelled(model, options)));
-        forgetGraph(model);
-        return result;
+        const openings = keepsOpenings ? new Openings(model) : undefined;
+        const options = { strategy: item.strategy, labels, seed: 1, first: 0, graphs, openings };
+        try {
+          return timed(() => scope(() => void generateLabelled(model, options)));
+        } finally {
+          forgetGraph(model);
+          openings?.dispose();
+        }
       });
     }
   },

@@ -29,7 +29,13 @@ const time = (line) => (line === undefined ? '–' : (line.error?.slice(0, 40) ?
 const ratio = (other, own) => (other?.seconds && own?.seconds ? `${(other.seconds / own.seconds).toFixed(2)}×` : '–');
 
 const rows = [...groups.values()].map((group) => {
-  const [ours, plain, eager, compile] = ['ours', 'ours, no graphs', 'eager', 'compile'].map((who) => of(group, who));
+  const [ours, kept, plain, eager, compile] = [
+    'ours',
+    'ours, openings kept',
+    'ours, no graphs',
+    'eager',
+    'compile',
+  ].map((who) => of(group, who));
   const own = ours?.seconds === undefined ? undefined : ours;
   const floor = own && Math.max((own.flops ?? 0) / flopsPerSecond, (own.bytes ?? 0) / bytesPerSecond);
   const share = floor > 0 && Number.isFinite(floor) ? `${((100 * floor) / own.seconds).toFixed(0)} %` : '–';
@@ -42,6 +48,7 @@ const rows = [...groups.values()].map((group) => {
   const cells = [
     name,
     time(ours),
+    time(kept),
     time(plain),
     time(eager),
     time(compile),
@@ -56,6 +63,7 @@ const rows = [...groups.values()].map((group) => {
 const head = [
   'case',
   'ours',
+  'openings kept',
   'no graphs',
   'eager',
   'compile',
