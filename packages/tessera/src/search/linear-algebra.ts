@@ -1,4 +1,4 @@
-/** Two small dense solvers in float64, for matrices of tens of rows: the same bits wherever they run. */
+/** Small dense solvers in float64, for matrices of tens to hundreds of rows: the same bits wherever they run. */
 
 /** Eigenvalues and orthonormal eigenvectors of a symmetric matrix, by cyclic Jacobi rotations. `vectors[k]` belongs to `values[k]`. */
 export function symmetricEigen(matrix: readonly (readonly number[])[]): { values: number[]; vectors: number[][] } {
@@ -31,25 +31,40 @@ function rotate(a: number[][], v: number[][], p: number, q: number): void {
   }
 }
 
-/** x with A x = b, A symmetric and positive definite, by Cholesky's factors. */
-export function solvePositive(matrix: readonly (readonly number[])[], b: readonly number[]): number[] {
-  const n = b.length;
-  const l = matrix.map((row) => [...row]);
-  for (let i = 0; i < n; i++) {
+/** The lower triangle L with L Lᵀ = A, of which only the lower triangle is read: rows of 1, 2, … n. A is positive definite. */
+export function cholesky(matrix: readonly (readonly number[])[]): number[][] {
+  const factor: number[][] = [];
+  for (const [i, given] of matrix.entries()) {
+    const row: number[] = [];
     for (let j = 0; j <= i; j++) {
-      let sum = matrix[i]![j]!;
-      for (let k = 0; k < j; k++) sum -= l[i]![k]! * l[j]![k]!;
-      l[i]![j] = i === j ? Math.sqrt(Math.max(sum, Number.MIN_VALUE)) : sum / l[j]![j]!;
+      const other = j === i ? row : factor[j]!;
+      let sum = given[j]!;
+      for (let k = 0; k < j; k++) sum -= row[k]! * other[k]!;
+      row.push(j === i ? Math.sqrt(Math.max(sum, Number.MIN_VALUE)) : sum / other[j]!);
     }
+    factor.push(row);
   }
+  return factor;
+}
+
+/** x with L x = b. */
+export function solveLower(factor: readonly (readonly number[])[], b: readonly number[]): number[] {
+  const x: number[] = [];
+  for (const [i, row] of factor.entries()) {
+    let sum = b[i]!;
+    for (let k = 0; k < i; k++) sum -= row[k]! * x[k]!;
+    x.push(sum / row[i]!);
+  }
+  return x;
+}
+
+/** x with Lᵀ x = b. */
+export function solveUpper(factor: readonly (readonly number[])[], b: readonly number[]): number[] {
   const x = [...b];
-  for (let i = 0; i < n; i++) {
-    for (let k = 0; k < i; k++) x[i]! -= l[i]![k]! * x[k]!;
-    x[i]! /= l[i]![i]!;
-  }
-  for (let i = n - 1; i >= 0; i--) {
-    for (let k = i + 1; k < n; k++) x[i]! -= l[k]![i]! * x[k]!;
-    x[i]! /= l[i]![i]!;
+  for (let i = x.length - 1; i >= 0; i--) {
+    const row = factor[i]!;
+    x[i]! /= row[i]!;
+    for (let k = 0; k < i; k++) x[k]! -= row[k]! * x[i]!;
   }
   return x;
 }

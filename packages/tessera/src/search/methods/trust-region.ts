@@ -1,24 +1,36 @@
 /**
- * Trust-region search with a model of one bend a variable: f ≈ c + Σ gᵢ yᵢ + ½ Σ hᵢ yᵢ², fitted by least squares to the
- * points near the best one, minimised within the region; the region grows while the model is right and shrinks while it
- * is not (Conn, Scheinberg & Vicente, "Introduction to Derivative-Free Optimization", 2009, chapter 10, with fewer terms:
- * a whole quadratic has n²/2 of them, more than most budgets have evaluations). A batch is the model's minimum and some
- * random points around it, which keep the fit honest and many processes busy.
+ * Trust-region search with a Gaussian process: the next candidates are those in a box around the best point where the
+ * function may be lowest, by what all values near say of it; the box grows while better points are found and shrinks
+ * while they are not (TuRBO: Eriksson et al., NeurIPS 2019, with lower confidence bounds in place of Thompson sampling).
+ * The process tells noise from shape, so the best point is the one of the lowest expected value, not of the luckiest.
+ * A batch has several candidates, each as if the ones before it were measured, which keeps many processes busy.
  */
 
 import { DrawPurpose, Draws } from '@tessera/schedule';
-import { solvePositive } from '../linear-algebra.ts';
+import { gaussianProcess, type Posterior } from '../gaussian-process.ts';
 import { type Candidate, type Method, pointAt, type Space, stepsTo } from '../method.ts';
 
 export interface TrustRegionOptions {
   seed: number;
-  /** Candidates of a batch beside the model's minimum; default n/4 up to 8, at least 2. */
-  explore?: number | undefined;
-  /** Radius at first, in units of the scale. Default 1. */
+  /** Candidates of a batch; default 1 + n/4, from 3 to 9. */
+  batch?: number | undefined;
+  /** Half a side of the box at first, in units of the scale. Default 1. */
   radius?: number | undefined;
-  /** The search ends below this radius. Default 0.01. */
+  /** The search ends below this radius. Default 0.02. */
   smallestRadius?: number | undefined;
 }
+
+/** A candidate is promising by its expected value less so many standard deviations. */
+const CONFIDENCE = 2;
+const LARGEST_RADIUS = 2;
+const GROWTH = 1.2;
+const SHRINKAGE = 0.7;
+/** Batches without a better point before the box shrinks: under noise one says little. */
+const PATIENCE = 3;
+/** Points that the process is told, those nearest to the best: its cost grows with their cube. */
+const MEMORY = 200;
+/** Places looked at for a candidate. */
+const LOOKS = 120;
 
 interface Known {
   /** In units of the scale. */
@@ -28,57 +40,51 @@ interface Known {
 
 export function* trustRegion(space: Space, options: TrustRegionOptions): Method {
   const n = space.start.length;
-  const { seed, smallestRadius = 0.01 } = options;
-  const explore = options.explore ?? Math.min(8, Math.max(2, Math.round(n / 4)));
+  const { seed, smallestRadius = 0.02 } = options;
+  const size = options.batch ?? Math.min(9, Math.max(3, 1 + Math.round(n / 4)));
   let radius = options.radius ?? 1;
+  const start = new Array<number>(n).fill(0);
   const known: Known[] = [];
-  let best = { steps: new Array<number>(n).fill(0), value: Number.POSITIVE_INFINITY };
+  let best = start;
+  let failures = 0;
 
   // One step along every axis: the least that tells a slope.
-  const axes = best.steps.map((_, i) => pointAt(space, best.steps.with(i, axisStep(space, i) * radius)));
-  const first: Candidate[] = [[...space.start], ...axes].map((point, i) => ({
-    phase: i === 0 ? 'start' : `axis_${i - 1}`,
-    point,
-    share: 1,
-  }));
-  learn(first, yield first);
+  const axes = start.map((_, i) => start.with(i, axisStep(space, i)));
+  yield* measure([start, ...axes], (i) => (i === 0 ? 'start' : `axis_${i - 1}`));
 
   for (let round = 0; radius >= smallestRadius; round++) {
-    const near = nearest(known, best.steps, 4 * n + 8);
-    const model = fit(near, best, radius);
-    const goal = minimum(model, radius);
-    const expected = -predict(model, goal);
-    const draws = new Draws(seed, round, 0, DrawPurpose.SEARCH);
-    const around = Array.from({ length: explore }, () =>
-      goal.map((y) => clamp(y + radius * 0.5 * draws.normal(), radius)),
+    const near = nearest(known, best, MEMORY);
+    // In units of the box once it is small, so that the process's lengths fit it.
+    const unit = Math.min(1, radius);
+    let process = gaussianProcess(
+      near.map(({ steps }) => steps.map((x) => x / unit)),
+      near.map(({ value }) => value),
     );
-    const batch = [goal, ...around].map(
-      (y, k): Candidate => ({
-        phase: `round_${round}_${k}`,
-        point: pointAt(
-          space,
-          best.steps.map((x, i) => x + y[i]!),
-        ),
-        share: 1,
-      }),
-    );
+    const expected = ({ steps }: Known): number => process.mean(steps.map((x) => x / unit));
     const before = best;
-    const values = yield batch;
-    learn(batch, values);
-    // Against the model's value at the best point: the lowest of many noisy values is lower than the truth.
-    const gain = before.value + model.offset - values[0]!;
-    const moved = best !== before;
-    if (moved && gain > 0.7 * expected) radius = Math.min(4, 1.6 * radius);
-    // Slowly: under noise a step often looks bad by bad luck, and a region that has shrunk into the noise finds nothing more.
-    else if (gain < 0.1 * expected) radius *= moved ? 0.95 : 0.85;
+    best = lowest(near, expected).steps;
+    if (best !== before) {
+      failures = 0;
+      radius = Math.min(LARGEST_RADIUS, radius * GROWTH);
+    } else if (round > 0 && ++failures === PATIENCE) {
+      failures = 0;
+      radius *= SHRINKAGE;
+    }
+    const draws = new Draws(seed, round, 0, DrawPurpose.SEARCH);
+    const box = boxAround(space, best, radius);
+    const batch: number[][] = [];
+    while (batch.length < size) {
+      const promising = mostPromising(process, box, best, unit, draws);
+      batch.push(promising);
+      process = process.imagine(promising.map((x) => x / unit));
+    }
+    yield* measure(batch, (k) => `round_${round}_${k}`);
   }
 
-  function learn(batch: readonly Candidate[], values: readonly number[]): void {
-    for (const [i, { point }] of batch.entries()) {
-      const entry = { steps: stepsTo(space, point), value: values[i]! };
-      known.push(entry);
-      if (entry.value < best.value) best = entry;
-    }
+  function* measure(places: readonly number[][], phase: (i: number) => string): Method {
+    const batch = places.map((steps, i): Candidate => ({ phase: phase(i), point: pointAt(space, steps), share: 1 }));
+    const values = yield batch;
+    for (const [i, { point }] of batch.entries()) known.push({ steps: stepsTo(space, point), value: values[i]! });
   }
 }
 
@@ -96,51 +102,43 @@ function nearest(known: readonly Known[], center: readonly number[], count: numb
     .map(({ entry }) => entry);
 }
 
-interface Model {
-  /** Its value at the best point, above the measured one. */
-  offset: number;
-  slope: number[];
-  bend: number[];
+function lowest(known: readonly Known[], value: (entry: Known) => number): Known {
+  const values = known.map(value);
+  return known[values.indexOf(Math.min(...values))]!;
 }
 
-/** Around the best point, in steps from it; far points weigh less, and bends are held small unless the points ask for them. */
-function fit(points: readonly Known[], best: Known, radius: number): Model {
-  const n = best.steps.length;
-  const size = 2 * n + 1;
-  const matrix = Array.from({ length: size }, () => new Array<number>(size).fill(0));
-  const right = new Array<number>(size).fill(0);
-  for (const { steps, value } of points) {
-    // In units of the radius, so that the ridge means the same at every size.
-    const y = steps.map((x, i) => (x - best.steps[i]!) / radius);
-    const row = [1, ...y, ...y.map((x) => (x * x) / 2)];
-    const weight = 1 / (1 + y.reduce((sum, x) => sum + x * x, 0) / n) ** 2;
-    for (let i = 0; i < size; i++) {
-      right[i]! += weight * row[i]! * (value - best.value);
-      for (let j = 0; j < size; j++) matrix[i]![j]! += weight * row[i]! * row[j]!;
-    }
-  }
-  for (let i = 0; i < size; i++) matrix[i]![i]! += i > n ? 1e-4 : 1e-6;
-  const solution = solvePositive(matrix, right);
-  return {
-    offset: solution[0]!,
-    slope: solution.slice(1, n + 1).map((g) => g / radius),
-    bend: solution.slice(n + 1).map((h) => h / radius ** 2),
+/** [low, high] of each variable, within the bounds. */
+function boxAround({ start, lower, upper, scale }: Space, center: readonly number[], radius: number) {
+  return center.map((x, i): [number, number] => [
+    Math.max(x - radius, (lower[i]! - start[i]!) / scale[i]!),
+    Math.min(x + radius, (upper[i]! - start[i]!) / scale[i]!),
+  ]);
+}
+
+/** The place of the lowest confidence bound, by random changes of the best one so far: of all variables or a few, wide or fine. */
+function mostPromising(
+  process: Posterior,
+  box: readonly (readonly [number, number])[],
+  center: readonly number[],
+  unit: number,
+  draws: Draws,
+): number[] {
+  const bound = (steps: readonly number[]): number => {
+    const { mean, deviation } = process.predict(steps.map((x) => x / unit));
+    return mean - CONFIDENCE * deviation;
   };
-}
-
-/** Each variable has its own parabola: exact within the box. */
-function minimum({ slope, bend }: Model, radius: number): number[] {
-  return slope.map((g, i) => {
-    const h = bend[i]!;
-    if (h > 0 && Math.abs(g / h) <= radius) return -g / h;
-    return g > 0 ? -radius : g < 0 ? radius : 0;
-  });
-}
-
-function predict({ slope, bend }: Model, y: readonly number[]): number {
-  return y.reduce((sum, x, i) => sum + slope[i]! * x + (bend[i]! * x * x) / 2, 0);
-}
-
-function clamp(x: number, radius: number): number {
-  return Math.min(radius, Math.max(-radius, x));
+  let best = { steps: [...center], bound: bound(center) };
+  for (let look = 0; look < LOOKS; look++) {
+    const from = look % 2 === 0 ? center : best.steps;
+    const share = look % 4 < 2 ? 0.5 : Math.min(1, 6 / center.length);
+    const width = [0.5, 0.2, 0.06][look % 3]!;
+    const steps = from.map((x, i) => {
+      const [low, high] = box[i]!;
+      if (draws.uniform() >= share) return x;
+      return Math.min(high, Math.max(low, x + (high - low) * width * draws.normal()));
+    });
+    const found = bound(steps);
+    if (found < best.bound) best = { steps, bound: found };
+  }
+  return best.steps;
 }
