@@ -232,7 +232,8 @@ export { type SampleEvaluationOptions, sampleEvaluation } from './pipelines/samp
 export { type SampleTokensOptions, sampleTokens } from './pipelines/sample-tokens.ts';
 export { LocalEvaluators, ProcessEvaluators, RankEvaluators } from './pipelines/search/evaluators.ts';
 export { type ObjectiveDescription, openObjective } from './pipelines/search/open-objective.ts';
-export { type SearchOptions, search } from './pipelines/search.ts';
+export type { SearchOptions } from './pipelines/search/resolve-search.ts';
+export { search } from './pipelines/search.ts';
 export { type SearchTrainingOptions, searchTraining } from './pipelines/search-training.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
 export { generateLabelled, type StartOptions, startGeneration } from './pipelines/start-generation.ts';

@@ -12,7 +12,7 @@ export function parseRanges<Name extends string>(
     words.map((word) => {
       const [name = '', range = ''] = word.split('=');
       const parts = range.split(',').map((part) => (part.trim() === '' ? Number.NaN : Number(part)));
-      if (!names.some((known) => known === name) || parts.length !== 2 || parts.some((x) => Number.isNaN(x))) {
+      if (!names.some((known) => known === name) || parts.length !== 2 || !parts.every(Number.isFinite)) {
         throw new CliError(
           'ARGUMENT',
           `${option}: expected NAME=LOW,HIGH with a name of ${names.join(', ')}, got "${word}"`,

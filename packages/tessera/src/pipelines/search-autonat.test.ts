@@ -13,7 +13,8 @@ import type { PipelineEvent } from './events.ts';
 import { sample } from './sample.ts';
 import { parseTerms } from './search/objective-terms.ts';
 import { openObjective } from './search/open-objective.ts';
-import { type SearchOptions, search } from './search.ts';
+import type { SearchOptions } from './search/resolve-search.ts';
+import { search } from './search.ts';
 import { TINY_CLASSES, writeTinyAutonat, writeTinyModel } from './tiny-model.test-support.ts';
 
 let folder: string;

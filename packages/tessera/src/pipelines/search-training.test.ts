@@ -1,4 +1,13 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Draws, parseStrategy } from '@tessera/schedule';
@@ -109,6 +118,38 @@ describe('searchTraining', () => {
     expect(await hashModel(join(cut!, 'model'))).toBe(await hashModel(join(whole!, 'model')));
   });
 
+  it('measures each training by its own network, and goes on alike, when images are drawn', async () => {
+    const options = { objective: 'fd-local', confirmBlocks: 0, budget: { evaluations: 3 } };
+    await run('drawn', options);
+    const drawn = recordsIn('drawn');
+    // One training alone in a process: nothing is kept of another's network.
+    const [, second] = drawn;
+    const alone = { ...options, start: second!.point.map(Math.exp) as [number, number], budget: { evaluations: 1 } };
+    await run('drawn alone', alone);
+    expect(recordsIn('drawn alone')[0]!.value).toBe(second!.value);
+  });
+
+  it('leaves a training that a kill cut short until it is recorded', async () => {
+    await run('kept', { budget: { evaluations: 2 } });
+    const unfinished = join(folder, 'kept', 'inner', 'beta-9-9');
+    mkdirSync(unfinished);
+    await run('kept', { budget: { evaluations: 2 } });
+    expect(existsSync(unfinished)).toBe(true);
+    await run('kept', { budget: { evaluations: 3 } });
+    expect(existsSync(unfinished)).toBe(false);
+  });
+
+  it.each([
+    ['network: { embedDim: 8 }', 'network: the sizes are those of the model folder'],
+    ['training: { totalSteps: 8 }', 'training.totalSteps: give steps'],
+    ['training: { seed: 8 }', 'training.seed: give the seed of the search'],
+    ['recipe: { maskDistribution: cosine }', 'recipe.maskDistribution: the search is over Beta'],
+  ])('refuses a file with %j, which nobody would read', async (text, message) => {
+    const config = join(folder, 'decided.yaml');
+    writeFileSync(config, text);
+    await expect(run('refused', { config })).rejects.toThrow(message);
+  });
+
   it('searches schedule and mask ratios in turn, each from what the other found, and goes on between them', async () => {
     const options = { rounds: 2, scheduleImages: 18, budget: { evaluations: 2 }, confirmBlocks: 0 };
     const { maskBeta, files } = resultOf(await run('turns', options)) as {
@@ -167,6 +208,7 @@ describe('searchTraining', () => {
   it.each([
     [{ budget: {} }, 'Expected a budget'],
     [{ data: [] }, 'Expected tokens to train on'],
+    [{ population: 4, method: 'coordinate' as const }, 'A population belongs to trust-region and cma-es'],
     [{ rounds: 1 }, 'expected a budget of images for it'],
     [{ scheduleImages: 9 }, 'scheduleImages belongs to the search of the schedule'],
     [{ bounds: { alpha: [3, 2] as [number, number] } }, 'bounds of alpha with 0 < low'],
@@ -186,7 +228,7 @@ describe('searchTraining', () => {
     const options = { model: copy, budget: { evaluations: 1 }, confirmBlocks: 0 };
     await run('changed', options);
     await expect(run('changed', { ...options, numImages: 7 })).rejects.toThrow('numImages: 6 there, 7 now');
-    await expect(run('changed', { ...options, steps: 3 })).rejects.toThrow('training: ');
+    await expect(run('changed', { ...options, steps: 3 })).rejects.toThrow('training.totalSteps: 2 there, 3 now');
     const weights = join(copy, 'model.safetensors');
     const bytes = readFileSync(weights);
     bytes[bytes.length - 2]! ^= 1;

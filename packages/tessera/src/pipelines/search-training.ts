@@ -23,8 +23,9 @@ import { chooseSampling } from './choose-strategy.ts';
 import type { PipelineEvent } from './events.ts';
 import { readModelFolder } from './model-folder.ts';
 import { parseTerms } from './search/objective-terms.ts';
+import type { SearchOptions } from './search/resolve-search.ts';
 import { type RatioMethod, type RatiosFound, searchRatios } from './search/search-ratios.ts';
-import { type SearchOptions, search } from './search.ts';
+import { search } from './search.ts';
 import { NAT_OPTIMIZER } from './train-recipes.ts';
 import { readTrainFile, type TrainFile } from './train-settings.ts';
 
@@ -72,10 +73,13 @@ export interface SearchTrainingOptions
   workers?: number | undefined;
 }
 
+const DEFAULT_METHOD: RatioMethod = 'trust-region';
+
 export async function* searchTraining(options: SearchTrainingOptions): AsyncGenerator<PipelineEvent> {
   checkOptions(options);
   const { out, rounds = 0 } = options;
   const file = options.config === undefined ? {} : readTrainFile(options.config);
+  checkFile(file, options.config);
   if (rounds === 0) {
     const found = yield* searchOnce(options, file, { out, strategy: options.strategy, start: options.start });
     yield { kind: 'result', result: { out, ...found } };
@@ -98,7 +102,8 @@ export async function* searchTraining(options: SearchTrainingOptions): AsyncGene
   yield { kind: 'result', result: { out, ...found, files } };
 }
 
-function checkOptions({ budget, rounds = 0, scheduleImages, numSteps, workers, data }: SearchTrainingOptions): void {
+function checkOptions(options: SearchTrainingOptions): void {
+  const { budget, rounds = 0, scheduleImages, numSteps, workers, data, population, method = DEFAULT_METHOD } = options;
   if (budget.images === undefined && budget.minutes === undefined && budget.evaluations === undefined) {
     throw new SearchError('SEARCH_OPTIONS', 'Expected a budget: evaluations (trainings), minutes or images.');
   }
@@ -106,6 +111,12 @@ function checkOptions({ budget, rounds = 0, scheduleImages, numSteps, workers, d
     throw new SearchError(
       'SEARCH_OPTIONS',
       'A search of mask ratios is one process with all threads: run it without a launcher.',
+    );
+  }
+  if (population !== undefined && method === 'coordinate') {
+    throw new SearchError(
+      'SEARCH_OPTIONS',
+      `A population belongs to trust-region and cma-es; the method is ${method}.`,
     );
   }
   if (data.length === 0) throw new SearchError('SEARCH_OPTIONS', 'Expected tokens to train on, got none.');
@@ -116,6 +127,20 @@ function checkOptions({ budget, rounds = 0, scheduleImages, numSteps, workers, d
   if (rounds === 0 && given !== undefined) {
     throw new SearchError('SEARCH_OPTIONS', `${given[0]} belongs to the search of the schedule: give rounds too.`);
   }
+}
+
+/** What the search decides itself must not stand in the file, where nobody would read it. */
+function checkFile({ network, training, recipe }: TrainFile, path: string | undefined): void {
+  const strange = [
+    ...(network === undefined ? [] : ['network: the sizes are those of the model folder']),
+    ...(training?.totalSteps === undefined ? [] : ['training.totalSteps: give steps']),
+    ...(training?.seed === undefined ? [] : ['training.seed: give the seed of the search']),
+    ...((recipe?.maskDistribution ?? 'beta') === 'beta'
+      ? []
+      : ['recipe.maskDistribution: the search is over Beta(α, β)']),
+  ];
+  if (strange.length > 0)
+    throw new SearchError('SEARCH_OPTIONS', `${path} holds what this search decides: ${strange.join('; ')}.`);
 }
 
 /** Everything but its result, which is in its folder. */
@@ -166,7 +191,7 @@ async function* searchOnce(
         ...{ model, terms: parseTerms(options.objective ?? 'fd-local'), reference: options.reference },
         ...{ maxReference, inception, seed, batch },
       },
-      method: options.method ?? 'trust-region',
+      method: options.method ?? DEFAULT_METHOD,
       population: options.population,
       start: place.start ?? maskBeta,
       bounds: options.bounds ?? {},

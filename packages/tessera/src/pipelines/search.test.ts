@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -9,17 +9,19 @@ import {
   parseStrategy,
   type Strategy,
 } from '@tessera/schedule';
-import { noGrad, type ProcessGroup, scope, tensor } from '@tessera/torch';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parse as parseYaml } from 'yaml';
+import { noGrad, scope, tensor } from '@tessera/torch';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { parse as parseYaml, stringify as stringifyYaml } from 'yaml';
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
 import type { MaskedModel } from '../models/family.ts';
 import type { EvaluationRecord } from '../search/ledger.ts';
+import { lockRun } from '../training/run-lock.ts';
 import { chooseSampling } from './choose-strategy.ts';
 import type { PipelineEvent } from './events.ts';
 import { parseTerms } from './search/objective-terms.ts';
 import { openObjective } from './search/open-objective.ts';
-import { type SearchOptions, search } from './search.ts';
+import type { SearchOptions } from './search/resolve-search.ts';
+import { search } from './search.ts';
 import { TINY_CLASSES, writeTinyGpt, writeTinyModel } from './tiny-model.test-support.ts';
 
 let folder: string;
@@ -154,9 +156,11 @@ describe('search', () => {
     [{ method: 'finite-difference' as const, parametrisation: 'smooth' as const }, 'moves all 4T − 2 numbers'],
     [{ knots: 9, numSteps: 4 }, 'Expected 1 to 4 knots for 4 steps'],
     [{ momentum: 0.1 }, 'momentum belongs to the method finite-difference'],
-    [{ method: 'coordinate' as const, population: 9 }, 'A population belongs to cma-es and halving'],
-    [{ group: { rank: 0, size: 2 } as ProcessGroup, workers: 2 }, 'without workers (got 2)'],
+    [{ method: 'coordinate' as const, population: 9 }, 'A population belongs to trust-region, cma-es and halving'],
     [{ saveAs: '../x' }, 'Expected a name of letters'],
+    [{ bounds: { topP: [0, 1] as [number, number] } }, 'got those of topP'],
+    [{ bounds: { guidance: [0, Number.POSITIVE_INFINITY] as [number, number] } }, 'got 0 and Infinity'],
+    [{ method: 'halving' as const, objective: 'fd-local', numImages: 27 }, 'at least 54 images an evaluation, got 27'],
   ])('refuses %j', async (changes, message) => {
     await expect(run('refused', changes)).rejects.toThrow(message);
     rmSync(join(folder, 'refused'), { recursive: true, force: true });
@@ -166,6 +170,85 @@ describe('search', () => {
     await expect(run('refused', { model: gpt, numSteps: 4 })).rejects.toThrow('numSteps belongs to masked models');
     await expect(run('refused', { model: gpt })).rejects.toThrow('likelihood measures masked models');
     rmSync(join(folder, 'refused'), { recursive: true, force: true });
+  });
+
+  it('refuses workers among ranks', async () => {
+    vi.stubEnv('RANK', '0');
+    vi.stubEnv('WORLD_SIZE', '2');
+    await expect(run('refused', { workers: 2 })).rejects.toThrow('without workers (got 2)');
+    vi.unstubAllEnvs();
+  });
+
+  it('compares with the start as it was given, not with the curves that come near it', async () => {
+    const start = join(folder, 'uneven.yaml');
+    const strategy = cosineStrategy({ numSteps: 6, guidanceScale: 2 });
+    const uneven = { ...strategy, steps: strategy.steps.map((step, i) => ({ ...step, guidanceScale: 1 + (i % 2) })) };
+    writeFileSync(start, stringifyYaml(uneven));
+    const { confirmation } = resultOf(await run('uneven', { start, budget: { evaluations: 1 }, confirmBlocks: 1 }));
+    const { objective, dispose } = await openObjective({
+      model,
+      reference: tokens,
+      seed: 0,
+      terms: parseTerms('likelihood'),
+    });
+    const { value } = await objective.evaluate(parseStrategy(uneven), { numImages: 6, seedBlock: 2 ** 19 });
+    dispose();
+    expect((confirmation as { start: { values: number[] } }).start.values).toEqual([value]);
+  });
+
+  it.each(['cma-es', 'finite-difference'] as const)(
+    '%s does not guide a network without a null class',
+    async (method) => {
+      const alone = join(folder, `alone ${method}`);
+      writeTinyModel(alone);
+      const config = join(alone, 'config.json');
+      writeFileSync(config, JSON.stringify({ ...JSON.parse(readFileSync(config, 'utf8')), nullClass: false }));
+      const out = `unguided ${method}`;
+      const options = { model: alone, method, numSteps: 2, budget: { evaluations: 9 }, confirmBlocks: 1 };
+      await run(out, options);
+      const { steps } = parseStrategy(parseYaml(readFileSync(join(folder, out, 'strategy.yaml'), 'utf8')));
+      expect(steps.map(({ guidanceScale }) => guidanceScale)).toEqual([1, 1]);
+      // Guidance is not even probed: a base, four probes, the next base.
+      if (method === 'finite-difference') expect(recordsIn(out).length).toBe(9);
+      const bounds = { guidance: [0, 1] as [number, number] };
+      await expect(run('refused', { ...options, bounds })).rejects.toThrow('cannot be guided');
+    },
+  );
+
+  it('holds finite differences within bounds', async () => {
+    const bounds = { sampleTemperatures: [1, 1] as [number, number], choiceTemperatures: [0.9, 1] as [number, number] };
+    const options = { method: 'finite-difference', numSteps: 2, bounds, budget: { evaluations: 12 } } as const;
+    await run('bounded', options);
+    const points = recordsIn('bounded').map(({ point }) => point);
+    expect(new Set(points.flatMap((point) => [point[2], point[3]]))).toEqual(new Set([1]));
+    expect(Math.max(...points.map((point) => point[1]!))).toBeLessThanOrEqual(1);
+    expect(Math.min(...points.map((point) => point[1]!))).toBeGreaterThanOrEqual(0.9);
+  });
+
+  it('lets one process at a time search in a folder', async () => {
+    const out = join(folder, 'busy');
+    mkdirSync(out);
+    const unlock = lockRun(out);
+    await expect(run('busy')).rejects.toThrow('is being written by process');
+    unlock();
+    await run('busy', { budget: { evaluations: 1 }, confirmBlocks: 0 });
+    expect(existsSync(join(out, 'run.lock'))).toBe(false);
+  });
+
+  it('names the field that differs, and refuses another reference of the same name', async () => {
+    const reference = join(folder, 'moving');
+    const write = (rows: number): void => {
+      rmSync(reference, { recursive: true, force: true });
+      const writer = new TokenDatasetWriter(reference, { gridSize: 4, codebookSize: 32, classes: TINY_CLASSES });
+      for (let i = 0; i < rows; i++) writer.add(i % 3, new Array<number>(16).fill(i));
+      writer.finish();
+    };
+    write(6);
+    const options = { reference, budget: { evaluations: 1 }, confirmBlocks: 0 };
+    await run('moved', options);
+    await expect(run('moved', { ...options, seed: 7 })).rejects.toThrow('objective.seed: 0 there, 7 now');
+    write(9);
+    await expect(run('moved', options)).rejects.toThrow(`${reference} has changed since the search`);
   });
 
   it('refuses other settings, and weights that have changed', async () => {
@@ -226,6 +309,32 @@ describe('openObjective', () => {
     );
     expect(value).toBeCloseTo(expected, 5);
     expect(stdError).toBeGreaterThan(0);
+    dispose();
+  });
+
+  it('likelihood: takes rows evenly from data that are sorted by class, and others for another block', async () => {
+    const sorted = join(folder, 'sorted');
+    const writer = new TokenDatasetWriter(sorted, { gridSize: 4, codebookSize: 32, classes: TINY_CLASSES });
+    for (let i = 0; i < 12; i++) writer.add(Math.floor(i / 4), new Array<number>(16).fill(i));
+    writer.finish();
+    const { objective, folder: opened, dispose } = await openObjective({ ...description, model, reference: sorted });
+    const classes: number[][] = [];
+    const network = opened.model as MaskedModel;
+    const startSession = network.startSession.bind(network);
+    vi.spyOn(network, 'startSession').mockImplementation((labels, guided) => {
+      classes.push(labels.toNumbers());
+      return startSession(labels, guided);
+    });
+    const values: number[] = [];
+    for (const seedBlock of [0, 1]) {
+      const { value } = await objective.evaluate(cosineStrategy({ numSteps: 1 }), { numImages: 3, seedBlock });
+      values.push(value);
+    }
+    expect(classes).toEqual([
+      [0, 1, 2],
+      [0, 1, 2],
+    ]);
+    expect(values[1]).not.toBe(values[0]);
     dispose();
   });
 

@@ -1,140 +1,94 @@
 /**
- * Searches how a model is sampled: the schedule of a masked model, the settings of an autoregressive one. The loop is
- * search/run-search.ts; here stand the model, the objective, who measures, and what is written. The same command again
- * goes on where it was, and with a larger budget further.
+ * Searches how a model is sampled: the schedule of a masked model, the settings of an autoregressive one. What it is comes
+ * from search/resolve-search.ts, the loop from search/run-search.ts; here stand the record, who measures, and what is
+ * written. The same command again goes on where it was, and with a larger budget further. Under a launcher the ranks
+ * measure, and the first one writes.
  */
 
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  type AutoregressiveSettings,
-  autonatInitialStrategy,
-  autoregressiveSettings,
-  isAutoregressive,
-  type SamplingSettings,
-  type Strategy,
-} from '@tessera/schedule';
-import { broadcastObject, getNumThreads, type ProcessGroup } from '@tessera/torch';
-import { familyOf } from '../models/registry.ts';
-import { type AutoregressiveBounds, autoregressiveSpace } from '../search/autoregressive-space.ts';
+import type { SamplingSettings } from '@tessera/schedule';
+import { getNumThreads, hasLauncherEnvironment } from '@tessera/torch';
 import { Ledger } from '../search/ledger.ts';
-import { type MethodName, type MethodOptions, startMethod } from '../search/methods.ts';
-import { fullSchedule, type ListBounds, type Parametrisation, resolveBounds } from '../search/parametrisation.ts';
-import { bestOf, runSearch, type SearchBudget, totals } from '../search/run-search.ts';
+import { startMethod } from '../search/methods.ts';
+import type { Parametrisation } from '../search/parametrisation.ts';
+import { bestOf, type Evaluators, runSearch, type SearchBudget, totals } from '../search/run-search.ts';
 import { SearchError } from '../search/search-error.ts';
-import { smoothSchedule } from '../search/smooth-schedule.ts';
-import { listsOf, resample, searchFrame } from '../search/variables.ts';
-import { chooseSampling } from './choose-strategy.ts';
+import type { Ranks } from '../training/ranks.ts';
+import { lockRun } from '../training/run-lock.ts';
 import type { PipelineEvent } from './events.ts';
-import { readModelFolder } from './model-folder.ts';
+import { amongRanks } from './join-ranks.ts';
 import { checkStrategyName, saveStrategy } from './named-strategy-files.ts';
 import { type Confirmation, confirm } from './search/confirm.ts';
 import { LocalEvaluators, ProcessEvaluators, RankEvaluators } from './search/evaluators.ts';
-import { describeTerms, parseTerms } from './search/objective-terms.ts';
-import { type ObjectiveDescription, openObjective } from './search/open-objective.ts';
+import { describeTerms } from './search/objective-terms.ts';
+import { type OpenObjective, openObjective } from './search/open-objective.ts';
+import { resolveSearch, type SearchOptions } from './search/resolve-search.ts';
 import { provenanceOf, writeSearchFiles } from './search/search-files.ts';
-import { hashModel, joinSearch, type SearchPlan, searchPlanSchema } from './search/search-plan.ts';
-
-export interface SearchOptions
-  extends Pick<MethodOptions, 'population' | 'ratioRate' | 'otherRate' | 'momentum' | 'clip' | 'maxUpdates'> {
-  /** Model folder. */
-  model: string;
-  /** Run folder. */
-  out: string;
-  /** As parseTerms reads it; default `fd-local`. */
-  objective?: string | undefined;
-  /** What the objective compares with. */
-  reference?: string | undefined;
-  maxReference?: number | undefined;
-  /** Weights of the FID's network. */
-  inception?: string | undefined;
-  /** Default `cma-es`. */
-  method?: MethodName | undefined;
-  /** Of masked models: `full`, the 4T − 2 numbers, or `smooth`, curves through a few knots. Default: by the method. */
-  parametrisation?: 'full' | 'smooth' | undefined;
-  knots?: number | undefined;
-  /** Default: those of the start. */
-  numSteps?: number | undefined;
-  /** Strategy to begin at: as `sample --strategy`, or `autonat-initial`; default: the model's own, for finite differences the original's. */
-  start?: string | undefined;
-  bounds?: Partial<ListBounds> | Partial<AutoregressiveBounds> | undefined;
-  /** Images of a whole evaluation. Default 1000. */
-  numImages?: number | undefined;
-  budget: SearchBudget;
-  /** Default 0. */
-  seed?: number | undefined;
-  /** Default `common`; for finite differences `fresh`, as in the original. */
-  noise?: 'common' | 'fresh' | undefined;
-  /** Blocks of unseen noise on which start and best are compared at the end; 0: none. Default 4. */
-  confirmBlocks?: number | undefined;
-  /** Images at a time. */
-  batch?: number | undefined;
-  /** Processes that measure, each with its own model. Default 1: this one. */
-  workers?: number | undefined;
-  /** Ranks that measure; every rank runs this pipeline with the same options, rank 0 writes. */
-  group?: ProcessGroup | undefined;
-  /** Also kept in the model folder under this name, for `sample --strategy NAME`. */
-  saveAs?: string | undefined;
-  signal?: AbortSignal | undefined;
-}
+import { joinSearch, type SearchPlan, searchPlanSchema } from './search/search-plan.ts';
 
 export async function* search(options: SearchOptions): AsyncGenerator<PipelineEvent> {
-  const { out, budget, seed = 0, signal, group, workers = 1, confirmBlocks = 4 } = options;
+  const { budget, workers = 1 } = options;
   if (budget.images === undefined && budget.minutes === undefined && budget.evaluations === undefined) {
     throw new SearchError('SEARCH_OPTIONS', 'Expected a budget: images, minutes or evaluations.');
   }
-  if (group !== undefined && workers > 1) {
+  if (hasLauncherEnvironment() && workers > 1) {
     throw new SearchError(
       'SEARCH_OPTIONS',
       `Under a launcher the ranks measure: start more of them, without workers (got ${workers}).`,
     );
   }
   if (options.saveAs !== undefined) checkStrategyName(options.saveAs);
-  const { parametrisation, plan } = await planSearch(options);
-  const isWriter = group === undefined || group.rank === 0;
-  if (isWriter) joinSearch(out, plan, searchPlanSchema);
-  const records = isWriter ? Ledger.open(join(out, 'evaluations.jsonl')) : undefined;
-  // Other ranks hold the record in memory; rank 0 writes.
-  const ledger = group === undefined ? records! : (records ?? new Ledger(undefined));
-  if (group !== undefined) {
-    const known = await broadcastObject(group, records?.records);
-    if (records === undefined) for (const record of known) ledger.append(record);
-  }
-  const { method, numImages, noise, objective: description } = plan;
-  yield {
-    kind: 'stage',
-    stage: 'search',
-    message: `Searching by ${method} over ${parametrisation.space.names.length} numbers (${parametrisation.name}), objective ${describeTerms(description.terms)} on ${numImages} images`,
-  };
-  const opened = workers > 1 && group === undefined ? undefined : await openObjective(description);
-  const evaluators =
-    opened === undefined
-      ? new ProcessEvaluators(description, {
-          count: workers,
-          threads: Math.max(1, Math.floor(getNumThreads() / workers)),
-          signal,
-        })
-      : group === undefined
-        ? new LocalEvaluators(opened.objective, signal)
-        : new RankEvaluators(opened.objective, group, signal);
+  yield* amongRanks(async function* (ranks) {
+    // One rank speaks.
+    for await (const event of searchOn(options, ranks)) if (ranks.isFirst || event.kind === 'result') yield event;
+  });
+}
+
+async function* searchOn(options: SearchOptions, ranks: Ranks): AsyncGenerator<PipelineEvent> {
+  const { out, budget, seed = 0, signal, workers = 1, confirmBlocks = 4 } = options;
+  const { parametrisation, plan, given } = await resolveSearch(options);
+  const { method, numImages, noise, objective } = plan;
+  let unlock: (() => void) | undefined;
+  let opened: OpenObjective | undefined;
+  let evaluators: Evaluators | undefined;
   try {
-    const run = startMethod(method, parametrisation, { ...plan, seed });
+    const ledger = await ledgerOfAll(ranks, () => {
+      mkdirSync(out, { recursive: true });
+      unlock = lockRun(out);
+      joinSearch(out, plan, searchPlanSchema);
+      return Ledger.open(join(out, 'evaluations.jsonl'));
+    });
+    yield {
+      kind: 'stage',
+      stage: 'search',
+      message: `Searching by ${method} over ${parametrisation.space.names.length} numbers (${parametrisation.name}), objective ${describeTerms(objective.terms)} on ${numImages} images`,
+    };
+    if (workers === 1) opened = await openObjective(objective);
+    const threads = Math.max(1, Math.floor(getNumThreads() / workers));
+    if (opened === undefined) evaluators = new ProcessEvaluators(objective, { count: workers, threads, signal });
+    else if (ranks.group === undefined) evaluators = new LocalEvaluators(opened.objective, signal);
+    else evaluators = new RankEvaluators(opened.objective, ranks.group, signal);
+
     let best = Number.POSITIVE_INFINITY;
     const before = ledger.records.length;
     if (before > 0) yield { kind: 'note', message: `Going on after ${before} evaluations.` };
     yield { kind: 'note', message: '  evaluation      images         value  phase' };
     let [count, images] = [0, 0];
+    const run = startMethod(method, parametrisation, { ...plan, seed });
     const running = runSearch({ method: run, parametrisation, evaluators, ledger, numImages, budget, noise });
     let next = await running.next();
     for (; next.done !== true; next = await running.next()) {
-      const { index, phase, value, share, numImages: drawn } = next.value;
+      const { index, phase, value, stdError, share, numImages: drawn } = next.value;
       count += 1;
       images += drawn;
       if (share === 1 && value < best) {
         best = value;
         const columns = [String(index).padStart(12), String(images).padStart(12), value.toPrecision(7).padStart(14)];
-        yield { kind: 'note', message: `${columns.join('')}  ${phase}` };
+        const error = stdError === undefined ? '' : ` ± ${stdError.toPrecision(2)}`;
+        yield { kind: 'note', message: `${columns.join('')}${error}  ${phase}` };
         // Curves and best so far can be looked at, and sampled with, while the search runs.
-        if (isWriter && count > before) writeSoFar(options, { plan, parametrisation, ledger });
+        if (ranks.isFirst && count > before) writeSoFar(options, { plan, parametrisation, ledger });
       }
       yield progress(budget, { images, evaluations: count, seconds: next.value.atSeconds }, best);
       signal?.throwIfAborted();
@@ -150,18 +104,10 @@ export async function* search(options: SearchOptions): AsyncGenerator<PipelineEv
 
     let confirmation: Confirmation | undefined;
     if (confirmBlocks > 0) {
-      const settings = {
-        start: parametrisation.settings(parametrisation.space.start),
-        best: parametrisation.settings(found.point),
-      };
-      const path = join(out, 'confirmation.jsonl');
-      const checked = isWriter ? Ledger.open(path) : new Ledger(undefined);
-      if (group !== undefined) {
-        const known = await broadcastObject(group, group.rank === 0 ? checked.records : undefined);
-        if (group.rank !== 0) for (const record of known) checked.append(record);
-      }
-      const options = { evaluators, ledger: checked, numImages, blocks: confirmBlocks, key: String(found.index) };
-      const confirming = confirm(settings, options);
+      const settings = { start: given, best: parametrisation.settings(found.point) };
+      const checked = await ledgerOfAll(ranks, () => Ledger.open(join(out, 'confirmation.jsonl')));
+      const blocks = { numImages, blocks: confirmBlocks, key: String(found.index) };
+      const confirming = confirm<SamplingSettings>(settings, { evaluators, ledger: checked, ...blocks });
       let step = await confirming.next();
       for (; step.done !== true; step = await confirming.next()) {
         yield { kind: 'progress', stage: 'confirm', done: step.value, total: 2 * confirmBlocks, unit: 'evaluations' };
@@ -169,11 +115,22 @@ export async function* search(options: SearchOptions): AsyncGenerator<PipelineEv
       }
       confirmation = step.value;
     }
-    yield* finish(options, { plan, parametrisation, ledger, confirmation });
+    yield* finish(options, ranks, { plan, parametrisation, ledger, confirmation });
   } finally {
-    await evaluators.dispose();
+    await evaluators?.dispose();
     opened?.dispose();
+    unlock?.();
   }
+}
+
+/** The first rank's record. Others hold it in memory. */
+async function ledgerOfAll(ranks: Ranks, open: () => Ledger): Promise<Ledger> {
+  let ledger: Ledger | undefined;
+  const records = await ranks.decide(() => {
+    ledger = open();
+    return ledger.records;
+  });
+  return ledger ?? new Ledger(undefined, records);
 }
 
 function writeSoFar(
@@ -187,7 +144,8 @@ function writeSoFar(
 }
 
 async function* finish(
-  { out, group, saveAs, model, budget }: SearchOptions,
+  { out, saveAs, model, budget }: SearchOptions,
+  ranks: Ranks,
   found: { plan: SearchPlan; parametrisation: Parametrisation; ledger: Ledger; confirmation: Confirmation | undefined },
 ): AsyncGenerator<PipelineEvent> {
   const { plan, parametrisation, ledger, confirmation } = found;
@@ -195,7 +153,7 @@ async function* finish(
   const provenance = provenanceOf(plan, budget, records, confirmation);
   const best = bestOf(records)!;
   const result = { value: best.value, evaluation: best.index, point: best.point, ...totals(records), confirmation };
-  if (group !== undefined && group.rank !== 0) {
+  if (!ranks.isFirst) {
     yield { kind: 'result', result };
     return;
   }
@@ -229,119 +187,4 @@ function progress(
   const used = parts.reduce((most, part) => (part.done / part.total > most.done / most.total ? part : most));
   const detail = Number.isFinite(best) ? { detail: `best ${best.toPrecision(5)}` } : {};
   return { kind: 'progress', stage: 'search', ...used, ...detail };
-}
-
-async function planSearch(options: SearchOptions): Promise<{ parametrisation: Parametrisation; plan: SearchPlan }> {
-  const { model, method = 'cma-es', numImages = 1000, seed = 0, bounds = {} } = options;
-  const folder = readModelFolder(model);
-  const { generation } = familyOf(folder.family);
-  const start = chooseStart(options, method, folder.strategy, generation);
-  const parametrisation = isAutoregressive(start)
-    ? autoregressiveSpace(start, sizesOf(folder.config), { ...unguided(folder.config), ...bounds })
-    : scheduleSpace(options, method, start, sizesOf(folder.config));
-  if (isAutoregressive(start)) refuseMaskedOptions(options);
-  const objective: ObjectiveDescription = {
-    model,
-    terms: parseTerms(options.objective ?? 'fd-local'),
-    reference: options.reference,
-    maxReference: options.maxReference,
-    inception: options.inception,
-    seed,
-    batch: options.batch,
-  };
-  const { population, ratioRate, otherRate, momentum, clip, maxUpdates } = options;
-  if (method !== 'finite-difference') {
-    const given = Object.entries({ ratioRate, otherRate, momentum, clip, maxUpdates }).find(
-      ([, value]) => value !== undefined,
-    );
-    if (given !== undefined) {
-      throw new SearchError(
-        'SEARCH_OPTIONS',
-        `${given[0]} belongs to the method finite-difference; this one is ${method}.`,
-      );
-    }
-  }
-  if (population !== undefined && method !== 'cma-es' && method !== 'halving') {
-    throw new SearchError('SEARCH_OPTIONS', `A population belongs to cma-es and halving; the method is ${method}.`);
-  }
-  const numSteps = isAutoregressive(start) ? undefined : (options.numSteps ?? start.numSteps);
-  const plan: SearchPlan = {
-    formatVersion: 1,
-    method,
-    parametrisation: parametrisation.name as SearchPlan['parametrisation'],
-    knots: options.knots,
-    numSteps,
-    start,
-    bounds: bounds as SearchPlan['bounds'],
-    objective,
-    modelHash: await hashModel(model),
-    numImages,
-    noise: options.noise ?? (method === 'finite-difference' ? 'fresh' : 'common'),
-    ...{ population, ratioRate, otherRate, momentum, clip, maxUpdates },
-  };
-  return { parametrisation, plan };
-}
-
-function chooseStart(
-  { start, model, numSteps }: SearchOptions,
-  method: MethodName,
-  own: SamplingSettings,
-  generation: 'masked' | 'autoregressive',
-): SamplingSettings {
-  if (generation === 'autoregressive') {
-    const { provenance: _, ...settings } = chooseSampling(
-      { strategy: start },
-      own,
-      generation,
-      model,
-    ) as AutoregressiveSettings;
-    return autoregressiveSettings(settings);
-  }
-  const steps = numSteps ?? (own as Strategy).numSteps;
-  if (start === 'autonat-initial' || (start === undefined && method === 'finite-difference')) {
-    return autonatInitialStrategy(steps);
-  }
-  // Formulas are made for the steps wanted; lists are stretched to them.
-  const isFormula = start === 'enat' || start === 'cosine' || start === 'halton';
-  const { provenance: _, ...strategy } = chooseSampling(
-    { strategy: start, ...(isFormula ? { numSteps: steps } : {}) },
-    own,
-    generation,
-    model,
-  ) as Strategy;
-  return strategy;
-}
-
-function scheduleSpace(
-  { parametrisation, knots, numSteps, bounds }: SearchOptions,
-  method: MethodName,
-  start: Strategy,
-  { seqLen }: { seqLen: number },
-): Parametrisation {
-  const frame = searchFrame(start.order);
-  const steps = numSteps ?? start.numSteps;
-  const box = resolveBounds(bounds as Partial<ListBounds>);
-  const lists = listsOf(start, seqLen);
-  const kind = parametrisation ?? (method === 'finite-difference' || steps < 2 ? 'full' : 'smooth');
-  if (kind === 'smooth') return smoothSchedule(lists, frame, box, { numSteps: steps, knots });
-  if (knots !== undefined) {
-    throw new SearchError('SEARCH_OPTIONS', 'knots belong to the smooth parametrisation; this one is full.');
-  }
-  return fullSchedule(resample(lists, steps), frame, box);
-}
-
-/** A network trained without a null class cannot be guided. */
-function unguided(config: object): Partial<AutoregressiveBounds> {
-  const cannot = 'conditionDropout' in config && config.conditionDropout === 0;
-  return cannot ? { guidanceScale: [1, 1] } : {};
-}
-
-function refuseMaskedOptions(options: SearchOptions): void {
-  const given = (['parametrisation', 'knots', 'numSteps'] as const).find((name) => options[name] !== undefined);
-  if (given === undefined) return;
-  throw new SearchError('SEARCH_OPTIONS', `${given} belongs to masked models; this one is autoregressive.`);
-}
-
-function sizesOf({ gridSize, codebookSize }: { gridSize: number; codebookSize: number }) {
-  return { seqLen: gridSize ** 2, codebookSize };
 }

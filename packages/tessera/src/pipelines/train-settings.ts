@@ -90,7 +90,7 @@ export interface TrainFlags {
   shardParameters?: boolean | undefined;
 }
 
-/** float16 would need its losses scaled, which the loop does not do. */
+/** Of matrix products; float16 with scaled losses. */
 export const precisions = ['float32', 'bf16', 'fp16'] as const;
 export type Precision = (typeof precisions)[number];
 

@@ -14,7 +14,7 @@ export type MethodName = (typeof METHOD_NAMES)[number];
 
 export interface MethodOptions extends FiniteDifferenceOptions {
   seed: number;
-  /** Of CMA-ES; candidates of a first rung of halving. */
+  /** Candidates at a time: a generation of CMA-ES, a batch of the trust region, a first rung of halving. */
   population?: number | undefined;
 }
 
@@ -48,7 +48,7 @@ function makeMethod(
     case 'coordinate':
       return coordinateSearch(space);
     case 'trust-region':
-      return trustRegion(space, { seed });
+      return trustRegion(space, { seed, batch: population });
     case 'halving':
       return successiveHalving(space, { seed, candidates: population });
     default:

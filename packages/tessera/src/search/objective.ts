@@ -22,8 +22,9 @@ export interface ObjectiveValue {
 }
 
 export interface Objective {
-  readonly name: string;
   evaluate(settings: SamplingSettings, at: EvaluationPlace): Promise<ObjectiveValue>;
+  /** To be called when the network got other weights: what was kept of the old ones is dropped. */
+  weightsChanged?(): void;
 }
 
 export interface WeightedObjective {
@@ -35,9 +36,10 @@ export interface WeightedObjective {
 /** Σ weight · value; the errors are added as if independent. */
 export function weightedSum(terms: readonly WeightedObjective[]): Objective {
   if (terms.length === 0) throw new SearchError('SEARCH_OBJECTIVE', 'Expected at least one objective, got none.');
-  const name = terms.map(({ objective, weight }) => (weight === 1 ? objective.name : `${weight}·${objective.name}`));
   return {
-    name: name.join(' + '),
+    weightsChanged: () => {
+      for (const { objective } of terms) objective.weightsChanged?.();
+    },
     evaluate: async (settings, at) => {
       let value = 0;
       let variance = 0;

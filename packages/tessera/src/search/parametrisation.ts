@@ -50,11 +50,11 @@ export function resolveBounds(changes: Partial<ListBounds> = {}): ListBounds {
   for (const name of LIST_NAMES) {
     const [low, high] = bounds[name];
     const lowest = name === 'guidance' ? -1 : 0;
-    const highest = name === 'ratios' ? 1 : Number.POSITIVE_INFINITY;
+    const highest = name === 'ratios' ? 1 : Number.MAX_VALUE;
     if (low >= lowest && high <= highest && low <= high) continue;
     throw new SearchError(
       'SEARCH_BOUNDS',
-      `Expected bounds of ${name} with ${lowest} ≤ low ≤ high${name === 'ratios' ? ' ≤ 1' : ''}, got ${low} and ${high}.`,
+      `Expected bounds of ${name} with ${lowest} ≤ low ≤ high ${name === 'ratios' ? '≤ 1' : '< ∞'}, got ${low} and ${high}.`,
     );
   }
   return bounds;

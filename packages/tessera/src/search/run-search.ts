@@ -35,8 +35,6 @@ export interface EvaluationOutcome {
 
 /** Measures candidates: in this process, in several, on several machines. */
 export interface Evaluators<S = SamplingSettings> {
-  /** Evaluations at a time. */
-  readonly count: number;
   /** Takes jobs until there are none; tells each outcome as it comes, in any order. */
   evaluate(next: () => EvaluationJob<S> | undefined): AsyncIterable<EvaluationOutcome>;
   dispose(): void | Promise<void>;

@@ -7,7 +7,6 @@ export interface CsvEvaluation {
   /** [4T − 2]. */
   point: readonly number[];
   value: number;
-  numImages: number;
 }
 
 export interface CsvSettings {

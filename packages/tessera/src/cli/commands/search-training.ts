@@ -72,7 +72,7 @@ export const searchTrainingCommand = defineCommand({
     },
     ...objectiveArguments,
     method: { type: 'string', valueHint: 'NAME', description: `${RATIO_METHODS.join(', ')} (default trust-region)` },
-    population: { type: 'string', valueHint: 'N', description: 'cma-es: a generation' },
+    population: { type: 'string', valueHint: 'N', description: 'candidates at a time (default: by the method)' },
     'num-images': { type: 'string', valueHint: 'N', description: 'images of a measurement (default 1000)' },
     'budget-evaluations': {
       type: 'string',

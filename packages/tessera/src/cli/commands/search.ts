@@ -1,10 +1,8 @@
 /** `tessera search`: sampling schedules of masked models, settings of autoregressive ones. */
 
 import { strictConfig } from '@tessera/schedule';
-import { destroyProcessGroup, hasLauncherEnvironment, initProcessGroup } from '@tessera/torch';
 import { z } from 'zod';
-import type { PipelineEvent } from '../../pipelines/events.ts';
-import { type SearchOptions, search } from '../../pipelines/search.ts';
+import { search } from '../../pipelines/search.ts';
 import { AUTOREGRESSIVE_VARIABLES } from '../../search/autoregressive-space.ts';
 import { METHOD_NAMES } from '../../search/methods.ts';
 import { LIST_NAMES } from '../../search/variables.ts';
@@ -52,7 +50,7 @@ export const searchCommand = defineCommand({
     'model-folder': { type: 'positional', required: true, description: 'folder with config.json, weights, tokenizer' },
     out: { type: 'string', required: true, valueHint: 'FOLDER', description: 'run folder' },
     ...objectiveArguments,
-    method: { type: 'string', valueHint: 'NAME', description: `${METHOD_NAMES.join(', ')} (default cma-es)` },
+    method: { type: 'string', valueHint: 'NAME', description: `${METHOD_NAMES.join(', ')} (default trust-region)` },
     parametrisation: {
       type: 'string',
       valueHint: 'NAME',
@@ -94,7 +92,11 @@ export const searchCommand = defineCommand({
     },
     batch: { type: 'string', valueHint: 'N', description: 'images at a time (default: by their size)' },
     workers: { type: 'string', valueHint: 'N', description: 'processes that measure (default 1: this one)' },
-    population: { type: 'string', valueHint: 'N', description: 'cma-es: a generation; halving: a first rung' },
+    population: {
+      type: 'string',
+      valueHint: 'N',
+      description: 'candidates at a time; halving: of a first rung (default: by the method)',
+    },
     'ratio-rate': {
       type: 'string',
       valueHint: 'X',
@@ -113,7 +115,7 @@ export const searchCommand = defineCommand({
   examples: [
     {
       command: 'search MODEL --reference images/train --out runs/search --budget-images 50000 --workers 2',
-      what: 'smooth schedules by CMA-ES, two processes',
+      what: 'smooth schedules, two processes',
     },
     {
       command:
@@ -130,7 +132,7 @@ export const searchCommand = defineCommand({
   schema,
   run: (options, { signal }) => {
     const { modelFolder, budgetImages, budgetMinutes, budgetEvaluations, confirm, bounds, ...rest } = options;
-    return onAllRanks({
+    return search({
       ...rest,
       model: modelFolder,
       budget: { images: budgetImages, minutes: budgetMinutes, evaluations: budgetEvaluations },
@@ -149,18 +151,3 @@ export const searchCommand = defineCommand({
       : `The strategy is ${strategy}: tessera sample MODEL --strategy ${typedPath(strategy)}\n`;
   },
 });
-
-async function* onAllRanks(options: SearchOptions): AsyncGenerator<PipelineEvent> {
-  if (!hasLauncherEnvironment()) {
-    yield* search(options);
-    return;
-  }
-  const group = await initProcessGroup();
-  try {
-    // One rank speaks.
-    for await (const event of search({ ...options, group }))
-      if (group.rank === 0 || event.kind === 'result') yield event;
-  } finally {
-    await destroyProcessGroup();
-  }
-}

@@ -12,7 +12,6 @@ const settings = { start: cosineStrategy({ numSteps: 2 }), best: cosineStrategy(
 /** Last first, and dead after `most` answers. */
 function backwards(most: number, jobs: EvaluationJob[]): Evaluators {
   return {
-    count: 4,
     async *evaluate(next): AsyncGenerator<EvaluationOutcome> {
       const taken: EvaluationJob[] = [];
       for (let job = next(); job !== undefined; job = next()) taken.push(job);

@@ -16,7 +16,6 @@ import type { ObjectiveDescription } from './open-objective.ts';
 
 /** One after the other, here. */
 export class LocalEvaluators implements Evaluators {
-  readonly count = 1;
   private readonly objective: Objective;
   private readonly signal: AbortSignal | undefined;
   private readonly began = performance.now();
@@ -48,10 +47,6 @@ export class ProcessEvaluators implements Evaluators {
     const { count, threads, signal } = options;
     this.signal = signal;
     this.workers = Array.from({ length: count }, () => new Worker({ kind: 'open', description, threads }));
-  }
-
-  get count(): number {
-    return this.workers.length;
   }
 
   async *evaluate(next: () => EvaluationJob | undefined): AsyncGenerator<EvaluationOutcome> {
@@ -96,10 +91,6 @@ export class RankEvaluators implements Evaluators {
     this.signal = signal;
   }
 
-  get count(): number {
-    return this.group.size;
-  }
-
   async *evaluate(next: () => EvaluationJob | undefined): AsyncGenerator<EvaluationOutcome> {
     const { rank, size } = this.group;
     for (;;) {
@@ -108,14 +99,17 @@ export class RankEvaluators implements Evaluators {
       if (round.length === 0) return;
       const mine = round[rank];
       let own: Told;
+      let mineFailed: unknown;
       try {
         const outcome = mine && (await measure(this.objective, mine, this.began, this.signal));
         own = { outcome, seconds: (performance.now() - this.began) / 1000 };
       } catch (error) {
         // The others wait in the exchange: they must hear of it.
+        mineFailed = error;
         own = { error: (error as Error).message, seconds: 0 };
       }
       const all = await allGatherObject(this.group, own);
+      if (mineFailed !== undefined) throw mineFailed;
       const failed = all.findIndex(({ error }) => error !== undefined);
       if (failed >= 0) throw new PipelineError('SEARCH_RANK', `Rank ${failed} failed: ${all[failed]!.error}`);
       // Rank 0's clock is everybody's.
@@ -151,6 +145,7 @@ class Worker {
   private readonly child: ChildProcess;
   private readonly ready: Promise<void>;
   private wake: { done: (value: Done) => void; fail: (error: Error) => void } | undefined;
+  private died: Error | undefined;
 
   constructor(order: Extract<ToEvaluator, { kind: 'open' }>) {
     this.child = fork(fileURLToPath(new URL('./evaluator-main.js', import.meta.url)), [], {
@@ -168,14 +163,13 @@ class Worker {
           this.wake?.fail(error);
         }
       });
-      this.child.on('exit', (code, signal) => {
-        const error = new PipelineError(
-          'WORKER_DIED',
-          `A process that measured candidates ended by ${signal ?? `exit code ${code}`}.`,
-        );
-        reject(error);
-        this.wake?.fail(error);
-      });
+      const ended = (how: string): void => {
+        this.died = new PipelineError('WORKER_DIED', `A process that measured candidates ended by ${how}.`);
+        reject(this.died);
+        this.wake?.fail(this.died);
+      };
+      this.child.on('exit', (code, signal) => ended(signal ?? `exit code ${code}`));
+      this.child.on('error', (error) => ended(error.message));
     });
     // Heard by run(); a worker without a job must not end this process.
     this.ready.catch(() => {});
@@ -184,6 +178,7 @@ class Worker {
 
   async run({ index: _, ...job }: EvaluationJob): Promise<Omit<Done, 'kind'>> {
     await this.ready;
+    if (this.died !== undefined) throw this.died;
     const done = await new Promise<Done>((resolve, reject) => {
       this.wake = { done: resolve, fail: reject };
       this.child.send({ kind: 'evaluate', job } satisfies ToEvaluator);

@@ -24,6 +24,8 @@ import { type NoiseSource, philoxNoise } from '../noise-source.ts';
 const FORCED = 1e-30;
 /** Of a token: one that a cold step calls impossible must not decide alone. */
 const LOWEST_LOG_PROBABILITY = -30;
+/** Its multiples fall evenly between whole numbers. */
+const GOLDEN = (Math.sqrt(5) - 1) / 2;
 
 export function likelihoodObjective(
   model: MaskedModel,
@@ -31,15 +33,16 @@ export function likelihoodObjective(
   { batch, seedOf }: { batch: number; seedOf: (block: number) => number },
 ): Objective {
   return {
-    name: 'likelihood',
     evaluate: async (settings, { numImages, seedBlock, signal }) => {
       if (isAutoregressive(settings)) throw new SearchError('SEARCH_OBJECTIVE', 'likelihood measures masked models.');
       const losses: number[] = [];
+      // Evenly from all classes, which may lie one behind the other; other rows for another block.
+      const shift = (seedBlock * GOLDEN) % 1;
+      const rowOf = (image: number): number => Math.floor(((image + shift) * data.numRows) / numImages);
       for (let first = 0; first < numImages; first += batch) {
         signal?.throwIfAborted();
         const count = Math.min(batch, numImages - first);
-        // Rows of the data, round and round; the noise goes on.
-        const rows = Array.from({ length: count }, (_, i) => (first + i) % data.numRows);
+        const rows = Array.from({ length: count }, (_, i) => rowOf(first + i));
         scope(() => {
           const { tokens: stored, labels } = data.rows(rows, undefined);
           const tokens = beside(stored, model);

@@ -7,18 +7,21 @@ import { nearest, strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
 import { SearchError } from '../../search/search-error.ts';
 
+/** Neighbours of precision and recall. */
+export const NEIGHBOURS = 3;
+
 /** What each measures, by which extractor; `likelihood` draws nothing. */
 const KINDS = {
-  fid: { extractor: 'inception', weight: 1 },
-  kid: { extractor: 'inception', weight: 1 },
-  is: { extractor: 'inception', weight: -1 },
-  precision: { extractor: 'inception', weight: -1 },
-  recall: { extractor: 'inception', weight: -1 },
-  'fd-local': { extractor: 'local', weight: 1 },
-  'kid-local': { extractor: 'local', weight: 1 },
-  'precision-local': { extractor: 'local', weight: -1 },
-  'recall-local': { extractor: 'local', weight: -1 },
-  likelihood: { extractor: undefined, weight: 1 },
+  fid: { extractor: 'inception', weight: 1, fewest: 2 },
+  kid: { extractor: 'inception', weight: 1, fewest: 2 },
+  is: { extractor: 'inception', weight: -1, fewest: 10 }, // one a split
+  precision: { extractor: 'inception', weight: -1, fewest: NEIGHBOURS + 1 },
+  recall: { extractor: 'inception', weight: -1, fewest: NEIGHBOURS + 1 },
+  'fd-local': { extractor: 'local', weight: 1, fewest: 2 },
+  'kid-local': { extractor: 'local', weight: 1, fewest: 2 },
+  'precision-local': { extractor: 'local', weight: -1, fewest: NEIGHBOURS + 1 },
+  'recall-local': { extractor: 'local', weight: -1, fewest: NEIGHBOURS + 1 },
+  likelihood: { extractor: undefined, weight: 1, fewest: 1 },
 } as const;
 
 export type TermKind = keyof typeof KINDS;
@@ -56,6 +59,11 @@ export function parseTerms(text: string): ObjectiveTerm[] {
 
 export function describeTerms(terms: readonly ObjectiveTerm[]): string {
   return terms.map(({ kind, weight }) => (weight === 1 ? kind : `${weight}·${kind}`)).join(' + ');
+}
+
+/** Images without which one of the scores is not defined. */
+export function fewestImages(terms: readonly ObjectiveTerm[]): number {
+  return Math.max(...terms.map(({ kind }) => KINDS[kind].fewest));
 }
 
 export function extractorOf(kind: TermKind): ExtractorName | undefined {

@@ -206,9 +206,11 @@ function featuresOfTokens(
   const data = openTokens(path);
   try {
     requireTokens(data, { ...model.config }, path, 'the model');
-    const count = Math.min(most, data.numRows);
-    return batches(count).map((rows) =>
-      noGrad(() => scope(() => keep(extractor.features(tokenizer.decode(data.rows(rows, undefined).tokens))))),
+    const rowOf = evenly(data.numRows, most);
+    return batches(Math.min(most, data.numRows)).map((rows) =>
+      noGrad(() =>
+        scope(() => keep(extractor.features(tokenizer.decode(data.rows(rows.map(rowOf), undefined).tokens)))),
+      ),
     );
   } finally {
     data.dispose();
@@ -223,12 +225,11 @@ async function featuresOfImages(
 ): Promise<Tensor[]> {
   const images = await openFolderSet(path, size);
   try {
-    // Evenly from all classes, which lie one behind the other.
-    const step = Math.max(1, images.count / most);
+    const rowOf = evenly(images.count, most);
     const features: Tensor[] = [];
     for (const rows of batches(Math.min(most, images.count))) {
       const pictures: Tensor[] = [];
-      for (const row of rows) pictures.push(await images.read(Math.floor(row * step), 1));
+      for (const row of rows) pictures.push(await images.read(rowOf(row), 1));
       features.push(noGrad(() => scope(() => keep(extractor.features(cat(pictures))))));
       for (const picture of pictures) picture.dispose();
     }
@@ -236,6 +237,12 @@ async function featuresOfImages(
   } finally {
     images.dispose();
   }
+}
+
+/** The rows to take where there are more than wanted: from all classes, which lie one behind the other. */
+function evenly(count: number, most: number): (i: number) => number {
+  const step = Math.max(1, count / most);
+  return (i) => Math.floor(i * step);
 }
 
 function batches(count: number): number[][] {

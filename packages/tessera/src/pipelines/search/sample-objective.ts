@@ -15,9 +15,10 @@ import type { GeneratorModel } from '../../models/family.ts';
 import type { Objective } from '../../search/objective.ts';
 import { SearchError } from '../../search/search-error.ts';
 import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
+import { forgetGraph } from '../masked-graph.ts';
 import { openingsOf } from '../openings.ts';
 import { generateLabelled } from '../start-generation.ts';
-import { describeTerms, type ExtractorName, extractorOf, type ObjectiveTerm } from './objective-terms.ts';
+import { type ExtractorName, extractorOf, fewestImages, NEIGHBOURS, type ObjectiveTerm } from './objective-terms.ts';
 
 /** Features of the reference images under an extractor, or only their statistics where a file holds no more. */
 export interface Reference {
@@ -40,9 +41,6 @@ export interface SampleObjectiveOptions {
   seedOf: (block: number) => number;
 }
 
-/** Neighbours of precision and recall. */
-const NEIGHBOURS = 3;
-
 export function sampleObjective(options: SampleObjectiveOptions): Objective {
   const { model, tokenizer, terms, references, batch, seedOf } = options;
   for (const { kind } of terms) {
@@ -54,13 +52,16 @@ export function sampleObjective(options: SampleObjectiveOptions): Objective {
   const openings = openingsOf(model);
   if (openings !== undefined) model.companions.add(openings);
   return {
-    name: describeTerms(terms),
+    weightsChanged: () => {
+      openings?.dispose();
+      forgetGraph(model);
+    },
     evaluate: async (strategy, { numImages, seedBlock, signal }) => {
-      const scarce = terms.find(({ kind }) => numImages < fewest(kind));
+      const scarce = terms.find((term) => numImages < fewestImages([term]));
       if (scarce !== undefined) {
         throw new SearchError(
           'SEARCH_OBJECTIVE',
-          `${scarce.kind} needs at least ${fewest(scarce.kind)} images an evaluation, got ${numImages}.`,
+          `${scarce.kind} needs at least ${fewestImages([scarce])} images an evaluation, got ${numImages}.`,
         );
       }
       const parts = new Map<ExtractorName, Tensor[]>([...references.keys()].map((name) => [name, []]));
@@ -84,12 +85,6 @@ export function sampleObjective(options: SampleObjectiveOptions): Objective {
       }
     },
   };
-}
-
-/** Images without which a score is not defined. */
-function fewest(kind: ObjectiveTerm['kind']): number {
-  if (kind === 'is') return 10; // one a split
-  return /^(precision|recall)/.test(kind) ? NEIGHBOURS + 1 : 2;
 }
 
 function sum(

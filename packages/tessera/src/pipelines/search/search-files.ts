@@ -2,7 +2,7 @@
 
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { Provenance, SamplingSettings } from '@tessera/schedule';
+import type { Provenance } from '@tessera/schedule';
 import { stringify as stringifyYaml } from 'yaml';
 import type { EvaluationRecord } from '../../search/ledger.ts';
 import { basePointIndex, FINITE_DIFFERENCE_RATES } from '../../search/methods/finite-difference.ts';
@@ -33,17 +33,12 @@ export function describeBudget(budget: SearchBudget): string {
   return parts.join(', ');
 }
 
-/** The settings with where they come from. */
-export function withProvenance(settings: SamplingSettings, provenance: Provenance): SamplingSettings {
-  return { ...settings, provenance };
-}
-
 /** Writes all files anew, each whole; returns their paths by name. */
 export function writeSearchFiles(result: SearchResult): Record<string, string> {
   const { folder, plan, parametrisation, records, provenance } = result;
   const best = bestOf(records)!;
   const files: Record<string, string> = { strategy: join(folder, 'strategy.yaml') };
-  writeWhole(files.strategy!, stringifyYaml(withProvenance(parametrisation.settings(best.point), provenance)));
+  writeWhole(files.strategy!, stringifyYaml({ ...parametrisation.settings(best.point), provenance }));
   const lists = parametrisation.lists(best.point);
   if (lists !== undefined) {
     files.official = join(folder, 'strategy.autonat.yaml');

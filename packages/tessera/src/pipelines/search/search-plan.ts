@@ -13,13 +13,22 @@
  */
 
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join, relative } from 'node:path';
 import { parseConfig, strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
 import { METHOD_NAMES } from '../../search/methods.ts';
 import { SearchError } from '../../search/search-error.ts';
-import { objectiveSchema } from './open-objective.ts';
+import { type ObjectiveDescription, objectiveSchema } from './open-objective.ts';
 
 const bounds = z.record(z.string(), z.tuple([z.number(), z.number()]));
 
@@ -35,6 +44,8 @@ export const searchPlanSchema = strictConfig({
   objective: objectiveSchema,
   /** SHA-256 of the network's and of the tokenizer's weights. */
   modelHash: z.string(),
+  /** What tells the reference from others (hashReference). */
+  referenceHash: z.string().optional(),
   /** Images of a whole evaluation. */
   numImages: z.int().min(1),
   noise: z.enum(['common', 'fresh']),
@@ -50,11 +61,9 @@ export const searchPlanSchema = strictConfig({
 export type SearchPlan = z.output<typeof searchPlanSchema>;
 
 /** Writes the plan of a new search, or compares with the one that is there; `schema` is that of its kind. */
-export function joinSearch<Plan extends { modelHash: string; objective: { model: string } }>(
-  folder: string,
-  plan: Plan,
-  schema: z.ZodType<Plan>,
-): void {
+export function joinSearch<
+  Plan extends { modelHash: string; referenceHash?: string | undefined; objective: ObjectiveDescription },
+>(folder: string, plan: Plan, schema: z.ZodType<Plan>): void {
   const path = join(folder, 'search.json');
   mkdirSync(folder, { recursive: true });
   if (!existsSync(path)) {
@@ -69,12 +78,16 @@ export function joinSearch<Plan extends { modelHash: string; objective: { model:
       `The weights of ${plan.objective.model} have changed since the search in ${folder} began: its values belong to other ones. Choose another --out.`,
     );
   }
+  if (there.referenceHash !== plan.referenceHash && there.objective.reference === plan.objective.reference) {
+    throw new SearchError(
+      'SEARCH_CHANGED',
+      `${plan.objective.reference} has changed since the search in ${folder} began: its values are distances from other images. Choose another --out.`,
+    );
+  }
   const now = JSON.parse(JSON.stringify(plan)) as Plan;
-  const differing = (Object.keys({ ...there, ...plan }) as (keyof Plan)[]).filter(
-    (key) => JSON.stringify(there[key]) !== JSON.stringify(now[key]),
-  );
+  const differing = differences(there, now);
   if (differing.length === 0) return;
-  const what = differing.map((key) => `${String(key)}: ${shown(there[key])} there, ${shown(plan[key])} now`).join('; ');
+  const what = differing.join('; ');
   throw new SearchError(
     'SEARCH_CHANGED',
     `${folder} was begun with other settings (${what}): give those, or choose another --out.`,
@@ -99,6 +112,35 @@ export async function hashModel(folder: string): Promise<string> {
     for await (const chunk of createReadStream(join(folder, file))) hash.update(chunk as Buffer);
   }
   return hash.digest('hex');
+}
+
+/** Each field that differs, by its path, with both values. */
+function differences(there: unknown, now: unknown, path: readonly string[] = []): string[] {
+  if (JSON.stringify(there) === JSON.stringify(now)) return [];
+  if (isFields(there) && isFields(now)) {
+    return Object.keys({ ...there, ...now }).flatMap((key) => differences(there[key], now[key], [...path, key]));
+  }
+  return [`${path.join('.')}: ${shown(there)} there, ${shown(now)} now`];
+}
+
+/** Of a file its bytes; of a folder the names and sizes of its files, since reading all of them takes minutes. */
+export async function hashReference(path: string): Promise<string | undefined> {
+  if (!existsSync(path)) return undefined;
+  const hash = createHash('sha256');
+  if (statSync(path).isFile()) for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  else {
+    const files = readdirSync(path, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+    const lines = files.map(({ parentPath, name }) => {
+      const file = join(parentPath, name);
+      return `${relative(path, file)}\0${statSync(file).size}`;
+    });
+    hash.update(lines.sort().join('\n'));
+  }
+  return hash.digest('hex');
+}
+
+function isFields(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function shown(value: unknown): string {

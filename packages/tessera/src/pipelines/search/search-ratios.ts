@@ -9,6 +9,7 @@
  *   RUN/report.html         curve and table
  */
 
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Provenance, type Strategy, strictConfig } from '@tessera/schedule';
 import { stringify as stringifyYaml } from 'yaml';
@@ -25,15 +26,16 @@ import { startMethod } from '../../search/methods.ts';
 import { bestOf, runSearch, type SearchBudget, totals } from '../../search/run-search.ts';
 import { SearchError } from '../../search/search-error.ts';
 import type { TrainingConfig } from '../../training/config.ts';
+import { lockRun } from '../../training/run-lock.ts';
 import type { PipelineEvent } from '../events.ts';
 import { type ModelDescription, writeModelFolder } from '../model-folder.ts';
 import { writeReport } from '../report.ts';
 import { ToldEvents } from '../told-events.ts';
 import { type Confirmation, confirm } from './confirm.ts';
 import { describeTerms } from './objective-terms.ts';
-import { type ObjectiveDescription, objectiveSchema, openObjective } from './open-objective.ts';
+import { type ObjectiveDescription, type OpenObjective, objectiveSchema, openObjective } from './open-objective.ts';
 import { confirmationSection, describeBudget, progressCharts, round, writeWhole } from './search-files.ts';
-import { hashModel, joinSearch } from './search-plan.ts';
+import { hashModel, hashReference, joinSearch } from './search-plan.ts';
 import { TrainingEvaluators } from './training-evaluator.ts';
 
 /** Those that manage with few evaluations. */
@@ -83,6 +85,7 @@ const planSchema = strictConfig({
   objective: objectiveSchema,
   /** SHA-256 of the weights that trainings begin at, and of the tokenizer's. */
   modelHash: z.string(),
+  referenceHash: z.string().optional(),
   fromScratch: z.boolean(),
   /** What tells the tokens from others. */
   data: z.unknown(),
@@ -97,35 +100,38 @@ export async function* searchRatios(options: RatioSearch): AsyncGenerator<Pipeli
   const ratios = maskRatioSpace(start, options.bounds);
   const { family } = options.description;
   const plan = await planOf(options);
-  joinSearch(out, plan, planSchema);
-  const ledger = Ledger.open(join(out, 'evaluations.jsonl'));
-  const objective = describeTerms(plan.objective.terms);
-  const opening = `Searching by ${method} over α and β of the mask ratios: trainings of ${training.totalSteps} steps, ${objective} on ${numImages} images`;
-  yield { kind: 'stage', stage: 'search', message: opening };
-  const opened = await openObjective(plan.objective);
-  const told = new ToldEvents();
-  const inner = {
-    ...{ folder: join(out, 'inner'), family, recipe: options.recipe, training, data },
-    initFrom: options.fromScratch ? undefined : model,
-  };
-  const evaluators = new TrainingEvaluators(opened, strategy, inner, told.tell, signal);
-  const settingsOf = (record: EvaluationRecord) => ratios.settings(record.point);
+  mkdirSync(out, { recursive: true });
+  const unlock = lockRun(out);
+  let opened: OpenObjective | undefined;
   try {
-    if (ledger.records.length > 0) {
-      yield { kind: 'note', message: `Going on after ${ledger.records.length} trainings.` };
-    }
+    joinSearch(out, plan, planSchema);
+    const ledger = Ledger.open(join(out, 'evaluations.jsonl'));
+    const objective = describeTerms(plan.objective.terms);
+    const opening = `Searching by ${method} over α and β of the mask ratios: trainings of ${training.totalSteps} steps, ${objective} on ${numImages} images`;
+    yield { kind: 'stage', stage: 'search', message: opening };
+    opened = await openObjective(plan.objective);
+    const told = new ToldEvents();
+    const inner = {
+      ...{ folder: join(out, 'inner'), family, recipe: options.recipe, training, data },
+      initFrom: options.fromScratch ? undefined : model,
+    };
+    const evaluators = new TrainingEvaluators(opened, strategy, inner, told.tell, signal);
+    const settingsOf = (record: EvaluationRecord) => ratios.settings(record.point);
+    const before = ledger.records.length;
+    if (before > 0) yield { kind: 'note', message: `Going on after ${before} trainings.` };
     yield { kind: 'note', message: '    training         alpha          beta         value' };
     const run = startMethod(method, ratios, { seed: plan.objective.seed, population: options.population });
     const loop = { method: run, parametrisation: ratios, evaluators, ledger, numImages, budget };
     const running = runSearch({ ...loop, noise: 'common' });
     let next = yield* told.during(running.next());
-    for (; next.done !== true; next = yield* told.during(running.next())) {
+    for (let count = 1; next.done !== true; count++, next = yield* told.during(running.next())) {
       const { index, value } = next.value;
       const [alpha, beta] = settingsOf(next.value).maskBeta;
       const columns = [String(index), alpha.toPrecision(5), beta.toPrecision(5), value.toPrecision(7)];
       const mark = bestOf(ledger.records)?.index === index ? '  best' : '';
       yield { kind: 'note', message: `${columns.map((text) => text.padStart(12)).join('  ')}${mark}` };
-      evaluators.keepOnly(firstAndBest(ledger.records).map(settingsOf));
+      // Not while the record is read again: the training that a kill cut short goes on.
+      if (count > before) evaluators.keepOnly(firstAndBest(ledger.records).map(settingsOf));
       writePage(out, plan, ledger.records, ratios);
       signal?.throwIfAborted();
     }
@@ -163,7 +169,8 @@ export async function* searchRatios(options: RatioSearch): AsyncGenerator<Pipeli
     for (const [what, path] of Object.entries(files)) yield { kind: 'file', path, what };
     return { ...found, files };
   } finally {
-    opened.dispose();
+    opened?.dispose();
+    unlock();
   }
 }
 
@@ -179,6 +186,7 @@ async function planOf(options: RatioSearch): Promise<RatioPlan> {
     strategy,
     objective,
     modelHash: await hashModel(options.model),
+    referenceHash: objective.reference === undefined ? undefined : await hashReference(objective.reference),
     fromScratch,
     data: data.identity,
     recipe,

@@ -7,9 +7,7 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SamplingSettings } from '@tessera/schedule';
-import { noGrad, scope } from '@tessera/torch';
 import type { OpenedTokens } from '../../data/tokens/open-tokens.ts';
-import type { GeneratorModel } from '../../models/family.ts';
 import type { FamilyName } from '../../models/registry.ts';
 import type { EvaluationJob, EvaluationOutcome, Evaluators } from '../../search/run-search.ts';
 import type { TrainingConfig } from '../../training/config.ts';
@@ -36,7 +34,6 @@ export interface InnerTraining {
 
 /** One training after the other, each with all threads; owns nothing that it was given. */
 export class TrainingEvaluators implements Evaluators<MaskRatios> {
-  readonly count = 1;
   private readonly opened: OpenObjective;
   private readonly strategy: SamplingSettings;
   private readonly inner: InnerTraining;
@@ -96,8 +93,9 @@ export class TrainingEvaluators implements Evaluators<MaskRatios> {
     });
     let step = await running.next();
     for (; step.done !== true; step = await running.next()) if (step.value.kind === 'progress') this.tell(step.value);
-    copyState(step.value, network);
+    network.copyFrom(step.value);
     step.value.dispose();
+    this.opened.objective.weightsChanged?.();
   }
 
   /** Removes all trainings but these; made again, they would be the same. */
@@ -115,12 +113,4 @@ export class TrainingEvaluators implements Evaluators<MaskRatios> {
   private folderOf({ maskBeta }: MaskRatios): string {
     return join(this.inner.folder, `beta-${maskBeta.join('-')}`);
   }
-}
-
-function copyState(from: GeneratorModel, to: GeneratorModel): void {
-  noGrad(() =>
-    scope(() => {
-      for (const [name, tensor] of to.state) tensor.copy_(from.state.get(name)!);
-    }),
-  );
 }

@@ -9,7 +9,7 @@
  */
 
 import type { Candidate, Method } from '../method.ts';
-import { LIST_NAMES, listLength } from '../variables.ts';
+import { LIST_NAMES, type ListName, listLength } from '../variables.ts';
 
 export interface FiniteDifferenceOptions {
   /** Learning rate of the ratios, and of all others. Default 1e-3, 0.1. */
@@ -30,6 +30,8 @@ export interface FiniteDifferenceOptions {
   /** Bounds of probes; default [0, 1] and [1e-4, ∞). */
   ratioProbeBounds?: readonly [number, number] | undefined;
   otherProbeBounds?: readonly [number, number] | undefined;
+  /** Of single lists, for points and probes; they stand in place of those above. */
+  bounds?: Partial<Record<ListName, readonly [number, number]>> | undefined;
 }
 
 /** Lower bound of temperatures and guidance in the released search. */
@@ -51,9 +53,12 @@ export function* finiteDifference(
   let velocity: number[] | undefined;
   let [baseValue] = (yield [candidate('stp_0', base)]) as [number];
   for (let update = 0; update < maxUpdates; update++) {
-    const probes = variables.map(({ step, probe }, i) => base.with(i, clamp(base[i]! + step, probe)));
-    const values = yield probes.map((point, i) => candidate(`grad_est_${i}_stp_${update}`, point));
-    const gradient = probes.map((point, i) => (values[i]! - baseValue) / (point[i]! - base[i]!));
+    const probes = variables.map((variable, i) => probeOf(variable, base[i]!));
+    // What its bounds hold still is not measured.
+    const free = probes.flatMap((probe, i) => (probe === base[i]! ? [] : [i]));
+    const values = yield free.map((i) => candidate(`grad_est_${i}_stp_${update}`, base.with(i, probes[i]!)));
+    const gradient = new Array<number>(base.length).fill(0);
+    for (const [k, i] of free.entries()) gradient[i] = (values[k]! - baseValue) / (probes[i]! - base[i]!);
     const clipped = gradient.map((g) => clamp(g, [-clip, clip]));
     velocity = clipped.map((g, i) => (velocity === undefined ? g : momentum * velocity[i]! + g));
     base = base.map((x, i) => clamp(x - variables[i]!.rate * velocity![i]!, variables[i]!.bounds));
@@ -74,6 +79,12 @@ interface Variable {
   probe: readonly [number, number];
 }
 
+/** A step away, backwards from an upper bound. */
+function probeOf({ step, probe }: Variable, at: number): number {
+  const forward = clamp(at + step, probe);
+  return forward === at ? clamp(at - step, probe) : forward;
+}
+
 function settingsOf(numSteps: number, options: FiniteDifferenceOptions): Variable[] {
   const ratio: Variable = {
     step: options.ratioStep ?? 0.01,
@@ -87,9 +98,12 @@ function settingsOf(numSteps: number, options: FiniteDifferenceOptions): Variabl
     bounds: options.otherBounds ?? [LOWEST, Number.POSITIVE_INFINITY],
     probe: options.otherProbeBounds ?? [LOWEST, Number.POSITIVE_INFINITY],
   };
-  return LIST_NAMES.flatMap((name) =>
-    Array.from({ length: listLength(name, numSteps) }, () => (name === 'ratios' ? ratio : other)),
-  );
+  return LIST_NAMES.flatMap((name) => {
+    const variable = name === 'ratios' ? ratio : other;
+    const bounds = options.bounds?.[name];
+    const own = bounds === undefined ? variable : { ...variable, bounds, probe: bounds };
+    return Array.from({ length: listLength(name, numSteps) }, () => own);
+  });
 }
 
 function candidate(phase: string, point: readonly number[]): Candidate {

@@ -19,9 +19,18 @@ export interface HalvingOptions {
   narrowing?: number | undefined;
 }
 
+/** Of the images, that a candidate of the first rung gets. */
+export function smallestShare(candidates = 27, factor = 3): number {
+  return factor ** -rungsOf(candidates, factor);
+}
+
+function rungsOf(candidates: number, factor: number): number {
+  return Math.max(1, Math.floor(Math.log(candidates) / Math.log(factor) + 1e-9));
+}
+
 export function* successiveHalving(space: Space, options: HalvingOptions): Method {
   const { seed, candidates = 27, factor = 3, spread = 1.5, narrowing = 0.7 } = options;
-  const rungs = Math.max(1, Math.floor(Math.log(candidates) / Math.log(factor) + 1e-9));
+  const rungs = rungsOf(candidates, factor);
   let best: readonly number[] = space.start;
   let [bestValue] = (yield [{ phase: 'start', point: best, share: 1 }]) as [number];
   for (let round = 0; ; round++) {
