@@ -22,15 +22,24 @@ const T_95 = 2.365;
 const STEPS = [4, 8];
 const SEEDS = [0, 1, 2];
 const FOR_ALL_SEEDS = ['start', 'cosine', 'cosine, guided'];
-const SEARCHED = ['ours', 'baseline, best', 'baseline, last'];
+const SEARCHED = ['ours, first', 'ours', 'baseline, best', 'baseline, last'];
+const FOLDERS = {
+  'ours, first': 'ours-first',
+  ours: 'ours',
+  'baseline, best': 'baseline',
+  'baseline, last': 'baseline',
+};
 const COLOURS = {
   start: '#666666',
   cosine: '#b8860b',
   'cosine, guided': '#c05020',
+  'ours, first': '#90caf9',
   ours: '#1565c0',
   'baseline, best': '#8e24aa',
   'baseline, last': '#ce93d8',
 };
+/** Pixels, so that what drew as many images does not cover one another. */
+const BESIDE = { 'ours, first': -4, 'baseline, last': 4 };
 const BEGIN = '<!-- bench/search-experiment-report.mjs writes from here -->';
 const END = '<!-- to here -->';
 
@@ -56,7 +65,7 @@ function rowOf(numSteps, seed, what) {
 /** Images that the search drew, and how many it is to draw. */
 function spentOf(numSteps, seed, what) {
   if (seed === undefined) return { spent: 0 };
-  const record = join(options.from, `T${numSteps}-seed${seed}-${what.split(',')[0]}`, 'evaluations.jsonl');
+  const record = join(options.from, `T${numSteps}-seed${seed}-${FOLDERS[what]}`, 'evaluations.jsonl');
   if (!existsSync(record)) return { spent: 0 };
   const lines = readFileSync(record, 'utf8').trim().split('\n');
   return { spent: lines.reduce((sum, line) => sum + JSON.parse(line).numImages, 0) };
@@ -73,6 +82,7 @@ function markdown() {
     'FD-local',
     '− start',
     '− cosine',
+    '− cosine, guided',
     '− baseline, best',
     '− baseline, last',
   ];
@@ -82,8 +92,9 @@ function markdown() {
       ...[numSteps, what, seed ?? '', spent === 0 ? '' : spent.toLocaleString('en'), interval(blocks)],
       difference(blocks, find(numSteps, undefined, 'start'), what === 'start'),
       difference(blocks, find(numSteps, undefined, 'cosine'), what === 'cosine'),
+      difference(blocks, find(numSteps, undefined, 'cosine, guided'), what === 'cosine, guided'),
       ...['baseline, best', 'baseline, last'].map((other) =>
-        what === 'ours' ? difference(blocks, find(numSteps, seed, other), false) : '',
+        what.startsWith('ours') ? difference(blocks, find(numSteps, seed, other), false) : '',
       ),
     ]);
   const missing = rows.filter(({ blocks }) => blocks === undefined);
@@ -146,7 +157,7 @@ function deviation(values) {
 function plot() {
   const shown = STEPS.map((numSteps) => rows.filter((row) => row.numSteps === numSteps && row.blocks !== undefined));
   const panels = shown.map((of, i) => ({ numSteps: STEPS[i], of })).filter(({ of }) => of.length > 0);
-  const [width, height] = [420, 320];
+  const [width, height] = [440, 400];
   const parts = panels.map(({ numSteps, of }, i) => panel(numSteps, of, { left: i * width, width, height }));
   const total = Math.max(1, panels.length) * width;
   return (
@@ -159,11 +170,11 @@ function plot() {
 function panel(numSteps, of, { left, width, height }) {
   const frame = { x0: left + 52, x1: left + width - 16, y0: 50, y1: height - 44 };
   const values = of.flatMap(({ blocks }) => [mean(blocks) - halfWidth(blocks), mean(blocks) + halfWidth(blocks)]);
-  const pad = 0.06 * (Math.max(...values) - Math.min(...values)) + 1e-6;
-  const [low, high] = [Math.min(...values) - pad, Math.max(...values) + pad];
+  // Logarithmic: the unguided cosine is far above all others.
+  const [low, high] = [Math.log(0.97 * Math.min(...values)), Math.log(1.03 * Math.max(...values))];
   const [first, last] = [Math.log10(8e3), Math.log10(5e5)];
   const across = (images) => frame.x0 + ((Math.log10(images) - first) / (last - first)) * (frame.x1 - frame.x0);
-  const up = (value) => frame.y1 - ((value - low) / (high - low)) * (frame.y1 - frame.y0);
+  const up = (value) => frame.y1 - ((Math.log(value) - low) / (high - low)) * (frame.y1 - frame.y0);
   const text = (x, y, content, more = '') => `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${content}</text>`;
   const line = (x0, y0, x1, y1, more) =>
     `<line x1="${x0.toFixed(1)}" y1="${y0.toFixed(1)}" x2="${x1.toFixed(1)}" y2="${y1.toFixed(1)}" ${more}/>`;
@@ -182,7 +193,7 @@ function panel(numSteps, of, { left, width, height }) {
     svg.push(text(across(images), frame.y1 + 15, images.toLocaleString('en'), 'text-anchor="middle"'));
   }
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
-    const value = low + share * (high - low);
+    const value = Math.exp(low + share * (high - low));
     svg.push(text(frame.x0 - 6, up(value) + 4, value.toFixed(2), 'text-anchor="end"'));
     svg.push(line(frame.x0, up(value), frame.x1, up(value), 'stroke="#eee"'));
   }
@@ -199,7 +210,7 @@ function panel(numSteps, of, { left, width, height }) {
       continue;
     }
     // Seeds side by side.
-    const x = across(spent) + 9 * (seed - 1) + (what === 'baseline, last' ? 3 : 0);
+    const x = across(spent) + 9 * (seed - 1) + (BESIDE[what] ?? 0);
     svg.push(line(x, up(value - half), x, up(value + half), `stroke="${colour}" stroke-width="1.5"`));
     svg.push(`<circle cx="${x.toFixed(1)}" cy="${up(value).toFixed(1)}" r="3" fill="${colour}"/>`);
   }
