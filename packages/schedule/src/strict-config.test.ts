@@ -26,6 +26,11 @@ describe('parseConfig', () => {
     expectTypeOf(config).toEqualTypeOf<{ embedDim: number; blocks: { numHeads: number }[] }>();
   });
 
+  it('shows a few of many issues', () => {
+    const blocks = Array.from({ length: 1000 }, () => ({ numHeads: 'x' }));
+    expect(message({ embedDim: 8, blocks })).toMatch(/blocks\[5\]\.numHeads: [^;]*; and 994 more$/);
+  });
+
   it('names the nearest known key, at any depth', () => {
     expect(message({ embedDim: 8, embed_dims: 9 })).toBe(
       'config.json: unknown key "embed_dims"; did you mean "embedDim"?',

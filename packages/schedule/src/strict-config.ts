@@ -19,15 +19,20 @@ export function strictConfig<Shape extends z.core.$ZodShape>(shape: Shape) {
   });
 }
 
+/** A long list that is wrong throughout would fill pages. */
+const MOST_ISSUES = 6;
+
 /** The parsed value; `what` names the thing read ("strategy.yaml") at the start of the error. */
 export function parseConfig<Schema extends z.ZodType>(schema: Schema, value: unknown, what: string): z.output<Schema> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const issues = result.error.issues.map((issue) => {
+  const all = result.error.issues;
+  const issues = all.slice(0, MOST_ISSUES).map((issue) => {
     const place = placeOf(issue.path);
     return place === '' ? issue.message : `${place}: ${issue.message}`;
   });
-  throw new ScheduleError('config-invalid', `${what}: ${issues.join('; ')}`, { cause: result.error });
+  const more = all.length > MOST_ISSUES ? `; and ${all.length - MOST_ISSUES} more` : '';
+  throw new ScheduleError('config-invalid', `${what}: ${issues.join('; ')}${more}`, { cause: result.error });
 }
 
 function unknownKey(key: string, known: readonly string[]): string {

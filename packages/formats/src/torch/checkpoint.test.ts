@@ -293,3 +293,9 @@ torch.save(optimizer.state_dict(), 'optimizer.pt')
     expect(atPath(optimizer, ['param_groups', 0, 'betas'])).toEqual([0.9, 0.999]);
   });
 }, 180_000);
+
+test('a long key that leads to many values is refused before its copies fill the memory', () => {
+  const key = 'k'.repeat(5000);
+  const value = new Map([[key, new Map([['a', new Map()]])]]);
+  expect(codeOf(() => flattenStateDict(value))).toBe('torch.name-length');
+});

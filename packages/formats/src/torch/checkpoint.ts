@@ -73,6 +73,9 @@ function readByteOrder(reader: ByteReader, zip: ZipArchive, root: string): boole
   throw new FormatError('torch.byteorder', message, { file: reader.name, offset: entry.headerOffset });
 }
 
+/** Beyond the file's own size, of all compressed storages together: they are held in memory. */
+const UNPACKED_ALLOWANCE = 256 * 2 ** 20;
+
 function bindStorages(
   reader: ByteReader,
   zip: ZipArchive,
@@ -80,6 +83,7 @@ function bindStorages(
   storages: StorageTable,
   bigEndian: boolean,
 ): void {
+  let unpacked = 0;
   for (const storage of storages.roots.values()) {
     const entry = zip.entries.get(`${root}/data/${storage.key}`);
     if (!entry) {
@@ -93,6 +97,11 @@ function bindStorages(
       throw new FormatError('torch.storage-size', message, { file: reader.name, offset: entry.headerOffset });
     }
     const fileOffset = entry.method === 'stored' ? zip.dataOffset(entry) : null;
+    if (fileOffset === null) unpacked += entry.size;
+    if (unpacked > reader.byteLength + UNPACKED_ALLOWANCE) {
+      const message = `its compressed storages unpack to more than ${unpacked} bytes: save it again with torch.save, which compresses nothing`;
+      throw new FormatError('torch.bomb', message, { file: reader.name, offset: entry.headerOffset });
+    }
     storage.source = { reader: zip.open(entry), start: 0, fileOffset, bigEndian };
   }
 }

@@ -31,6 +31,7 @@ test.each([
     ['(I-7\nI01\nI00\nL123L\nL9007199254740993L\nF1.5e3\nF-inf\nt'],
     [-7, true, false, 123, 9007199254740993n, 1500, -Infinity],
   ],
+  ['texts with escapes of protocol 0', ['V\\u0041\\U0001f600\\n\\\n'], 'A😀\\n\\'],
   ['BINFLOAT', ['G?\xf8\x00\x00\x00\x00\x00\x00'], 1.5],
   [
     'texts',

@@ -114,8 +114,14 @@ class PickleMachine {
         return this.pushText(source.byte());
       case 0x54: // T BINSTRING
         return this.pushText(source.i32());
-      case 0x56: // V UNICODE
-        return this.pushLine(source.line());
+      case 0x56: // V UNICODE, in Python's raw-unicode-escape
+        return this.pushLine(
+          source
+            .line()
+            .replace(/\\u([0-9a-fA-F]{4})|\\U([0-9a-fA-F]{8})/g, (whole, short?: string, long?: string) =>
+              this.escaped(whole, Number.parseInt(short ?? long!, 16)),
+            ),
+        );
       case 0x53: {
         // S STRING: quoted
         const text = source.line();
@@ -320,6 +326,11 @@ class PickleMachine {
     const text = this.source.text(length);
     this.charge(2 + length / 16);
     return this.push(text);
+  }
+
+  private escaped(text: string, code: number): string {
+    if (code > 0x10ffff) this.fail('text', `"${text}" is no character`);
+    return String.fromCodePoint(code);
   }
 
   private pushLine(text: string): boolean {

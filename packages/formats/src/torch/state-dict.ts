@@ -21,6 +21,9 @@ export function atPath(value: TorchValue, path: readonly (string | number)[]): T
   return current;
 }
 
+/** Of a joined name. A few bytes of a pickle can name one long key thousands of times. */
+const LONGEST_NAME = 4096;
+
 /**
  * All tensors under `value` (or under a path inside it), keyed by their path joined with dots, in the order
  * of the file. Other values are skipped.
@@ -28,6 +31,10 @@ export function atPath(value: TorchValue, path: readonly (string | number)[]): T
 export function flattenStateDict(value: TorchValue, path: readonly (string | number)[] = []): Map<string, TorchTensor> {
   const tensors = new Map<string, TorchTensor>();
   const visit = (node: TorchValue, name: string): void => {
+    if (name.length > LONGEST_NAME) {
+      const message = `the keys that lead to a value are longer than ${LONGEST_NAME} characters: "${name.slice(0, 40)}…"`;
+      throw new FormatError('torch.name-length', message, { file: 'checkpoint' });
+    }
     if (node instanceof TorchTensor) {
       if (tensors.has(name)) {
         const message = `two tensors are both called "${name}" once their keys are joined`;

@@ -81,6 +81,7 @@ export function kindOf(value: unknown): string | undefined {
 
 /** A value named for an error message. */
 export function describe(value: unknown): string {
+  if (value === undefined) return 'nothing';
   if (isKey(value)) return typeof value === 'string' ? `"${value.slice(0, 40)}"` : String(value);
   const kind = kindOf(value);
   if (kind === 'global') return (value as PickleGlobal).name;

@@ -28,16 +28,21 @@ export function inflate(source: ByteReader, job: Stream & { size: number; prefix
   }
   const out = new Uint8Array(job.size);
   let filled = 0;
-  unpack(source, job, (chunk) => {
-    const room = job.size - filled;
-    if (chunk.byteLength > room && !job.prefix) {
-      fail(source, job, 'lying-size', `the compressed data unpacks to more than the ${job.size} bytes claimed`);
-    }
-    const used = chunk.byteLength > room ? chunk.subarray(0, room) : chunk;
-    out.set(used, filled);
-    filled += used.byteLength;
-    return job.prefix !== true || filled < job.size;
-  });
+  unpack(
+    source,
+    job,
+    (chunk) => {
+      const room = job.size - filled;
+      if (chunk.byteLength > room && !job.prefix) {
+        fail(source, job, 'lying-size', `the compressed data unpacks to more than the ${job.size} bytes claimed`);
+      }
+      const used = chunk.byteLength > room ? chunk.subarray(0, room) : chunk;
+      out.set(used, filled);
+      filled += used.byteLength;
+      return job.prefix !== true || filled < job.size;
+    },
+    () => filled === job.size,
+  );
   if (filled === job.size) return out;
   return fail(source, job, 'lying-size', `the compressed data unpacks to ${filled} bytes, not the ${job.size} claimed`);
 }
@@ -55,8 +60,18 @@ export function inflateWithin(source: ByteReader, job: Stream & { most: number }
   return concatBytes(chunks);
 }
 
-/** Feeds the stream piece by piece until `receive` has enough and returns false. */
-function unpack(source: ByteReader, job: Stream, receive: (chunk: Uint8Array) => boolean): void {
+/**
+ * Feeds the stream piece by piece until `receive` has enough and returns false.
+ *
+ * @param isWhole whether all that was promised is there: then the stream must end, since fflate keeps what follows its end
+ *   and copies it anew with every piece
+ */
+function unpack(
+  source: ByteReader,
+  job: Stream,
+  receive: (chunk: Uint8Array) => boolean,
+  isWhole: () => boolean = () => false,
+): void {
   let more = true;
   const onData = (chunk: Uint8Array) => {
     if (more) more = receive(chunk);
@@ -68,6 +83,9 @@ function unpack(source: ByteReader, job: Stream, receive: (chunk: Uint8Array) =>
       const length = Math.min(PIECE, source.byteLength - at);
       stream.push(source.read(at, length), at + length === source.byteLength);
       at += length;
+      if (more && isWhole() && source.byteLength - at > PIECE) {
+        fail(source, job, 'trailing', `${source.byteLength - at} bytes follow the end of the compressed data`);
+      }
     } while (more && at < source.byteLength);
   } catch (cause) {
     if (cause instanceof FormatError) throw cause;

@@ -11,18 +11,7 @@
  */
 
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { readSafetensorsHeader, safetensorsChunks, type TensorEntry } from '@tessera/formats';
 import { type FileByteReader, openFile, withFile } from '@tessera/formats/node';
@@ -38,6 +27,7 @@ import {
   writeIntegers,
 } from './tokens/integers.ts';
 import { StoredTokens, type TokenWriter } from './tokens/token-rows.ts';
+import { moveIntoPlace, requireReplaceable, temporaryFor } from './whole-folder.ts';
 
 export type { TokenRows } from './tokens/token-rows.ts';
 
@@ -264,7 +254,8 @@ export class TokenDatasetWriter implements TokenWriter {
       shardBytes = SHARD_BYTES,
     } = options;
     this.path = path;
-    this.temporary = `${path}.writing`;
+    requireReplaceable(path, DESCRIPTION);
+    this.temporary = temporaryFor(path);
     this.types = { tokens: smallestIntegerType(codebookSize), labels: smallestIntegerType(classes.length) };
     const imageBytes = gridSize ** 2 * integerBytes(this.types.tokens) * picturesPerImage;
     this.rowsPerShard = Math.max(1, Math.floor(shardBytes / imageBytes)) * picturesPerImage;
@@ -282,7 +273,6 @@ export class TokenDatasetWriter implements TokenWriter {
       ...(madeFrom === undefined ? {} : { madeFrom }),
       shards: [],
     };
-    rmSync(this.temporary, { recursive: true, force: true });
     mkdirSync(this.temporary, { recursive: true });
   }
 
@@ -311,8 +301,7 @@ export class TokenDatasetWriter implements TokenWriter {
   finish(): void {
     if (this.labels.length > 0) this.flush();
     writeFileSync(join(this.temporary, DESCRIPTION), `${JSON.stringify(this.description, undefined, 2)}\n`);
-    rmSync(this.path, { recursive: true, force: true });
-    renameSync(this.temporary, this.path);
+    moveIntoPlace(this.temporary, this.path);
   }
 
   private flush(): void {

@@ -4,16 +4,17 @@
  * A GPT's file holds what there is of its training too, as its trainer's does; of other runs, the averaged network.
  */
 
-import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { readSafetensorsHeader } from '@tessera/formats';
 import { withFile } from '@tessera/formats/node';
+import { moveIntoPlace, requireReplaceable, temporaryFor } from '../data/whole-folder.ts';
 import type { GptConfig } from '../models/gpt-config.ts';
 import { checkShapes, shapesOf } from '../nn/state-dict.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { readModelFolder, readTokenizerConfig } from './model-folder.ts';
 import { architectureOf } from './official/architectures.ts';
-import { exportTraining, writeStateDict } from './official/checkpoint-folder.ts';
+import { EMA_FILE, exportTraining, writeStateDict } from './official/checkpoint-folder.ts';
 import { exportLlamagen, exportLlamagenRun } from './official/llamagen-training.ts';
 import { openRunCheckpoint } from './official/run-checkpoint.ts';
 
@@ -39,8 +40,11 @@ export async function* exportCheckpoint(options: ExportOptions): AsyncGenerator<
   withFile(weights, (reader) => checkShapes(expected, shapesOf(readSafetensorsHeader(reader).tensors), weights));
   const names = [...expected.keys()];
   yield { kind: 'stage', stage: 'export', message: `${architecture.title}: ${names.length} tensors` };
-  const temporary = `${out}.writing`;
-  rmSync(temporary, { recursive: true, force: true });
+  if (checkpointFolder) requireReplaceable(out, EMA_FILE, [source]);
+  else if (existsSync(out) && statSync(out).isDirectory()) {
+    throw new PipelineError('OPTIONS', `${out} is a folder: expected the name of the file to write.`);
+  }
+  const temporary = temporaryFor(out);
   mkdirSync(dirname(out), { recursive: true });
   try {
     if (checkpointFolder) {
@@ -54,7 +58,6 @@ export async function* exportCheckpoint(options: ExportOptions): AsyncGenerator<
         throw new PipelineError('CHECKPOINT_FOLDER', `${source} is a run: only its averaged network can be exported.`);
       }
       exportTraining(path, temporary, names);
-      rmSync(out, { recursive: true, force: true });
     } else if (run !== undefined && family === 'gpt') {
       exportLlamagenRun(path, temporary, names, { ...run, config: run.config as unknown as GptConfig, finalPath: out });
     } else if (family === 'gpt') {
@@ -62,7 +65,7 @@ export async function* exportCheckpoint(options: ExportOptions): AsyncGenerator<
     } else {
       writeStateDict(weights, temporary, names, architecture.entry, out);
     }
-    renameSync(temporary, out);
+    moveIntoPlace(temporary, out);
   } finally {
     rmSync(temporary, { recursive: true, force: true });
   }

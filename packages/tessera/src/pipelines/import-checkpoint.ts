@@ -4,12 +4,13 @@
  * is in memory at a time.
  */
 
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { type FileByteReader, openFile } from '@tessera/formats/node';
 import { ENAT_PRESETS, enatStrategy, parseConfig, type SamplingSettings } from '@tessera/schedule';
 import { z } from 'zod';
 import { classNamesOf } from '../data/imagenet-classes.ts';
+import { moveIntoPlace, requireReplaceable, temporaryFor } from '../data/whole-folder.ts';
 import type { GeneratorConfig, GivenFields } from '../models/family.ts';
 import type { ModelPreset } from '../models/presets.ts';
 import { type FamilyName, familyOf } from '../models/registry.ts';
@@ -56,8 +57,8 @@ export async function* importCheckpoint(options: ImportOptions): AsyncGenerator<
   if (!existsSync(source)) throw new PipelineError('NOT_FOUND', `${source}: no such file or folder.`);
   const file = weightsFile(source);
   const folder = file !== source && basename(file) === EMA_FILE;
-  const temporary = `${out}.writing`;
-  rmSync(temporary, { recursive: true, force: true });
+  requireReplaceable(out, 'config.json', [source, options.tokenizer, options.classes]);
+  const temporary = temporaryFor(out);
   mkdirSync(temporary, { recursive: true });
   try {
     const checkpoint = openCheckpoint(file, { ...options, ...givenFields(options, options.model) });
@@ -79,8 +80,7 @@ export async function* importCheckpoint(options: ImportOptions): AsyncGenerator<
     } finally {
       checkpoint.reader.close();
     }
-    rmSync(out, { recursive: true, force: true });
-    renameSync(temporary, out);
+    moveIntoPlace(temporary, out);
     yield {
       kind: 'file',
       path: out,

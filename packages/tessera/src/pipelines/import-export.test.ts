@@ -129,6 +129,24 @@ describe('tokenizers', () => {
     );
   });
 
+  it('replace a folder of their kind, with a slash at the end of its name too, and nothing else', async () => {
+    const source = save('replacing.pt', stateDict(maskgit));
+    for (const out of [at('replaced'), at('replaced'), `${at('replaced')}/`]) {
+      await bring(source, out);
+      openTokenizer(at('replaced')).dispose();
+    }
+    mkdirSync(at('own'));
+    writeFileSync(at('own', 'notes.txt'), 'mine');
+    await expect(bring(source, at('own'))).rejects.toThrow('has no config.json');
+    mkdirSync(at('holding'));
+    writeFileSync(at('holding', 'config.json'), '{}');
+    writeFileSync(at('holding', 'weights.pt'), readFileSync(source));
+    await expect(bring(at('holding', 'weights.pt'), at('holding'))).rejects.toThrow('which is read');
+    expect(existsSync(at('holding', 'weights.pt'))).toBe(true);
+    expect(readFileSync(at('own', 'notes.txt'), 'utf8')).toBe('mine');
+    await expect(send(at('replaced'), at('own'))).rejects.toThrow('is a folder: expected the name of the file');
+  });
+
   it('keep the type of their weights', async () => {
     const source = save(
       'half.pt',

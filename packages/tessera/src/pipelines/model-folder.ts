@@ -13,7 +13,7 @@
  * a newer format version is refused.
  */
 
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   isAutoregressive,
@@ -25,6 +25,7 @@ import {
 import { loadSafetensors, saveSafetensors, scope, type Tensor } from '@tessera/torch';
 import { parse as parseYaml, stringify as stringifyYaml } from 'yaml';
 import { z } from 'zod';
+import { moveIntoPlace, temporaryFor } from '../data/whole-folder.ts';
 import type { GeneratorConfig, GeneratorModel } from '../models/family.ts';
 import { type FamilyName, familyNames, familyOf } from '../models/registry.ts';
 import type { Module, ParameterBuilder } from '../nn/module.ts';
@@ -176,8 +177,7 @@ export function openAnyTokenizer(path: string): { tokenizer: Tokenizer; imageSiz
 /** Writes a whole folder or nothing; an older one at `path` is replaced. */
 export function writeModelFolder(path: string, content: ModelToWrite): void {
   const { imageSize, model, tokenizer, strategy, classes, nullClass, card, dtype = 'float32' } = content;
-  const temporary = `${path}.writing`;
-  rmSync(temporary, { recursive: true, force: true });
+  const temporary = temporaryFor(path);
   mkdirSync(join(temporary, 'tokenizer'), { recursive: true });
   writeModelDescription(temporary, {
     family: model.family as FamilyName,
@@ -190,8 +190,7 @@ export function writeModelFolder(path: string, content: ModelToWrite): void {
   });
   saveModule(join(temporary, 'model.safetensors'), model, dtype);
   writeTokenizer(join(temporary, 'tokenizer'), tokenizer, dtype);
-  rmSync(path, { recursive: true, force: true });
-  renameSync(temporary, path);
+  moveIntoPlace(temporary, path);
 }
 
 /** All files of a model folder but the weights and the tokenizer, into a folder that exists. */
@@ -220,12 +219,10 @@ export function writeTokenizerDescription(
 
 /** Writes a tokenizer folder of its own, whole or not at all. */
 export function writeTokenizerFolder(path: string, tokenizer: Tokenizer): void {
-  const temporary = `${path}.writing`;
-  rmSync(temporary, { recursive: true, force: true });
+  const temporary = temporaryFor(path);
   mkdirSync(temporary, { recursive: true });
   writeTokenizer(temporary, tokenizer, 'float32');
-  rmSync(path, { recursive: true, force: true });
-  renameSync(temporary, path);
+  moveIntoPlace(temporary, path);
 }
 
 function writeTokenizer(path: string, tokenizer: Tokenizer, dtype: 'float32' | 'float16' | 'bfloat16'): void {

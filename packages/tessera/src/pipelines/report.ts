@@ -3,7 +3,7 @@
  * is escaped; a policy in the page forbids what slips through to load or run anything.
  */
 
-import { renameSync, writeFileSync } from 'node:fs';
+import { replaceWhole } from '../data/whole-folder.ts';
 import { type Chart, chartSvg } from './report/chart.ts';
 import { escapeHtml } from './report/escape.ts';
 import { STYLE } from './report/style.ts';
@@ -40,8 +40,7 @@ export interface ReportContent {
 
 /** Writes the file whole; an older one is replaced. */
 export function writeReport(path: string, content: ReportContent): void {
-  writeFileSync(`${path}.writing`, renderReport(content));
-  renameSync(`${path}.writing`, path);
+  replaceWhole(path, renderReport(content));
 }
 
 export function renderReport({ title, summary, sections }: ReportContent): string {

@@ -49,9 +49,9 @@ describe('a damaged checkpoint is ignored, named and removed', () => {
   }
   cases.push(
     ['the manifest missing', (path) => rmSync(join(path, 'manifest.json')), 'no manifest.json'],
-    ['the manifest cut short', (path) => truncateSync(join(path, 'manifest.json'), 20), 'manifest.json cannot be read'],
-    ['the manifest empty', (path) => truncateSync(join(path, 'manifest.json'), 0), 'manifest.json cannot be read'],
-    ['the manifest of another format', (path) => writeFileSync(join(path, 'manifest.json'), '[]'), 'cannot be read'],
+    ['the manifest cut short', (path) => truncateSync(join(path, 'manifest.json'), 20), 'manifest.json is damaged'],
+    ['the manifest empty', (path) => truncateSync(join(path, 'manifest.json'), 0), 'manifest.json is damaged'],
+    ['the manifest of another format', (path) => writeFileSync(join(path, 'manifest.json'), '[]'), 'is damaged'],
   );
   test.each(cases)('%s', async (_what, damage, reason) => {
     await write(5);
@@ -63,6 +63,22 @@ describe('a damaged checkpoint is ignored, named and removed', () => {
     expect(warnings[0]).toContain(reason);
     expect(readdirSync(folder)).toEqual(['step-0000005']);
   });
+});
+
+test('what cannot be read now, or is newer than this program, is left alone', async () => {
+  await write(5);
+  const manifest = join(await write(10), 'manifest.json');
+  const text = readFileSync(manifest, 'utf8');
+  writeFileSync(manifest, text.replace('"formatVersion": 1', '"formatVersion": 2'));
+  expect(() => findCheckpoints(folder)).toThrow('format version 2, this program reads 1');
+  // As a disk with errors: not a file any more.
+  rmSync(manifest);
+  mkdirSync(manifest);
+  expect(() => findCheckpoints(folder)).toThrow('cannot be read now (EISDIR');
+  expect(readdirSync(folder)).toEqual(['step-0000005', 'step-0000010']);
+  rmSync(manifest, { recursive: true });
+  writeFileSync(manifest, text);
+  expect(steps()).toEqual([5, 10]);
 });
 
 test('the trace of a kill while writing goes without a warning', async () => {

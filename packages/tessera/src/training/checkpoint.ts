@@ -119,7 +119,10 @@ function explained<T>(path: string, body: () => T): T {
   }
 }
 
-/** Whole checkpoints, oldest first. Anything else that looks like one is removed and named in `warnings`. */
+/**
+ * Whole checkpoints, oldest first. What is cut short or damaged is removed and named in `warnings`; what cannot be read now,
+ * or belongs to a newer program, is left alone and ends this with an error.
+ */
 export function findCheckpoints(folder: string): { checkpoints: Checkpoint[]; warnings: string[] } {
   const checkpoints: Checkpoint[] = [];
   const warnings: string[] = [];
@@ -160,9 +163,19 @@ export function pruneCheckpoints(folder: string, keep: number): void {
 function problemOf(path: string): string | undefined {
   let manifest: z.output<typeof manifestSchema>;
   try {
-    manifest = manifestSchema.parse(JSON.parse(readFileSync(join(path, MANIFEST), 'utf8')));
+    const content: unknown = JSON.parse(readFileSync(join(path, MANIFEST), 'utf8'));
+    requireKnownVersion(content, path);
+    manifest = manifestSchema.parse(content);
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? `no ${MANIFEST}` : `${MANIFEST} cannot be read`;
+    if (error instanceof TrainingError) throw error;
+    if (error instanceof SyntaxError || error instanceof z.ZodError) return `${MANIFEST} is damaged`;
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return `no ${MANIFEST}`;
+    throw new TrainingError(
+      'CHECKPOINT_READ',
+      `The checkpoint ${path} cannot be read now (${message}): mend that, and run the same command again.`,
+      { cause: error },
+    );
   }
   for (const [name, { bytes, sha256 }] of Object.entries(manifest.files)) {
     const file = join(path, name);
@@ -172,6 +185,15 @@ function problemOf(path: string): string | undefined {
     if (sha256Of(file) !== sha256) return `${name}: its SHA-256 differs from the manifest's`;
   }
   return undefined;
+}
+
+function requireKnownVersion(content: unknown, path: string): void {
+  const version = (content as { formatVersion?: unknown } | null)?.formatVersion;
+  if (typeof version !== 'number' || version <= 1) return;
+  throw new TrainingError(
+    'CHECKPOINT_READ',
+    `The checkpoint ${path} has format version ${version}, this program reads 1: update Tessera, or choose another folder.`,
+  );
 }
 
 function sha256Of(path: string): string {

@@ -4,6 +4,7 @@
  * flushed before, and the folder after.
  */
 
+import { randomUUID } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 
@@ -29,7 +30,8 @@ export function syncPath(path: string, kind: 'file' | 'folder' = 'file'): void {
 
 /** Replaces a file by `text`; readers and crashes see the old content or the new one. */
 export function replaceFile(path: string, text: string): void {
-  const temporary = `${path}.${process.pid}.tmp`;
+  // Processes of containers often have the same number.
+  const temporary = `${path}.${randomUUID()}.tmp`;
   try {
     const descriptor = openSync(temporary, 'w');
     try {

@@ -171,7 +171,8 @@ function requireSameConfig(file: string, config: unknown, hash: string): void {
 function recordStart(file: string): void {
   let starts: Environment[] = [];
   try {
-    starts = (JSON.parse(readFileSync(file, 'utf8')) as { starts: Environment[] }).starts;
+    const there = (JSON.parse(readFileSync(file, 'utf8')) as { starts?: Environment[] } | null)?.starts;
+    if (Array.isArray(there)) starts = there;
   } catch {
     // Missing or unreadable: a record, not something that training needs.
   }

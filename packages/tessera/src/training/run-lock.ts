@@ -3,7 +3,8 @@
  * kill -9 or a restart of the machine, is broken; process numbers are used again, so the start time counts too.
  */
 
-import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { existsSync, linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { TrainingError } from './training-error.ts';
@@ -22,7 +23,11 @@ export function lockRun(folder: string): () => void {
   // Twice: the first failure may be a stale lock, a second one is somebody who was faster.
   for (let attempt = 0; !create(path, mine); attempt++) {
     const theirs = read(path);
-    if (theirs === undefined) continue;
+    if (theirs === undefined) {
+      // Gone meanwhile: try again. Still there, and not to be read: somebody else's.
+      if (attempt > 0 && existsSync(path)) throw busy(folder, path, undefined);
+      continue;
+    }
     const holder = parse(theirs);
     if (attempt > 0 || (holder !== undefined && isAlive(holder))) throw busy(folder, path, holder);
     breakLock(path, theirs, folder);
@@ -36,7 +41,7 @@ export function lockRun(folder: string): () => void {
 
 /** Makes the lock file with its content at once, or says that there is one. */
 function create(path: string, content: string): boolean {
-  const temporary = `${path}.${process.pid}`;
+  const temporary = `${path}.${randomUUID()}`;
   writeFileSync(temporary, content);
   try {
     linkSync(temporary, path);

@@ -6,6 +6,7 @@
  * each reading only what it needs.
  */
 
+import { randomUUID } from 'node:crypto';
 import {
   closeSync,
   existsSync,
@@ -175,7 +176,7 @@ export class StoredTensors {
 export function wholeFile(folder: string, stem: string): string {
   const path = join(folder, `${stem}.safetensors`);
   if (existsSync(path) || partsIn(folder, stem).length === 0) return path;
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = `${path}.${randomUUID()}.tmp`;
   const stored = new StoredTensors(folder, stem);
   try {
     const items = stored.names.map((name) => {

@@ -14,6 +14,7 @@ export type TrainingErrorCode =
   /** The processes of a run do not fit one another or the settings. */
   | 'RANKS'
   /** A checkpoint could not be written; earlier ones are whole. */
+  | 'CHECKPOINT_READ'
   | 'CHECKPOINT_WRITE';
 
 export class TrainingError extends Error {

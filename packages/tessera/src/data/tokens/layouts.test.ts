@@ -123,6 +123,42 @@ test('llamagen: files that repeat the first images at the end are left out', () 
   expect([...tokens.images()].map(({ label }) => label)).toEqual([0, 1, 2, 3, 4, 5, 6]);
 });
 
+test('llamagen: images that look alike at the end are no tail: of ours, and under other labels', () => {
+  theirTree(32, [0, 1, 2, 3]);
+  saveNpy(join(folder, 'imagenet32_codes', '3.npy'), [1, 2, 4], tokensOf(0, 2));
+  expect(LlamaGenTokens.open(folder).numRows).toBe(4);
+  rmSync(join(folder, 'imagenet32_codes'), { recursive: true });
+  const writer = new LlamaGenWriter(folder, { ...WHAT, numImages: 4 });
+  for (const image of [0, 1, 2, 0]) writer.add(image, tokensOf(image, 2));
+  writer.finish();
+  expect(LlamaGenTokens.open(folder).numRows).toBe(4);
+});
+
+test('llamagen: every file is read in the layout that its header tells', () => {
+  theirTree(32, [0, 1, 2]);
+  const path = join(folder, 'imagenet32_codes', '1.npy');
+  const header = (text: string): Uint8Array => {
+    const bytes = readFileSync(path);
+    const old = bytes.toString('latin1');
+    return Buffer.from(
+      old
+        .replace(/'<i8'/, text.includes('>') ? "'>i8'" : "'<i8'")
+        .replace(/False/, text.includes('F') ? 'True ' : 'False'),
+      'latin1',
+    );
+  };
+  const tokens = LlamaGenTokens.open(folder);
+  const right = readFileSync(path);
+  for (const [change, got] of [
+    ['>', 'big-endian int64'],
+    ['F', 'in Fortran order'],
+  ] as const) {
+    writeFileSync(path, header(change));
+    expect(() => tokens.rows([1], undefined)).toThrow(got);
+    writeFileSync(path, right);
+  }
+});
+
 test('llamagen: holes, odd files and missing sizes have their errors', () => {
   theirTree(32, [0, 1, 2, 3, 4, 5, 6, 7]);
   const tokens = LlamaGenTokens.open(folder);

@@ -60,7 +60,8 @@ export class LlamaGenTokens extends StoredTokens {
     this.codebookSize = codebookSize;
     this.classes = classes;
     const numFiles = countFiles((i) => existsSync(this.file('codes', i)));
-    this.repeatedTail = this.tailOf(numFiles);
+    // Ours have none.
+    this.repeatedTail = existsSync(treeSidecar(path, imageSize)) ? 0 : this.tailOf(numFiles);
     this.numRows = numFiles - this.repeatedTail;
   }
 
@@ -103,8 +104,8 @@ export class LlamaGenTokens extends StoredTokens {
   private label(image: number): number {
     const path = this.file('labels', image);
     const bytes = readFileOrExplain(path);
-    const { dtype, shape, dataOffset } = readNpyHeader(bytesReader(bytes, path));
-    if (!isIntegerType(dtype) || shape.reduce((product, side) => product * side, 1) !== 1) {
+    const { dtype, shape, dataOffset, bigEndian } = readNpyHeader(bytesReader(bytes, path));
+    if (!isIntegerType(dtype) || bigEndian || shape.reduce((product, side) => product * side, 1) !== 1) {
       throw new DataError('TOKENS_BROKEN', `${path}: expected one whole number, got ${dtype} (${shape}).`);
     }
     const one = new Int32Array(1);
@@ -117,17 +118,23 @@ export class LlamaGenTokens extends StoredTokens {
     const { length } = this.headerBytes;
     if (bytes.length === this.fileBytes && Buffer.compare(bytes.subarray(0, length), this.headerBytes) === 0)
       return length;
-    const { dtype, shape, dataOffset } = readNpyHeader(bytesReader(bytes, path));
-    if (dtype === this.header.dtype && `${shape}` === `${this.header.shape}`) return dataOffset;
+    const header = readNpyHeader(bytesReader(bytes, path));
+    const layout = ({ dtype, shape, fortranOrder, bigEndian }: NpyHeader): string =>
+      `${bigEndian ? 'big-endian ' : ''}${dtype} (${shape})${fortranOrder ? ' in Fortran order' : ''}`;
+    if (layout(header) === layout(this.header)) return header.dataOffset;
     throw new DataError(
       'TOKENS_BROKEN',
-      `${path}: expected ${this.header.dtype} (${this.header.shape}) like the first file, got ${dtype} (${shape}).`,
+      `${path}: expected ${layout(this.header)} like the first file, got ${layout(header)}.`,
     );
   }
 
-  /** The length of the stretch at the end that equals the beginning, file by file. */
+  /** The length of the stretch at the end that equals the beginning, file by file, codes and labels. */
   private tailOf(numFiles: number): number {
-    const bytes = (image: number): Buffer => Buffer.from(readFileOrExplain(this.file('codes', image)));
+    const bytes = (image: number): Buffer =>
+      Buffer.concat([
+        readFileOrExplain(this.file('codes', image)),
+        Buffer.from(Int32Array.of(this.label(image)).buffer),
+      ]);
     const first = bytes(0);
     for (let length = Math.min(LONGEST_TAIL, Math.floor(numFiles / 2)); length > 0; length--) {
       const start = numFiles - length;

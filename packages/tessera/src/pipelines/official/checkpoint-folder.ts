@@ -65,9 +65,9 @@ export function importTraining(source: string, out: string, expected: Shapes): v
   });
   const paramGroups = withFile(join(source, 'optimizer.pth'), (reader) => {
     const optimizer = readTorchCheckpoint(reader, { verify: true });
-    const moments = optimizerTensors(optimizer, names, reader.name);
+    const moments = optimizerTensors(optimizer, names, expected, reader.name);
     writeSafetensors(join(out, 'training', 'optimizer.safetensors'), moments.keys(), moments, reader.name);
-    return (atPath(optimizer, ['param_groups']) as TorchValue[]).map((group) => {
+    return paramGroupsOf(optimizer, reader.name).map((group) => {
       const { params: _, ...settings } = plainObject(group);
       return settings;
     });
@@ -152,28 +152,65 @@ function writeOptimizer(
 
 const FIELDS = ['step', 'exp_avg', 'exp_avg_sq'];
 
-/** @param names of the parameters as the optimizer numbers them */
+/**
+ * AdamW's moments by `PARAMETER.field`, their shapes checked.
+ *
+ * @param names of the parameters as the optimizer numbers them
+ * @param expected shapes of the parameters
+ */
 export function optimizerTensors(
   optimizer: TorchValue,
   names: readonly string[],
+  expected: Shapes,
   where: string,
 ): Map<string, FileTensor> {
   const tensors = new Map<string, FileTensor>();
-  for (const [index, fields] of atPath(optimizer, ['state']) as Map<number, Map<string, TorchValue>>) {
-    const name = names[index];
+  const state = atPath(optimizer, ['state']);
+  if (!(state instanceof Map)) throw brokenOptimizer(where, `expected a dict as state, got ${describe(state)}`);
+  for (const [index, fields] of state) {
+    const name = typeof index === 'number' ? names[index] : undefined;
     if (name === undefined || !(fields instanceof Map)) {
-      throw new PipelineError(
-        'CHECKPOINT_FOLDER',
-        `${where}: expected parameters 0 to ${names.length - 1}, got one numbered ${String(index)}.`,
-      );
+      throw brokenOptimizer(where, `expected parameters 0 to ${names.length - 1}, got one numbered ${String(index)}`);
     }
-    for (const [field, tensor] of fields) {
-      if (!(tensor instanceof TorchTensor)) continue;
-      const { dtype, shape } = tensor;
-      tensors.set(`${name}.${field}`, { dtype, shape, bytes: () => tensor.contiguousBytes() });
+    for (const [field, value] of fields) {
+      if (!FIELDS.includes(String(field))) continue; // of amsgrad, which these trainers do not use
+      const tensor = value instanceof TorchTensor ? fileTensor(value) : scalar(value);
+      const wanted = field === 'step' ? [] : expected.get(name)!;
+      if (tensor === undefined || tensor.shape.join() !== wanted.join()) {
+        const got = tensor === undefined ? describe(value) : `[${tensor.shape.join(', ')}]`;
+        throw brokenOptimizer(where, `expected ${name}.${String(field)} to be [${wanted.join(', ')}], got ${got}`);
+      }
+      tensors.set(`${name}.${String(field)}`, tensor);
     }
   }
   return tensors;
+}
+
+/** The parameter groups of an optimizer's state. */
+export function paramGroupsOf(optimizer: TorchValue, where: string): TorchValue[] {
+  const groups = atPath(optimizer, ['param_groups']);
+  if (!Array.isArray(groups)) throw brokenOptimizer(where, `expected a list as param_groups, got ${describe(groups)}`);
+  return groups;
+}
+
+function fileTensor(tensor: TorchTensor): FileTensor {
+  const { dtype, shape } = tensor;
+  return { dtype, shape, bytes: () => tensor.contiguousBytes() };
+}
+
+/** Older PyTorch keeps the number of steps as a plain number, newer ones as a float32 tensor. */
+function scalar(value: TorchValue): FileTensor | undefined {
+  if (typeof value !== 'number') return undefined;
+  return { dtype: 'float32', shape: [], bytes: () => new Uint8Array(Float32Array.of(value).buffer) };
+}
+
+function describe(value: TorchValue): string {
+  if (value === null) return 'None';
+  return Array.isArray(value) ? 'a list' : value instanceof Map ? 'a dict' : `a ${typeof value}`;
+}
+
+function brokenOptimizer(where: string, what: string): PipelineError {
+  return new PipelineError('CHECKPOINT_FOLDER', `${where}: the optimizer is broken: ${what}.`);
 }
 
 function plainObject(value: TorchValue): Record<string, unknown> {

@@ -1,9 +1,10 @@
 /** What a search leaves in its folder: the strategy in both formats, the original's files, and a page with curves. */
 
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Provenance } from '@tessera/schedule';
 import { stringify as stringifyYaml } from 'yaml';
+import { replaceWhole } from '../../data/whole-folder.ts';
 import type { EvaluationRecord } from '../../search/ledger.ts';
 import { basePointIndex, FINITE_DIFFERENCE_RATES } from '../../search/methods/finite-difference.ts';
 import type { Parametrisation } from '../../search/parametrisation.ts';
@@ -197,11 +198,10 @@ export function provenanceOf(
   };
 }
 
-/** A whole file or none. */
+/** A whole file or none, in a folder that is made where there is none. */
 export function writeWhole(path: string, text: string): void {
   mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(`${path}.writing`, text);
-  renameSync(`${path}.writing`, path);
+  replaceWhole(path, text);
 }
 
 export function round(value: number): number {

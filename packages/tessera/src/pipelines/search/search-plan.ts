@@ -13,19 +13,11 @@
  */
 
 import { createHash } from 'node:crypto';
-import {
-  createReadStream,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { createReadStream, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { parseConfig, strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
+import { replaceWhole } from '../../data/whole-folder.ts';
 import { METHOD_NAMES } from '../../search/methods.ts';
 import { SearchError } from '../../search/search-error.ts';
 import { type ObjectiveDescription, objectiveSchema } from './open-objective.ts';
@@ -67,8 +59,7 @@ export function joinSearch<
   const path = join(folder, 'search.json');
   mkdirSync(folder, { recursive: true });
   if (!existsSync(path)) {
-    writeFileSync(`${path}.writing`, `${JSON.stringify(plan, undefined, 2)}\n`);
-    renameSync(`${path}.writing`, path);
+    replaceWhole(path, `${JSON.stringify(plan, undefined, 2)}\n`);
     return;
   }
   const there = readPlan(folder, schema);

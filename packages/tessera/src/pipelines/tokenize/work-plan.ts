@@ -6,7 +6,7 @@
  *   OUT.work/part-00000-of-00004.bin          the tokens of a share (part-file.ts)
  *   OUT.work/part-00000-of-00004.broken.jsonl images of it that could not be read
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseConfig, strictConfig } from '@tessera/schedule';
@@ -73,7 +73,7 @@ export function joinJob(folder: string, plan: WorkPlan): string[] {
   mkdirSync(folder, { recursive: true });
   if (!existsSync(path)) {
     // Linked into place whole: several processes of a job begin at once, and one of them is first.
-    const temporary = `${path}.${process.pid}`;
+    const temporary = `${path}.${randomUUID()}`;
     writeFileSync(temporary, `${JSON.stringify(plan, undefined, 2)}\n`);
     try {
       linkSync(temporary, path);

@@ -1,0 +1,71 @@
+/**
+ * Folders and files that are whole or absent: written beside their place, then moved there. What was there before goes
+ * only once the new one stands.
+ */
+
+import { randomUUID } from 'node:crypto';
+import { existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join, relative, resolve } from 'node:path';
+import { DataError } from './data-error.ts';
+
+/** Where to write what is to stand at `path`; what a kill left there is removed. */
+export function temporaryFor(path: string): string {
+  // Resolved: with a slash at its end it would lie within the folder that it replaces.
+  const temporary = `${resolve(path)}.writing`;
+  rmSync(temporary, { recursive: true, force: true });
+  return temporary;
+}
+
+/** Moves what is finished to its place. */
+export function moveIntoPlace(temporary: string, path: string): void {
+  const place = resolve(path);
+  if (!existsSync(place)) {
+    renameSync(temporary, place);
+    return;
+  }
+  const aside = `${place}.replaced-${randomUUID()}`;
+  renameSync(place, aside);
+  try {
+    renameSync(temporary, place);
+  } catch (error) {
+    renameSync(aside, place);
+    throw error;
+  }
+  rmSync(aside, { recursive: true, force: true });
+}
+
+/** Replaces a file by a whole one; readers see the old content or the new. For what a crash must not lose: durable-file.ts. */
+export function replaceWhole(path: string, content: string | Uint8Array): void {
+  const temporary = `${path}.${randomUUID()}.writing`;
+  try {
+    writeFileSync(temporary, content);
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}
+
+/**
+ * Refuses to replace what is no folder of its kind, and folders that hold what is read.
+ *
+ * @param marker a file that folders of this kind have
+ * @param sources what is read meanwhile
+ */
+export function requireReplaceable(path: string, marker: string, sources: readonly (string | undefined)[] = []): void {
+  const read = sources.find((source) => source !== undefined && holds(path, source));
+  if (read !== undefined) {
+    throw new DataError('OUT_TAKEN', `${path} holds ${read}, which is read: choose another folder to write.`);
+  }
+  if (!existsSync(path)) return;
+  if (statSync(path).isDirectory() && (existsSync(join(path, marker)) || readdirSync(path).length === 0)) return;
+  throw new DataError(
+    'OUT_TAKEN',
+    `${path} is there and has no ${marker}, so it is something else: choose another folder, or remove it.`,
+  );
+}
+
+function holds(folder: string, path: string): boolean {
+  const way = relative(resolve(folder), resolve(path));
+  return way === '' || !/^\.\.($|[/\\])/.test(way);
+}
