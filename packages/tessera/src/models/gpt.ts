@@ -60,7 +60,7 @@ export interface SeenPositions {
   /** [B, Hkv, S', K]. */
   keys: Tensor;
   values: Tensor;
-  /** [B, 1, S or 1, S'] bool; undefined for all. */
+  /** [B, 1, S or 1, S'] bool, or of the queries' type to be added; undefined for all. */
   mask: Tensor | undefined;
   /** Instead of a mask, for one query a row: how many of the positions count, [B] int64. */
   lengths?: Tensor | undefined;
