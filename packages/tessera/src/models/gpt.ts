@@ -179,6 +179,7 @@ export class Gpt extends Module implements AutoregressiveModel {
    * @param options release: frees the float weights too; the model then generates, and does nothing else
    */
   quantize(options: { release?: boolean } = {}): void {
+    this.dropCompanions(); // recorded steps read the weights where they were
     for (const projection of this.projections()) {
       projection.quantize();
       if (options.release === true) projection.weight.dispose();
@@ -187,6 +188,7 @@ export class Gpt extends Module implements AutoregressiveModel {
 
   /** Generates with the float weights again. */
   dropQuantized(): void {
+    this.dropCompanions();
     for (const projection of this.projections()) projection.dropQuantized();
   }
 
