@@ -12,15 +12,17 @@ const SPOILT = 3;
 /** The case under way. */
 let open;
 
-// The time is over for the whole group of processes.
-process.on('SIGTERM', () => {
+/** The time is over for the whole group of processes, of which the other one may be told first. */
+function end() {
   close('out of time');
   process.exit(143);
-});
+}
+process.on('SIGTERM', end);
 
 let from = 0;
 for (;;) {
   const { code, signal, last } = await once(from);
+  if (signal === 'SIGTERM') end();
   if (code === 0) break;
   if (last === undefined || (code !== SPOILT && open === undefined)) {
     process.exitCode = code ?? 1;
