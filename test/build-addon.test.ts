@@ -67,7 +67,7 @@ describe('buildAddon', () => {
     const first = await build();
     expect(first.built).toBe(true);
     expect(answer(first.addon)).toBe(42);
-    expect(await build()).toEqual({ ...first, built: false });
+    expect(await build()).toEqual({ ...first, built: false, notes: [] });
     const folders = buildFolders();
 
     writeAddon('3');
@@ -78,7 +78,7 @@ describe('buildAddon', () => {
     expect(buildFolders()).toEqual(folders);
 
     writeAddon('2');
-    expect(await build()).toEqual({ ...first, built: false });
+    expect(await build()).toEqual({ ...first, built: false, notes: [] });
   });
 
   it('shows the first error with the path of the real source, and recovers', async () => {
@@ -120,7 +120,9 @@ describe('buildAddon', () => {
       // nvcc stands nowhere but on PATH.
       const env: NodeJS.ProcessEnv = { ...process.env, PATH: `${join(toolkit, 'bin')}:${process.env.PATH}` };
       const built = await buildAddon(cache, cuda, env, { sources });
-      expect(built.withoutNccl).toContain('no ProcessGroupNCCL here');
+      expect(built.notes.join('\n')).toMatch(
+        /^Without the noise kernel: [\s\S]*Without NCCL, [\s\S]*no ProcessGroupNCCL here/,
+      );
       expect(answer(built.addon)).toBe(45);
       rmSync(join(sources, 'c10d_nccl.cpp'));
     },

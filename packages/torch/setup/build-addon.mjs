@@ -69,8 +69,8 @@ export function checkBuildTools(env) {
  * @param {{version: string, path: string, cuda: boolean}} libtorch
  * @param {NodeJS.ProcessEnv} env
  * @param {{sources?: string, progress?: (text: string) => void}} [options]
- * @returns {Promise<{addon: string, key: string, nativeHash: string, built: boolean, withoutNccl?: string}>}
- *   withoutNccl: why the addon had to do without NCCL, where headers of it were found
+ * @returns {Promise<{addon: string, key: string, nativeHash: string, built: boolean, notes: string[]}>}
+ *   notes: what the addon was built without, and why
  */
 export async function buildAddon(cache, libtorch, env, options = {}) {
   const { sources = nativeFolder, progress = () => {} } = options;
@@ -78,7 +78,7 @@ export async function buildAddon(cache, libtorch, env, options = {}) {
   const nativeHash = hashFiles(files);
   const key = addonKey(libtorch, nativeHash);
   const addon = addonPath(cache, key);
-  if (existsSync(addon)) return { addon, key, nativeHash, built: false };
+  if (existsSync(addon)) return { addon, key, nativeHash, built: false, notes: [] };
 
   const tools = checkBuildTools(env);
   const folder = claimBuildFolder(join(cache, 'build'), `${libtorch.path}\0${tools.generator}\0${env.CXX ?? ''}`);
@@ -96,6 +96,7 @@ export async function buildAddon(cache, libtorch, env, options = {}) {
 
   const binary = join(folder, 'binary');
   const made = join(binary, ADDON_NAME);
+  const notes = new Set();
   /** Returns what failed and its output; undefined when all went well. */
   const attempt = async (nccl) => {
     const settings = [
@@ -110,6 +111,7 @@ export async function buildAddon(cache, libtorch, env, options = {}) {
     progress('configuring the native addon');
     const configured = await runCommand(tools.cmake, configure, { env });
     if (configured.code !== 0) return { what: 'Configuring the native addon with cmake', output: configured.output };
+    for (const [, note] of configured.output.matchAll(/^-- (Without .*)$/gm)) notes.add(note);
 
     progress('compiling the native addon');
     const compile = ['--build', binary, '--parallel', String(jobs(env))];
@@ -122,10 +124,9 @@ export async function buildAddon(cache, libtorch, env, options = {}) {
     return { what: `The native addon was built, but loading it with ${libtorch.path}`, output: loaded.output };
   };
   let failed = await attempt(true);
-  let withoutNccl;
   // c10d's header for NCCL includes those of half of CUDA: the part most likely to fail, and one process does without it.
   if (failed !== undefined && libtorch.cuda && /nccl/i.test(errorsOf(failed.output))) {
-    withoutNccl = lastLines(errorsOf(failed.output));
+    notes.add(`Without NCCL, which does not compile:\n${lastLines(errorsOf(failed.output))}`);
     failed = await attempt(false);
   }
   if (failed !== undefined) throw fail(failed.what, failed.output);
@@ -137,7 +138,7 @@ export async function buildAddon(cache, libtorch, env, options = {}) {
   renameSync(temporary, dirname(addon));
   release(folder);
   removeOldAddons(join(cache, 'addons'), key);
-  return { addon, key, nativeHash, built: true, ...(withoutNccl === undefined ? {} : { withoutNccl }) };
+  return { addon, key, nativeHash, built: true, notes: [...notes] };
 }
 
 /** Compilers side by side: TESSERA_BUILD_JOBS, or as many as processors and memory allow. */
