@@ -1,7 +1,7 @@
 #!/bin/bash
 # Everything on a machine with one GPU: unpacks what prepare.sh made, builds the addon against the installed Python torch,
-# checks, measures. A part that fails or runs out of time does not stop the next one, and after each of its runs $OUT is
-# brought up to date, so that whoever ends this call finds what was there by then. docs/gpu.md says what each part is.
+# checks, measures. A part that fails or runs out of time does not stop the next one, and $OUT is brought up to date every
+# twenty seconds, so that whoever ends this call finds what was there by then. docs/gpu.md says what each part is.
 #
 #   bash bench/gpu/run.sh FOLDER [PART ...]     FOLDER: from prepare.sh; all parts below by default
 #
@@ -48,19 +48,24 @@ export GOLDEN_DIR="$work/golden" PARITY="$work/parity" VQ_WEIGHTS="$work/vq" TOR
 cd "$work" || exit 1
 
 refresh() { # $OUT as things stand
-  node bench/gpu/report.mjs "$logs" "$OUT" > "$logs/report.log" 2>&1
-  tar -C "$work" -cf "$OUT/logs.tar.new" logs && mv "$OUT/logs.tar.new" "$OUT/logs.tar"
+  node bench/gpu/report.mjs "$logs" "$OUT" > "$work/report.log" 2>&1
+  tar -C "$work" -cf "$OUT/logs.tar.new" logs 2> /dev/null # a log that grows meanwhile is no reason to keep none
+  mv "$OUT/logs.tar.new" "$OUT/logs.tar"
 }
 run() { # name, seconds, command …: its output in a log, its end in the summary
-  local name="$1" limit=$(($2 * ${PATIENCE:-1})) began=$SECONDS code left=$((end - SECONDS))
+  local name="$1" limit=$(($2 * ${PATIENCE:-1})) began=$SECONDS code left=$((end - SECONDS)) keeper
   shift 2
   if [ $left -lt 20 ]; then
     say "$name: left out, no time"
     return
   fi
   [ $limit -le $left ] || limit=$left
+  (while sleep 20 && kill -0 $$; do refresh; done) 2> /dev/null &
+  keeper=$!
   timeout -k 5 "$limit" "$@" > "$logs/$name.log" 2>&1
   code=$?
+  kill "$keeper"
+  wait "$keeper" 2> /dev/null
   [ $code -eq 124 ] && code="124 (out of time, $limit s)"
   say "$name: exit $code after $((SECONDS - began)) s"
   [ "$code" = 0 ] || tail -n 5 "$logs/$name.log"
