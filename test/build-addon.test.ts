@@ -1,12 +1,21 @@
 /** The build of the addon with real tools, but a libtorch of two empty libraries and a source without ATen: seconds. */
 
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { buildAddon } from '../packages/torch/setup/build-addon.mjs';
+import { buildAddon, jobs } from '../packages/torch/setup/build-addon.mjs';
 import { nativeFolder } from '../packages/torch/setup/cache.mjs';
 import { findProgram } from '../packages/torch/setup/run-command.mjs';
 
@@ -58,7 +67,7 @@ describe('buildAddon', () => {
     const first = await build();
     expect(first.built).toBe(true);
     expect(answer(first.addon)).toBe(42);
-    expect(await build()).toEqual({ ...first, built: false });
+    expect(await build()).toEqual({ ...first, built: false, notes: [] });
     const folders = buildFolders();
 
     writeAddon('3');
@@ -69,7 +78,7 @@ describe('buildAddon', () => {
     expect(buildFolders()).toEqual(folders);
 
     writeAddon('2');
-    expect(await build()).toEqual({ ...first, built: false });
+    expect(await build()).toEqual({ ...first, built: false, notes: [] });
   });
 
   it('shows the first error with the path of the real source, and recovers', async () => {
@@ -89,6 +98,40 @@ describe('buildAddon', () => {
     const after = buildFolders();
     expect(after).toHaveLength(1);
     expect(after).not.toContain(before);
+  });
+
+  it.skipIf(process.platform === 'darwin')(
+    'against CUDA: where NCCL does not compile it does without, and says why; nvcc brings its headers',
+    async () => {
+      const toolkit = join(folder, 'toolkit');
+      for (const name of ['bin', 'include']) mkdirSync(join(toolkit, name), { recursive: true });
+      writeFileSync(join(toolkit, 'bin', 'nvcc'), '#!/bin/sh\necho release 99.0\n', { mode: 0o755 });
+      for (const name of ['cuda_runtime_api', 'cusparse', 'cublas_v2', 'cusolverDn', 'nccl'])
+        writeFileSync(join(toolkit, 'include', `${name}.h`), '');
+      const cuda = { ...libtorch, path: join(folder, 'libtorch with CUDA'), cuda: true };
+      mkdirSync(cuda.path);
+      cpSync(join(libtorch.path, 'lib'), join(cuda.path, 'lib'), { recursive: true });
+      for (const name of ['torch', 'torch_cuda', 'c10_cuda'])
+        copyFileSync(join(libtorch.path, 'lib', 'libc10.so'), join(cuda.path, 'lib', `lib${name}.so`));
+      writeFileSync(
+        join(sources, 'c10d_nccl.cpp'),
+        '#include <nccl.h>\n#ifdef TESSERA_NCCL\n#error no ProcessGroupNCCL here\n#endif\nvoid nccl() {}',
+      );
+      // nvcc stands nowhere but on PATH.
+      const env: NodeJS.ProcessEnv = { ...process.env, PATH: `${join(toolkit, 'bin')}:${process.env.PATH}` };
+      const built = await buildAddon(cache, cuda, env, { sources });
+      expect(built.notes.join('\n')).toMatch(
+        /^Without the noise kernel: [\s\S]*Without NCCL, [\s\S]*no ProcessGroupNCCL here/,
+      );
+      expect(answer(built.addon)).toBe(45);
+      rmSync(join(sources, 'c10d_nccl.cpp'));
+    },
+  );
+
+  it('takes the number of jobs from a variable', () => {
+    expect(jobs({ TESSERA_BUILD_JOBS: '8' })).toBe(8);
+    expect(jobs({ TESSERA_BUILD_JOBS: '' })).toBe(jobs({}));
+    expect(jobs({})).toBeGreaterThanOrEqual(1);
   });
 
   it('names what is missing when the addon cannot be loaded', async () => {

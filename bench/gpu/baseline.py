@@ -1,14 +1,16 @@
 """The cases of a part in PyTorch, eager and under torch.compile, a JSON line a result, as ours.mjs prints them.
 
-    node bench/gpu/cases.mjs nat | python3 bench/gpu/baseline.py [eager|compile ...]
+    node bench/gpu/cases.mjs nat > CASES && python3 bench/gpu/baseline.py CASES [eager|compile ...]
 
-The networks and the order of their work are networks.py's. DEVICE=cpu rehearses.
+The networks and the order of their work are networks.py's. FROM, DEADLINE and the first lines of cases are measure.mjs's.
+DEVICE=cpu rehearses.
 """
 
 import json
 import os
 import sys
 import time
+import traceback
 
 import torch
 
@@ -18,6 +20,10 @@ import vq16
 DEVICE = os.environ.get("DEVICE", "cuda")
 CUDA = DEVICE != "cpu"
 ROUNDS, WARM_UPS, ROUND_SECONDS, LAST_START_SECONDS = (7, 3, 0.25, 12.0) if CUDA else (2, 1, 0.0, 12.0)
+LONG_SECONDS, LONG_ROUNDS = 0.7, 3
+FROM, DEADLINE = int(os.environ.get("FROM", 0)), float(os.environ.get("DEADLINE", "inf"))
+SPOILT = 3  # exit code after a case that failed on a device, see in-turn.mjs
+begun = 0
 BF16 = torch.bfloat16
 torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 if not CUDA:
@@ -42,13 +48,15 @@ def timed(run):
     if CUDA:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    for _ in range(WARM_UPS):
-        run()
+    run()
     first = seconds(run, 1)
-    calls = max(1, int(ROUND_SECONDS / first) + 1) if first < ROUND_SECONDS else 1
-    began, rounds = time.perf_counter(), []
-    for turn in range(ROUNDS):
-        if turn > 1 and time.perf_counter() - began > LAST_START_SECONDS:
+    long = first > LONG_SECONDS
+    for _ in range(0 if long else WARM_UPS - 1):
+        run()
+    calls = int(ROUND_SECONDS / first) + 1 if first < ROUND_SECONDS else 1
+    began, rounds = time.perf_counter(), [first] if long else []
+    while len(rounds) < (min(LONG_ROUNDS, ROUNDS) if long else ROUNDS):
+        if len(rounds) > 1 and time.perf_counter() - began > LAST_START_SECONDS:
             break
         rounds.append(seconds(run, calls))
     rounds.sort()
@@ -57,15 +65,25 @@ def timed(run):
 
 
 def report(item, who, body):
+    """As measure.mjs's: counted, begun with a line, not begun when it is late."""
+    global begun
+    index, begun = begun, begun + 1
+    if index < FROM:
+        return
     about = {key: item[key] for key in ("part", "flops", "bytes", "published") if key in item}
     line = {**about, "case": item["name"], "who": who}
+    if time.time() > DEADLINE:
+        print(f"left out, no time: {item['name']}, {who}", file=sys.stderr)
+        return
+    print(json.dumps({"begin": index, **line}), flush=True)
     try:
-        line.update(body())
-    except Exception as error:  # one case less; the next one runs
-        line["error"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        print(json.dumps({**line, **body()}), flush=True)
+    except Exception as error:
+        traceback.print_exc()
+        text = str(error).splitlines()[0] if str(error) else ""
+        print(json.dumps({**line, "error": f"{type(error).__name__}: {text}"}), flush=True)
         if CUDA:
-            torch.cuda.empty_cache()
-    print(json.dumps(line), flush=True)
+            sys.exit(SPOILT)
 
 
 def shapes(family, c):
@@ -132,13 +150,27 @@ def shapes(family, c):
     return found
 
 
-def weights(item, dtype):
-    torch.manual_seed(1)
-    made = networks.Weights()
-    for name, shape in shapes(item["family"], item["config"]).items():
-        flat = len(shape) == 1
-        made[name] = torch.ones(shape, device=DEVICE, dtype=dtype) if flat else torch.randn(shape, device=DEVICE, dtype=dtype) * 0.02
-    return made
+def parameters(tensors, trained=False):
+    """torch.compile takes parameters for tensors that stay where they are; others it copies into each replayed graph."""
+    return {name: torch.nn.Parameter(tensor, requires_grad=trained) for name, tensor in tensors.items()}
+
+
+last = (None, None)
+
+
+def weights(item, dtype, trained=False):
+    """Of the last configuration, kept: networks are large."""
+    global last
+    key = json.dumps([item["family"], item["config"], str(dtype), trained])
+    if last[0] != key:
+        last = (None, None)
+        torch.manual_seed(1)
+        made = {}
+        for name, shape in shapes(item["family"], item["config"]).items():
+            flat = len(shape) == 1
+            made[name] = torch.ones(shape, device=DEVICE, dtype=dtype) if flat else torch.randn(shape, device=DEVICE, dtype=dtype) * 0.02
+        last = (key, parameters(made, trained))
+    return last[1]
 
 
 def compiled(run, who, **options):
@@ -146,8 +178,8 @@ def compiled(run, who, **options):
         return run
     torch._dynamo.reset()
     torch._dynamo.config.cache_size_limit = 64
-    # Without a GPU only that it can be compiled is rehearsed.
-    return torch.compile(run, **options) if CUDA else torch.compile(run, backend="aot_eager", dynamic=options.get("dynamic"))
+    # Without a GPU only that it can be taken whole is rehearsed.
+    return torch.compile(run, **options) if CUDA else torch.compile(run, backend="aot_eager", dynamic=options.get("dynamic"), fullgraph=True)
 
 
 def nat(item, who):
@@ -155,7 +187,8 @@ def nat(item, who):
     if item["family"] == "enat":
         # Each step has other shapes: the block is compiled for all of them, not the network for each.
         block = compiled(networks.enat_block, who, dynamic=True)
-        run = lambda *args: networks.enat(w, c, *args, block=block)
+        blocks = networks.enat_blocks(w, c)
+        run = lambda *args: networks.enat(w, blocks, c, *args, block=block)
     else:
         one = compiled(lambda tokens, labels: networks.autonat(w, c, tokens, labels), who, mode="reduce-overhead")
         # A replayed graph writes over its last result, and two branches are wanted at a time.
@@ -169,23 +202,42 @@ def generate(item, who):
     w = weights(item, BF16)
     # reduce-overhead replays CUDA graphs: what the released sampler's --compile asks for.
     step = compiled(networks.gpt, who, **({"mode": "reduce-overhead", "fullgraph": True} if CUDA else {}))
-    how = (w, item["config"], item["batch"], item["guidanceScale"], DEVICE, BF16)
+    store = networks.gpt_store(item["config"], item["batch"], DEVICE, BF16)
+    if who == "compile":  # without it no graph is replayed: the step writes into the cache
+        torch._dynamo.mark_static_address(store[0])
+    how = (w, item["config"], item["batch"], item["guidanceScale"], store)
     with torch.no_grad():
         return timed(lambda: networks.generate_gpt(step, *how))
 
 
 def train(item, who):
+    most = batch_of_eager(item["name"]) if who == "compile" else None
     for batch in item["batches"]:
+        if most is not None and batch > most:
+            continue  # a compilation each
         try:
             return {**train_batch(item, who, batch), "batch": batch, "flops": item["flops"] * batch}
         except torch.cuda.OutOfMemoryError:
-            torch.cuda.empty_cache()
+            for tensor in weights(item, torch.float32, True).values():
+                tensor.grad = None
+        torch.cuda.empty_cache()
     raise RuntimeError("no batch fits")
+
+
+def batch_of_eager(case):
+    """What the eager run before has found, from its lines (EAGER names the file); None where there are none."""
+    try:
+        with open(os.environ.get("EAGER", "")) as file:
+            lines = [json.loads(text) for text in file if text.startswith("{")]
+    except OSError:
+        return None
+    return next((line["batch"] for line in lines if line["case"] == case and "batch" in line), None)
 
 
 def train_batch(item, who, batch):
     c, family, masked = item["config"], item["family"], item["masked"]
-    w = networks.Weights((name, tensor.requires_grad_()) for name, tensor in weights(item, torch.float32).items())
+    w = weights(item, torch.float32, True)
+    blocks = networks.enat_blocks(w, c) if family == "enat" else None
     average = [tensor.detach().clone() for tensor in w.values()]
     optimizer = torch.optim.AdamW(w.values(), lr=1e-4, betas=(0.9, 0.99), weight_decay=0.03, fused=True)
     length, codes = c["gridSize"] ** 2, c["codebookSize"]
@@ -202,7 +254,7 @@ def train_batch(item, who, batch):
             return torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens.flatten())
         ids = torch.where(mask, codes, tokens)
         if family == "enat":
-            logits, _ = networks.enat(w, c, ids, labels, masked, dropout=0.1)
+            logits, _ = networks.enat(w, blocks, c, ids, labels, masked, dropout=0.1)
         else:
             logits = networks.autonat(w, c, ids, labels, dropout=0.1)
         targets = torch.where(mask, tokens, -100).flatten()
@@ -219,7 +271,6 @@ def train_batch(item, who, batch):
             torch._foreach_lerp_(average, [tensor.detach() for tensor in w.values()], 1 - 0.999)
         optimizer.zero_grad(set_to_none=True)
 
-    step()
     return timed(step)
 
 
@@ -230,7 +281,7 @@ def vq(item, who):
     folder = os.environ["VQ_WEIGHTS"]
     with open(f"{folder}/vq.json") as file:
         config = json.load(file)
-    w = {name: tensor.to(DEVICE) for name, tensor in load_file(f"{folder}/vq.safetensors").items()}
+    w = parameters({name: tensor.to(DEVICE) for name, tensor in load_file(f"{folder}/vq.safetensors").items()})
     images = torch.rand(item["batch"], 3, item["size"], item["size"], device=DEVICE)
     encode = compiled(lambda x: vq16.encode(w, config, x), who)
     decode = compiled(lambda x: vq16.decode(w, config, x), who)
@@ -265,8 +316,10 @@ def ceilings(item, who):
     return {**times, "bytesPerSecond": 8 * x.numel() / times["seconds"]}
 
 
-kinds = sys.argv[1:] or ["eager"]
-for item in json.load(sys.stdin):
+kinds = sys.argv[2:] or ["eager"]
+with open(sys.argv[1]) as file:
+    items = json.load(file)
+for item in items:
     run = globals()[item["part"]]
     for who in kinds:
         if who == "compile" and not item.get("compile", True):

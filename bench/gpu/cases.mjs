@@ -38,14 +38,30 @@ function natCase(preset, numSteps, batch) {
   const macs = generationCost(familyOf(family), config, strategy).computed * batch;
   const name = `${preset}${size === 256 ? ' 256' : ''} px, T=${numSteps}, batch ${batch}`;
   const bytes = numWeights({ family, config }) * BYTES * numSteps;
-  return { part: 'nat', name, family, config, strategy, steps, batch, flops: 2 * macs, bytes };
+  return {
+    part: 'nat',
+    name,
+    family,
+    config,
+    strategy,
+    steps,
+    batch,
+    flops: 2 * macs,
+    bytes,
+    /** Also step by step and with openings kept. */
+    variants: TINY || numSteps === 8,
+    /** Also in float32: once a preset, at 512 px (slow without TF32) for one image. */
+    float32: TINY || (numSteps === 8 && (size === 256 ? batch === 64 : batch === 1)),
+    /** AutoNAT is compiled anew for each shape, most of a minute each. */
+    compile: TINY || (numSteps === 8 && size === 256),
+  };
 }
 
 function natCases() {
   const cases = [];
   for (const preset of ['enat-l', 'autonat-l', 'enat-l-512', 'autonat-l-512']) {
     for (const batch of TINY ? [2] : [1, 64]) {
-      for (const numSteps of preset.endsWith('512') ? [8] : [4, 8, 12]) cases.push(natCase(preset, numSteps, batch));
+      for (const numSteps of preset.endsWith('512') ? [8] : [8, 4, 12]) cases.push(natCase(preset, numSteps, batch));
     }
   }
   return TINY ? cases.filter(({ family, steps }) => family === 'enat' && steps.length === 4).slice(0, 1) : cases;
@@ -57,8 +73,8 @@ const PUBLISHED = { 'gpt-b': [7.8, 2.39], 'gpt-l': [13.72, 3.48], 'gpt-xl': [19.
 function generateCases() {
   const cases = [];
   for (const preset of ['gpt-b', 'gpt-l', 'gpt-xl']) {
-    for (const gridSize of [16, 24]) {
-      for (const batch of TINY ? [2] : [1, 8, 32]) {
+    for (const gridSize of [24, 16]) {
+      for (const batch of TINY ? [2] : gridSize === 24 ? [8] : [1, 8, 32]) {
         const { family, config } = modelPreset(TINY ? 'gpt-nano' : preset, TINY ? {} : { gridSize });
         const { seqLen, headDim, numKvHeads } = gptSizes(config);
         const rows = 2 * batch; // with guidance
@@ -72,8 +88,10 @@ function generateCases() {
           config,
           batch,
           guidanceScale: 2,
+          /** Also without recordings. */
+          variants: TINY || batch === 8,
           // Each compilation takes a minute.
-          compile: TINY || (gridSize === 24 && batch === 8) || (gridSize === 16 && batch === 1),
+          compile: TINY || (gridSize === 24 && batch === 8),
           ...(gridSize === 24 && batch === 8 ? { published: PUBLISHED[preset] } : {}),
           flops: 2 * weights * rows * seqLen + attention,
           bytes: weights * BYTES * seqLen + cache,
@@ -86,7 +104,7 @@ function generateCases() {
 
 const MASK_RATIO = 0.8; // the mean of Beta(12, 3)
 
-/** The batch is found on the machine: the largest of these that fits. */
+/** The batch is found on the machine, the largest of these that fits; what is compiled begins with that of eager. */
 function trainCases() {
   return ['enat-l', 'autonat-l', 'gpt-l'].map((preset) => {
     const { family, config } = modelPreset(TINY ? `${preset.split('-')[0]}-nano` : preset);
@@ -120,6 +138,7 @@ function vqCases() {
         way,
         batch,
         size: TINY ? 32 : 256,
+        compile: TINY || batch > 1,
       });
     }
   }

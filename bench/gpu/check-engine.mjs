@@ -110,9 +110,11 @@ await check('fused AdamW and foreach EMA', () =>
 );
 
 await check('pinned transfers, streams, events', () => {
-  const [side, start, end] = [new T.CudaStream(), new T.CudaEvent({ timing: true }), new T.CudaEvent({ timing: true })];
+  const [side, other] = [new T.CudaStream(), new T.CudaStream()];
+  const [start, end] = [new T.CudaEvent({ timing: true }), new T.CudaEvent({ timing: true })];
+  const last = 2 ** 24 - 1; // 64 MiB: a copy of a millisecond, which a stream that does not wait would overtake
   T.scope(() => {
-    const host = T.pinMemory(T.arange(0, 2 ** 20, 1, { dtype: 'float32' }));
+    const host = T.pinMemory(T.arange(0, last + 1, 1, { dtype: 'float32' }));
     equal(T.isPinned(host), true);
     const copy = side.run(() => {
       start.record(side);
@@ -120,13 +122,19 @@ await check('pinned transfers, streams, events', () => {
       end.record(side);
       return copy;
     });
-    copy.add_(0); // on the default stream, so it must wait
+    // No stream waits for a side stream by itself, the default one neither: another waits where it is told to …
+    other.waitFor(end);
+    other.recordUse(copy);
+    const doubled = other.run(() => copy.select(0, last).mul(2));
+    other.synchronize();
+    equal(doubled.item(), 2 * last, 'after the mark of another stream');
+    // … and the host, after which the default stream may go on.
     end.synchronize();
     equal(end.isDone, true);
-    equal(copy.select(0, 2 ** 20 - 1).item(), 2 ** 20 - 1);
+    equal(copy.add(0).select(0, last).item(), last);
   });
-  const note = `4 MiB in ${start.elapsedMs(end).toFixed(2)} ms`;
-  for (const thing of [side, start, end]) thing.dispose();
+  const note = `64 MiB in ${start.elapsedMs(end).toFixed(2)} ms`;
+  for (const thing of [side, other, start, end]) thing.dispose();
   return note;
 });
 
@@ -146,6 +154,17 @@ await check('CUDA graph: captured and replayed', () => {
   }
   graph.dispose();
   input.dispose();
+});
+
+await check('CUDA graphs in one memory', () => {
+  const [input, sums] = [T.tensor([1, 2]), T.zeros([2])].map((tensor) => T.keep(tensor.to('cuda:0')));
+  const step = (factor) => () => T.scope(() => void sums.add_(input.mul(factor)));
+  const first = T.CudaGraph.capture(step(1));
+  const second = T.CudaGraph.capture(step(10), { memoryOf: first });
+  T.scope(() => void sums.zero_()); // warming up has added to them
+  for (const graph of [second, first, second]) graph.replay();
+  equal(sums.toNumbers(), [21, 42]);
+  for (const owned of [first, second, input, sums]) owned.dispose();
 });
 
 await check('memory statistics', () => {

@@ -15,8 +15,8 @@ folder, failures = Path(sys.argv[1]), 0
 
 def load(name):
     tensors = load_file(folder / f"{name}.safetensors")
-    weights = networks.Weights(networks.Weights(tensors).under("weights."))
-    return weights, json.loads((folder / f"{name}.json").read_text()), tensors
+    config = json.loads((folder / f"{name}.json").read_text())
+    return networks.under(tensors, "weights."), config, tensors
 
 
 def check(name, got, want, tolerance=1e-4):
@@ -32,9 +32,10 @@ with torch.no_grad():
         logits = networks.autonat(w, config, t[tokens], t["labels"])
         check(f"autonat, {tokens} step", networks.rows_of(logits, t[rows]), t[want])
     w, config, t = load("enat")
-    one, state = networks.enat(w, config, t["first"], t["labels"], 40)
+    blocks = networks.enat_blocks(w, config)
+    one, state = networks.enat(w, blocks, config, t["first"], t["labels"], 40)
     check("enat, first step", networks.rows_of(one, t["some"]), t["one"])
-    two, _ = networks.enat(w, config, t["second"], t["labels"], 24, state)
+    two, _ = networks.enat(w, blocks, config, t["second"], t["labels"], 24, state)
     check("enat, second step", networks.rows_of(two, t["more"]), t["two"])
 
     w, config, t = load("gpt")

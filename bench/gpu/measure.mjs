@@ -1,5 +1,9 @@
 // Times on a device: everything that was started is waited for before a clock is read. A case is warmed up, runs at least
-// a quarter of a second a round where it is short, and is reported as the median of its rounds with the spread.
+// a quarter of a second a round where it is short, and is reported as the median of its rounds with the spread. A long one
+// is warmed up once and runs three times.
+//
+// Results are counted within a process: FROM leaves out those before, and after DEADLINE (seconds since 1970) none is begun
+// any more. What begins is said in a line first, so that in-turn.mjs knows whose end an end is.
 
 import * as T from '@tessera/torch';
 
@@ -7,27 +11,41 @@ export const device = process.env.DEVICE === 'cpu' ? 'cpu' : 'cuda';
 const ROUNDS = device === 'cpu' ? 2 : 7;
 const WARM_UPS = device === 'cpu' ? 1 : 3;
 const ROUND_SECONDS = device === 'cpu' ? 0 : 0.25;
+/** From here on a run is long. */
+const LONG_SECONDS = 0.7;
+const LONG_ROUNDS = 3;
 /** No round of a case begins later than this. */
 const LAST_START_SECONDS = 12;
+/** Exit code after a case that failed on a device: what it left there is no place for the next one. */
+const SPOILT = 3;
+
+const from = Number(process.env.FROM ?? 0);
+const deadline = Number(process.env.DEADLINE ?? Number.POSITIVE_INFINITY);
+let begun = 0;
 
 export function wait() {
   if (device === 'cuda') T.cudaSynchronize();
 }
 
-/** @returns {{seconds: number, low: number, high: number, peakBytes: number | undefined}} */
-export function timed(run) {
+/**
+ * @param {() => void} run
+ * @param {number} [least] runs before the first that may count
+ * @returns {{seconds: number, low: number, high: number, peakBytes: number | undefined}}
+ */
+export function timed(run, least = 1) {
   if (device === 'cuda') {
     T.emptyCache();
     T.resetPeakMemory();
   }
-  for (let k = 0; k < WARM_UPS; k++) run();
-  let calls = 1;
+  for (let k = 0; k < least; k++) run();
   const first = seconds(run, 1);
-  if (first < ROUND_SECONDS) calls = Math.ceil(ROUND_SECONDS / first);
+  const isLong = first > LONG_SECONDS;
+  if (!isLong) for (let k = least + 1; k < WARM_UPS; k++) run();
+  const calls = first < ROUND_SECONDS ? Math.ceil(ROUND_SECONDS / first) : 1;
   const began = performance.now();
-  const rounds = [];
-  for (let round = 0; round < ROUNDS; round++) {
-    if (round > 1 && performance.now() - began > LAST_START_SECONDS * 1000) break;
+  const rounds = isLong ? [first] : [];
+  while (rounds.length < (isLong ? Math.min(LONG_ROUNDS, ROUNDS) : ROUNDS)) {
+    if (rounds.length > 1 && performance.now() - began > LAST_START_SECONDS * 1000) break;
     rounds.push(seconds(run, calls));
   }
   rounds.sort((a, b) => a - b);
@@ -43,14 +61,22 @@ function seconds(run, calls) {
   return (performance.now() - began) / 1000 / calls;
 }
 
-/** A JSON line; a case that fails is a line too, and the next one runs. */
+/** A JSON line; a case that fails is a line too. */
 export function report(who, item, body) {
+  const index = begun++;
+  if (index < from) return;
   const { part, name, flops, bytes, published } = item;
   const about = { part, case: name, who, flops, bytes, published };
+  if (Date.now() / 1000 > deadline) {
+    console.error(`left out, no time: ${name}, ${who}`);
+    return;
+  }
+  console.log(JSON.stringify({ begin: index, ...about }));
   try {
     console.log(JSON.stringify({ ...about, ...body() }));
   } catch (error) {
     console.log(JSON.stringify({ ...about, error: String(error.message).split('\n')[0] }));
-    if (device === 'cuda') T.emptyCache();
+    console.error(error);
+    if (device === 'cuda') process.exit(SPOILT);
   }
 }

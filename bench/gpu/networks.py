@@ -2,7 +2,8 @@
 the head, both branches of guidance one after the other, a cache of keys and values written whole. What ours is compared with.
 
 A network is a dict of tensors by official name and functions over it, so the same weights run on both sides
-(check_networks.py compares). Written for this comparison; nothing is taken from the released repositories.
+(check_networks.py compares). Written for this comparison; nothing is taken from the released repositories. Plain dicts and
+functions, so that torch.compile takes each network whole.
 
 Shapes: B batch, L tokens, D width, V codes.
 """
@@ -64,15 +65,14 @@ def autonat(w, config, tokens, labels, dropout=0.0):
     return head(x, w, "token_emb.word_embeddings.weight")[:, 1:, : config["codebookSize"]]
 
 
-class Weights(dict):
-    """Tensors by official name."""
+def under(w, prefix):
+    """The tensors whose name starts so, without it."""
+    return {name[len(prefix) :]: tensor for name, tensor in w.items() if name.startswith(prefix)}
 
-    def under(self, prefix):
-        """Those whose name starts so, without it; the same dict at every call, which torch.compile knows again."""
-        known = self.__dict__.setdefault("parts", {})
-        if prefix not in known:
-            known[prefix] = {name[len(prefix) :]: tensor for name, tensor in self.items() if name.startswith(prefix)}
-        return known[prefix]
+
+def enat_blocks(w, config):
+    """The tensors of each block: made once, so that a compiled block knows them again."""
+    return [under(w, f"blocks.{i}.") for i in range(config["encoderDepth"] + config["decoderDepth"])]
 
 
 def enat_block(w, num_heads, x, c, foreign):
@@ -102,10 +102,13 @@ def first_where(mask, count):
     return mask.logical_not().int().argsort(dim=1, stable=True)[:, :count]
 
 
-def enat(w, config, tokens, labels, masked_count, before=None, dropout=0.0, block=enat_block):
-    """tokens [B, L], labels [B] to logits [B, L, V] and the state for the next step; before: that of the step before."""
+def enat(w, blocks, config, tokens, labels, masked_count, before=None, dropout=0.0, block=enat_block):
+    """tokens [B, L], labels [B] to logits [B, L, V] and the state for the next step; before: that of the step before.
+
+    blocks: enat_blocks of w.
+    """
     length, encoder, decoder = tokens.shape[1], config["encoderDepth"], config["decoderDepth"]
-    run = lambda i, x, foreign: block(w.under(f"blocks.{i}."), config["numHeads"], x, c, foreign)
+    run = lambda i, x, foreign: block(blocks[i], config["numHeads"], x, c, foreign)
     c = w["y_embedder.embedding_table.weight"][labels]
     x = embed(tokens, torch.arange(length, device=tokens.device), w, "x_embedder")
     x = F.dropout(x, dropout, dropout > 0)
@@ -205,14 +208,19 @@ def gpt(w, config, x, table, cache=None, position=None, mask=None, dropout=0.0):
     return F.linear(rms_norm(x, w["norm.weight"], eps), w["output.weight"]).float()
 
 
-def generate_gpt(step, w, config, batch, guidance, device, dtype):
-    """The released loop with guidance; tokens [B, n]. step: gpt, or a compiled form of it."""
+def gpt_store(config, batch, device, dtype):
+    """What generations of a batch with guidance share: cache, causal mask, rotary table. Old entries are masked, not read."""
     length, heads = config["gridSize"] ** 2, config["numHeads"]
     width = math.ceil((1 + length) / 8) * 8
     shape = (2, config["depth"], 2 * batch, heads, width, config["embedDim"] // heads)
-    cache = torch.zeros(shape, device=device, dtype=dtype)
     causal = torch.ones(width, width, device=device, dtype=torch.bool).tril()
-    table = rope_table(config, device)
+    return torch.zeros(shape, device=device, dtype=dtype), causal, rope_table(config, device)
+
+
+def generate_gpt(step, w, config, batch, guidance, store):
+    """The released loop with guidance; tokens [B, n]. step: gpt, or a compiled form of it; store: gpt_store's."""
+    cache, causal, table = store
+    length, width, device = config["gridSize"] ** 2, causal.shape[0], cache.device
     labels = torch.arange(batch, device=device) % config["numClasses"]
     x = w["cls_embedding.embedding_table.weight"][torch.cat([labels, torch.full_like(labels, config["numClasses"])])]
     tokens = []

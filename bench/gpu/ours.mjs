@@ -16,9 +16,11 @@ import {
   generateLabelled,
   gptLoss,
   initialise,
+  initialTensor,
   LlamaGenVq,
   loadModule,
   Openings,
+  ParameterBuilder,
   philoxTokenNoise,
   useDevice,
   vqPreset,
@@ -30,42 +32,57 @@ useDevice(device);
 T.manualSeed(1);
 const { noGrad, scope } = T;
 
-/** A network of random weights, none of them zero. */
+/** A network of random weights, none of them zero, drawn where it is: half a billion of them take seconds on a CPU. */
 function network({ family, config }, dtype) {
   const construct = (p) => familyOf(family).construct(config, p);
-  const whole = initialise(construct);
-  noGrad(() => scope(() => [...whole.state.values()].forEach((x) => void (x.shape.length > 1 && x.normal_(0, 0.02)))));
+  const where = { device: device === 'cpu' ? 'cpu' : 'cuda:0' };
+  const take = (_, shape, initialisation) =>
+    noGrad(() =>
+      scope(() => {
+        if (shape.length > 1) return T.keep(T.empty(shape, where).normal_(0, 0.02));
+        return T.keep(initialTensor(shape, initialisation).to(where.device));
+      }),
+    );
+  const whole = construct(new ParameterBuilder({ take }));
+  if (dtype === 'float32') return whole;
   const model = loadModule(construct, whole.state, family, dtype);
   whole.dispose();
   return model;
 }
 
-/** Networks are large: one is kept, and made anew when another is asked for. */
-let last = { key: undefined, model: undefined };
+/** Networks are large: those of one configuration are kept, a type each, until another is asked for. */
+const last = { key: undefined, models: new Map() };
 function cached(item, dtype) {
-  const key = JSON.stringify([item.family, item.config, dtype]);
-  if (last.key !== key) {
-    last.model?.dispose();
-    last = { key, model: network(item, dtype) };
-  }
-  return last.model;
+  const key = JSON.stringify([item.family, item.config]);
+  if (last.key !== key) dropCached();
+  last.key = key;
+  if (!last.models.has(dtype)) last.models.set(dtype, network(item, dtype));
+  return last.models.get(dtype);
+}
+function dropCached() {
+  for (const model of last.models.values()) model.dispose();
+  last.models.clear();
+  T.emptyCache();
 }
 
 const RUNS = {
   nat(item) {
-    for (const [who, dtype, graphs, keepsOpenings] of [
-      ['ours', 'bfloat16', true],
-      ['ours, openings kept', 'bfloat16', true, true],
-      ['ours, no graphs', 'bfloat16', false],
-      ['ours, float32', 'float32', true],
-    ]) {
+    const whole = [
+      ['ours', true, 'bfloat16', true],
+      ['ours, openings kept', item.variants, 'bfloat16', true, true],
+      ['ours, no graphs', item.variants, 'bfloat16', false],
+      ['ours, float32', item.float32, 'float32', true],
+    ];
+    for (const [who, wanted, dtype, graphs, keepsOpenings] of whole) {
+      if (!wanted) continue;
       report(who, item, () => {
         const model = cached(item, dtype);
         const labels = Array.from({ length: item.batch }, (_, i) => i % item.config.numClasses);
         const openings = keepsOpenings ? new Openings(model) : undefined;
         const options = { strategy: item.strategy, labels, seed: 1, first: 0, graphs, openings };
         try {
-          return timed(() => scope(() => void generateLabelled(model, options)));
+          // A batch is drawn plainly the first time and recorded the second.
+          return timed(() => scope(() => void generateLabelled(model, options)), graphs ? 2 : 1);
         } finally {
           forgetGraph(model);
           openings?.dispose();
@@ -79,6 +96,7 @@ const RUNS = {
       ['ours', true],
       ['ours, no graphs', false],
     ]) {
+      if (!graphs && !item.variants) continue;
       report(who, item, () => {
         const model = cached(item, 'bfloat16');
         let cacheBytes = 0;
@@ -103,6 +121,7 @@ const RUNS = {
           while (!generation.isDone) for (const { tokens } of generation.step()) tokens.dispose();
           generation.dispose();
         });
+        forgetGraph(model);
         return { ...result, cacheBytes };
       });
     }
@@ -110,18 +129,24 @@ const RUNS = {
 
   train(item) {
     report('ours', item, () => {
-      for (const batch of item.batches) {
-        const training = trainingOf(item, batch);
-        try {
-          training.step();
-          const result = timed(training.step);
-          return { ...result, batch, flops: item.flops * batch };
-        } catch (error) {
-          if (!/out of memory/i.test(error.message) || batch === item.batches.at(-1)) throw error;
-        } finally {
-          training.dispose();
-          T.emptyCache();
+      dropCached();
+      const training = trainingOf(item);
+      try {
+        for (const batch of item.batches) {
+          const rows = training.rows(batch);
+          try {
+            const result = timed(() => training.step(rows), 2);
+            return { ...result, batch, flops: item.flops * batch };
+          } catch (error) {
+            if (!/out of memory/i.test(error.message) || batch === item.batches.at(-1)) throw error;
+            training.clear();
+          } finally {
+            for (const owned of Object.values(rows)) owned.dispose();
+            T.emptyCache();
+          }
         }
+      } finally {
+        training.dispose();
       }
     });
   },
@@ -176,7 +201,7 @@ const RUNS = {
 };
 
 /** Loss in bf16, backward, fused AdamW, moving average: what a step of the training loop is made of. */
-function trainingOf(item, batch) {
+function trainingOf(item) {
   const { family, config, masked } = item;
   const model = network(item, 'float32').trainable();
   const average = network(item, 'float32');
@@ -184,10 +209,12 @@ function trainingOf(item, batch) {
   const ema = new Ema(average.state, model);
   const where = { device: model.device, dtype: 'int64' };
   const length = config.gridSize ** 2;
-  const tokens = T.randint(0, config.codebookSize, [batch, length], where);
-  const labels = T.randint(0, config.numClasses, [batch], where);
-  const order = scope(() => T.keep(T.rand([batch, length], { device: model.device }).argsort(1)));
-  const lossOf = () => {
+  const rows = (batch) => ({
+    tokens: T.randint(0, config.codebookSize, [batch, length], where),
+    labels: T.randint(0, config.numClasses, [batch], where),
+    order: scope(() => T.keep(T.rand([batch, length], { device: model.device }).argsort(1))),
+  });
+  const lossOf = ({ tokens, labels, order }) => {
     if (family === 'enat') {
       const dropout = { probability: 0.1 };
       return enatLoss(model, { tokens, labels, order, maskCount: masked, labelSmoothing: 0.1, dropout }).loss;
@@ -195,8 +222,8 @@ function trainingOf(item, batch) {
     if (family === 'gpt') {
       return gptLoss(model, { tokens, condition: model.embedClasses(labels), patchSide: 1, training: true }).loss;
     }
-    const rows = T.arange(0, batch, 1, { device: model.device }).mul(length).unsqueeze(1);
-    const places = order.narrow(1, 0, masked).add(rows).flatten();
+    const starts = T.arange(0, tokens.size(0), 1, { device: model.device }).mul(length).unsqueeze(1);
+    const places = order.narrow(1, 0, masked).add(starts).flatten();
     const flat = tokens.flatten();
     return autonatLoss(model, {
       ids: flat.scatterValue(0, places, model.maskToken).viewAs(tokens),
@@ -208,20 +235,22 @@ function trainingOf(item, batch) {
     }).loss;
   };
   return {
-    step: () =>
+    rows,
+    clear: () => model.clearGradients(),
+    step: (batch) =>
       scope(() => {
-        T.autocast({ device, dtype: 'bfloat16' }, lossOf).backward();
+        T.autocast({ device, dtype: 'bfloat16' }, () => lossOf(batch)).backward();
         optimizer.step(1e-4);
         ema.update(0.999);
         model.clearGradients();
       }),
     dispose: () => {
       optimizer.dispose();
-      for (const owned of [model, average, tokens, labels, order]) owned.dispose();
+      for (const owned of [model, average]) owned.dispose();
     },
   };
 }
 
 const [part] = process.argv.slice(2);
 for (const item of casesOf(part)) RUNS[part](item);
-last.model?.dispose();
+dropCached();

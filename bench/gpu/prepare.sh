@@ -4,7 +4,7 @@
 #
 #   bench/gpu/prepare.sh [FOLDER]       default .gpu, which git must not carry twice: put it into .git/info/exclude
 #
-# BUDGET (MiB, default 46) bounds the whole folder; GOLDEN_DIR names the reference values (default: none are carried);
+# BUDGET (MiB, default 44) bounds the whole folder, an addon.tar.gz of an earlier run included; GOLDEN_DIR names the reference values (default: none are carried);
 # NODE a Node 20 executable for Linux x64 (default: the one on PATH). The largest part, Node, is packed once and kept.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -25,10 +25,10 @@ fi
 tar -C "$out/stage" -cf - . | xz -4 -T0 > "$out/project.tar.xz"
 rm -rf "$out/stage"
 
-taken="$(du -cb "$out"/*.tar.xz | tail -1 | cut -f1)"
+taken="$(find "$out" -maxdepth 1 \( -name "*.tar.xz" -o -name addon.tar.gz \) -printf "%s\n" | awk '{ sum += $1 } END { print sum }')"
 rm -f "$out/golden.tar"
 if [ -n "${GOLDEN_DIR:-}" ]; then
-  node bench/gpu/select-golden.mjs "$GOLDEN_DIR" $(( ${BUDGET:-46} * 1048576 - taken )) |
+  node bench/gpu/select-golden.mjs "$GOLDEN_DIR" $(( ${BUDGET:-44} * 1048576 - taken )) |
     tar -C "$GOLDEN_DIR" --no-recursion -cf "$out/golden.tar" -T -
 fi
 du -h "$out"/*

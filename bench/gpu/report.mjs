@@ -1,15 +1,15 @@
 // One table of all JSON lines that ours.mjs and baseline.py printed: ours beside eager and compiled PyTorch, and the share
 // of the floor, which is the larger of operations over the measured product rate and bytes over the measured copy rate.
 //
-//   node bench/gpu/report.mjs FOLDER       reads FOLDER/*.jsonl; writes FOLDER/results.json, FOLDER/table.md
+//   node bench/gpu/report.mjs LOGS FOLDER       reads LOGS/*.jsonl; writes FOLDER/results.json, FOLDER/table.md
 
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const [folder] = process.argv.slice(2);
-const lines = readdirSync(folder)
+const [logs, folder] = process.argv.slice(2);
+const lines = readdirSync(logs)
   .filter((name) => name.endsWith('.jsonl'))
-  .flatMap((name) => readFileSync(join(folder, name), 'utf8').split('\n'))
+  .flatMap((name) => readFileSync(join(logs, name), 'utf8').split('\n'))
   .flatMap((line) => {
     try {
       return line.startsWith('{') ? [JSON.parse(line)] : [];
@@ -29,10 +29,11 @@ const time = (line) => (line === undefined ? '–' : (line.error?.slice(0, 40) ?
 const ratio = (other, own) => (other?.seconds && own?.seconds ? `${(other.seconds / own.seconds).toFixed(2)}×` : '–');
 
 const rows = [...groups.values()].map((group) => {
-  const [ours, kept, plain, eager, compile] = [
+  const [ours, kept, plain, float32, eager, compile] = [
     'ours',
     'ours, openings kept',
     'ours, no graphs',
+    'ours, float32',
     'eager',
     'compile',
   ].map((who) => of(group, who));
@@ -50,6 +51,7 @@ const rows = [...groups.values()].map((group) => {
     time(ours),
     time(kept),
     time(plain),
+    time(float32),
     time(eager),
     time(compile),
     against(eager),
@@ -65,6 +67,7 @@ const head = [
   'ours',
   'openings kept',
   'no graphs',
+  'float32',
   'eager',
   'compile',
   'eager / ours',
@@ -82,9 +85,14 @@ const table = [
   ...rows,
   '',
 ].join('\n');
-writeFileSync(join(folder, 'table.md'), table);
-writeFileSync(join(folder, 'results.json'), JSON.stringify(lines));
-console.log(table);
+put('table.md', table);
+put('results.json', JSON.stringify(lines));
+
+/** The whole file or the one before: this may be ended at any moment. */
+function put(name, text) {
+  writeFileSync(join(folder, `${name}.new`), text);
+  renameSync(join(folder, `${name}.new`), join(folder, name));
+}
 
 function pretty(seconds) {
   if (seconds === undefined) return '–';

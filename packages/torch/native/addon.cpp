@@ -24,6 +24,9 @@ napi_value initialise(napi_env env, napi_value exports) {
     static SilentWarnings silent;
     c10::WarningUtils::set_warning_handler(&silent);
     installCpuAllocator();
+    // Once a process: a worker that loads the addon too must not undo what was chosen meanwhile.
+    static const bool forbidden = (forbidTf32(), true);
+    static_cast<void>(forbidden);
     auto* instance = new Instance();
     check(env, napi_set_instance_data(
                    env, instance, [](napi_env, void* data, void*) { delete static_cast<Instance*>(data); }, nullptr));

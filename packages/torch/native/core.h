@@ -13,6 +13,9 @@ struct CoreEntry {
 /** Detaches the ArrayBuffers whose tensors are gone; after every call that frees. */
 void endStaleViews(Arguments& a);
 
+/** Products and convolutions of float32 keep all bits: libtorch itself lets cuDNN round them. Until setTf32 says otherwise. */
+void forbidTf32();
+
 extern const CoreEntry kTensorFunctions[];
 extern const CoreEntry kViewFunctions[];
 extern const CoreEntry kAutogradFunctions[];

@@ -218,9 +218,15 @@ napi_value graphOpen(Arguments& a) {
   return a.result(id);
 }
 
-/** graphBegin(graph): what follows on the current stream, which must not be the default one, is recorded, not run. */
+/**
+ * graphBegin(graph, other graph or nothing): what follows on the current stream, which must not be the default one, is
+ * recorded, not run. With another graph, one that has been recorded, both work in that one's memory.
+ */
 napi_value graphBegin(Arguments& a) {
-  entryOf(cuda(a).graphs, a.integer(0), "graph")->capture_begin();
+  auto& graphs = cuda(a).graphs;
+  const auto& graph = entryOf(graphs, a.integer(0), "graph");
+  if (a.isNothing(1)) graph->capture_begin();
+  else graph->capture_begin(entryOf(graphs, a.integer(1), "graph")->pool());
   return a.nothing();
 }
 

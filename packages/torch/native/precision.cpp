@@ -49,7 +49,9 @@ napi_value setTf32(Arguments& a) {
   return a.nothing();
 }
 
-napi_value isTf32Allowed(Arguments& a) { return a.result(at::globalContext().allowTF32CuBLAS()); }
+napi_value isTf32Allowed(Arguments& a) {
+  return a.result(at::globalContext().allowTF32CuBLAS() || at::globalContext().allowTF32CuDNN());
+}
 
 /** setDeterministic(flag, warnOnly): also switches cuDNN's measured choice of algorithms off. */
 napi_value setDeterministic(Arguments& a) {
@@ -84,6 +86,11 @@ napi_value scalerUpdate(Arguments& a) {
 }
 
 }  // namespace
+
+void forbidTf32() {
+  at::globalContext().setAllowTF32CuBLAS(false);
+  at::globalContext().setAllowTF32CuDNN(false);
+}
 
 const CoreEntry kPrecisionFunctions[] = {
     {"autocastIsEnabled", autocastIsEnabled}, {"autocastDtype", autocastDtype},

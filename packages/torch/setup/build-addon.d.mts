@@ -10,4 +10,5 @@ export declare function buildAddon(
   libtorch: { version: string; path: string; cuda: boolean },
   env: NodeJS.ProcessEnv,
   options?: { sources?: string; progress?: (text: string) => void },
-): Promise<{ addon: string; key: string; nativeHash: string; built: boolean }>;
+): Promise<{ addon: string; key: string; nativeHash: string; built: boolean; notes: string[] }>;
+export declare function jobs(env: NodeJS.ProcessEnv): number;

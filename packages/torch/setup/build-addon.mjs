@@ -17,6 +17,7 @@ import { SetupFailure } from './setup-failure.mjs';
 export const ADDON_NAME = 'tessera_torch.node';
 /** Version of Node-API that the addon is compiled for; Node 20.9 has it. */
 const NAPI_VERSION = 9;
+const JOBS_VARIABLE = 'TESSERA_BUILD_JOBS';
 /** Memory that one compiler process wants for a file that includes ATen, in bytes. */
 const COMPILER_MEMORY = 2 * 2 ** 30;
 /** Addons kept, newest first: switching between two branches or libtorchs should not compile each time. */
@@ -68,7 +69,8 @@ export function checkBuildTools(env) {
  * @param {{version: string, path: string, cuda: boolean}} libtorch
  * @param {NodeJS.ProcessEnv} env
  * @param {{sources?: string, progress?: (text: string) => void}} [options]
- * @returns {Promise<{addon: string, key: string, nativeHash: string, built: boolean}>}
+ * @returns {Promise<{addon: string, key: string, nativeHash: string, built: boolean, notes: string[]}>}
+ *   notes: what the addon was built without, and why
  */
 export async function buildAddon(cache, libtorch, env, options = {}) {
   const { sources = nativeFolder, progress = () => {} } = options;
@@ -76,7 +78,7 @@ export async function buildAddon(cache, libtorch, env, options = {}) {
   const nativeHash = hashFiles(files);
   const key = addonKey(libtorch, nativeHash);
   const addon = addonPath(cache, key);
-  if (existsSync(addon)) return { addon, key, nativeHash, built: false };
+  if (existsSync(addon)) return { addon, key, nativeHash, built: false, notes: [] };
 
   const tools = checkBuildTools(env);
   const folder = claimBuildFolder(join(cache, 'build'), `${libtorch.path}\0${tools.generator}\0${env.CXX ?? ''}`);
@@ -92,29 +94,42 @@ export async function buildAddon(cache, libtorch, env, options = {}) {
     );
   };
 
-  progress('configuring the native addon');
   const binary = join(folder, 'binary');
-  const settings = [
-    `-DLIBTORCH=${libtorch.path}`,
-    `-DNODE_API_HEADERS=${nodeApiHeaders()}`,
-    `-DNAPI_VERSION=${NAPI_VERSION}`,
-    `-DTESSERA_CUDA=${libtorch.cuda ? 'ON' : 'OFF'}`,
-    '-DCMAKE_BUILD_TYPE=Release',
-  ];
-  const configured = await runCommand(tools.cmake, ['-S', copy, '-B', binary, '-G', tools.generator, ...settings], {
-    env,
-  });
-  if (configured.code !== 0) throw fail('Configuring the native addon with cmake', configured.output);
-
-  progress('compiling the native addon');
-  const compiled = await runCommand(tools.cmake, ['--build', binary, '--parallel', String(jobs())], { env });
-  if (compiled.code !== 0) throw fail('Compiling the native addon', compiled.output);
-
   const made = join(binary, ADDON_NAME);
-  const loaded = await runCommand(process.execPath, ['-e', 'process.dlopen({ exports: {} }, process.argv[1])', made], {
-    env,
-  });
-  if (loaded.code !== 0) throw fail(`The native addon was built, but loading it with ${libtorch.path}`, loaded.output);
+  const notes = new Set();
+  /** Returns what failed and its output; undefined when all went well. */
+  const attempt = async (nccl) => {
+    const settings = [
+      `-DLIBTORCH=${libtorch.path}`,
+      `-DNODE_API_HEADERS=${nodeApiHeaders()}`,
+      `-DNAPI_VERSION=${NAPI_VERSION}`,
+      `-DTESSERA_CUDA=${libtorch.cuda ? 'ON' : 'OFF'}`,
+      `-DTESSERA_NCCL=${nccl ? 'ON' : 'OFF'}`,
+      '-DCMAKE_BUILD_TYPE=Release',
+    ];
+    const configure = ['-S', copy, '-B', binary, '-G', tools.generator, ...settings];
+    progress('configuring the native addon');
+    const configured = await runCommand(tools.cmake, configure, { env });
+    if (configured.code !== 0) return { what: 'Configuring the native addon with cmake', output: configured.output };
+    for (const [, note] of configured.output.matchAll(/^-- (Without .*)$/gm)) notes.add(note);
+
+    progress('compiling the native addon');
+    const compile = ['--build', binary, '--parallel', String(jobs(env))];
+    const compiled = await runCommand(tools.cmake, compile, { env });
+    if (compiled.code !== 0) return { what: 'Compiling the native addon', output: compiled.output };
+
+    const load = ['-e', 'process.dlopen({ exports: {} }, process.argv[1])', made];
+    const loaded = await runCommand(process.execPath, load, { env });
+    if (loaded.code === 0) return undefined;
+    return { what: `The native addon was built, but loading it with ${libtorch.path}`, output: loaded.output };
+  };
+  let failed = await attempt(true);
+  // c10d's header for NCCL includes those of half of CUDA: the part most likely to fail, and one process does without it.
+  if (failed !== undefined && libtorch.cuda && /nccl/i.test(errorsOf(failed.output))) {
+    notes.add(`Without NCCL, which does not compile:\n${lastLines(errorsOf(failed.output))}`);
+    failed = await attempt(false);
+  }
+  if (failed !== undefined) throw fail(failed.what, failed.output);
 
   const temporary = join(cache, 'addons', `${key}.tmp-${process.pid}`);
   mkdirSync(temporary, { recursive: true });
@@ -123,10 +138,13 @@ export async function buildAddon(cache, libtorch, env, options = {}) {
   renameSync(temporary, dirname(addon));
   release(folder);
   removeOldAddons(join(cache, 'addons'), key);
-  return { addon, key, nativeHash, built: true };
+  return { addon, key, nativeHash, built: true, notes: [...notes] };
 }
 
-function jobs() {
+/** Compilers side by side: TESSERA_BUILD_JOBS, or as many as processors and memory allow. */
+export function jobs(env) {
+  const asked = Number(env[JOBS_VARIABLE]);
+  if (Number.isInteger(asked) && asked > 0) return asked;
   return Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / COMPILER_MEMORY)));
 }
 

@@ -57,10 +57,11 @@ async function setUp(cache, log, progress, env) {
   log(`libtorch ${libtorch.version} (${kind}): ${where} (${seconds(started)})`);
 
   started = Date.now();
-  const { built, ...addon } = await buildAddon(cache, libtorch, env, { progress });
+  const { built, notes, ...addon } = await buildAddon(cache, libtorch, env, { progress });
   const current = { ...addon, libtorch };
   if (JSON.stringify(readCurrent(cache, addon.nativeHash)) !== JSON.stringify(current)) writeCurrent(cache, current);
   log(`native addon: ${built ? 'built' : 'already built'} (${seconds(started)})`);
+  for (const note of notes) log(`native addon: ${note}`);
   return current;
 }
 

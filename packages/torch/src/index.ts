@@ -21,7 +21,7 @@ export {
   setDevice,
   toAsync,
 } from './cuda/device.ts';
-export { CudaGraph } from './cuda/graph.ts';
+export { type CaptureOptions, CudaGraph } from './cuda/graph.ts';
 export { CudaEvent, CudaStream } from './cuda/stream.ts';
 export { type Argument, type DispatchEvent, type Listener, listen, type Operation, type Result } from './dispatch.ts';
 // Processes.

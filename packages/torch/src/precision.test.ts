@@ -55,6 +55,7 @@ describe('autocast', () => {
 });
 
 describe('switches', () => {
+  // libtorch's own default is off for products and on for cuDNN: this reads both.
   it('TF32 is off until it is switched on', () => {
     expect(T.float32Precision()).toBe('ieee');
     T.setFloat32Precision('tf32');

@@ -73,6 +73,8 @@ export interface AutoregressiveSession {
   readonly cacheBytes: number;
   /** Positions that a row can hold. */
   readonly capacity: number;
+  /** How many positions a step attends to whose longest row has `longest`: at least those, in few different numbers. */
+  reach(longest: number): number;
   /** Begins rows anew; returns logits of their first token, [r, V], in the caller's scope. */
   begin(rows: readonly number[], condition: SequenceCondition): Tensor;
   /** tokens — [count] int64, the last of each of the first rows; returns logits of the next, [count, V]. */

@@ -6,7 +6,7 @@
  * Memory: 2 · blocks · rows · Hkv · (T + n − 1) · K numbers of the weights' type; the last token is never fed back.
  */
 
-import { arange, cat, empty, keep, noGrad, scope, type Tensor, tensor } from '@tessera/torch';
+import { arange, cat, keep, noGrad, scope, type Tensor, tensor, zeros } from '@tessera/torch';
 import { beside } from '../nn/device.ts';
 import type { AutoregressiveSession, SequenceCondition } from './family.ts';
 import type { Gpt, GptInput, KeyValueStore, SeenPositions } from './gpt.ts';
@@ -20,6 +20,11 @@ export interface GptSessionOptions {
 }
 
 const PARKED = -1;
+/**
+ * Positions by which the reach of a step on a GPU grows: cuDNN plans each new number of keys for tens of milliseconds, and
+ * a recorded step is one for a number.
+ */
+const REACH = 64;
 
 export class GptSession implements AutoregressiveSession {
   readonly rows: number;
@@ -49,6 +54,10 @@ export class GptSession implements AutoregressiveSession {
   /** Position that a row's next token goes to; -1 for a parked row. */
   position(row: number): number {
     return this.store.lengths[row]!;
+  }
+
+  reach(longest: number): number {
+    return Math.min(this.capacity, Math.ceil(longest / REACH) * REACH);
   }
 
   /**
@@ -83,8 +92,14 @@ export class GptSession implements AutoregressiveSession {
     const full = positions.findIndex((position) => position >= this.capacity);
     if (full >= 0) throw new RangeError(`GptSession: row ${full} is complete; begin it anew before another step`);
     return noGrad(() => {
-      this.store.next(positions);
       const x = this.model.embedTokens(tokens).unsqueeze(1); // [count, 1, D]
+      if (this.store.isOnGpu) {
+        // As a recorded step: the same kernels, and the same bits.
+        const at = beside(tensor(positions, 'int64'), x);
+        this.store.nextAt(at, this.reach(Math.max(...positions) + 1));
+        return this.run({ x, rope: ropeAt(this.model.rope(), at), store: this.store }, rows);
+      }
+      this.store.next(positions);
       return this.run({ x, rope: this.ropeAt(positions), store: this.store }, rows);
     });
   }
@@ -179,10 +194,15 @@ class Store implements KeyValueStore {
   private writing: Writing | undefined;
 
   constructor(blocks: number, shape: readonly number[], like: Tensor) {
-    const make = (): Tensor => scope(() => keep(empty(shape, { dtype: like.dtype, device: like.device })));
+    // Zeros: a masked position still takes part in products, where what memory held before could be no number.
+    const make = (): Tensor => scope(() => keep(zeros(shape, { dtype: like.dtype, device: like.device })));
     this.keys = Array.from({ length: blocks }, make);
     this.values = Array.from({ length: blocks }, make);
     this.lengths = new Array<number>(shape[0]!).fill(0);
+  }
+
+  get isOnGpu(): boolean {
+    return this.keys[0]!.device.startsWith('cuda');
   }
 
   get bytes(): number {
@@ -222,18 +242,23 @@ class Store implements KeyValueStore {
   /** The same where the rows stand at different positions, [count] int64: all below `longest`. */
   nextAt(positions: Tensor, longest: number): void {
     const count = positions.size(0);
-    const seen = this.seen(count, longest);
-    const lengths = positions.add(1);
     this.writing = {
       kind: 'apart',
       count,
       longest,
       rows: arange(0, count, 1, { device: positions.device }),
       positions,
-      ...(seen === undefined
-        ? { lengths, mask: undefined }
-        : { lengths: undefined, mask: seen.logicalAnd(filledMask(lengths, longest)) }),
+      ...this.attending(positions.add(1), longest),
     };
+  }
+
+  /** What rows of these lengths attend to. On a GPU a mask to add, made once for all blocks in their type. */
+  private attending(lengths: Tensor, longest: number): Pick<Writing & { kind: 'apart' }, 'mask' | 'lengths'> {
+    const seen = this.seen(lengths.size(0), longest);
+    if (seen === undefined && !this.isOnGpu) return { lengths, mask: undefined };
+    const filled = filledMask(lengths, longest);
+    const mask = seen === undefined ? filled : seen.logicalAnd(filled);
+    return { lengths: undefined, mask: this.isOnGpu ? addedMask(mask, this.keys[0]!) : mask };
   }
 
   /** [count, 1, 1, longest] bool: condition positions that may be attended to, and all tokens; undefined: everything. */
@@ -283,4 +308,9 @@ class Store implements KeyValueStore {
 function filledMask(lengths: Tensor, longest: number): Tensor {
   const positions = arange(0, longest, 1, { device: lengths.device });
   return positions.unsqueeze(0).lt(lengths.unsqueeze(1)).unsqueeze(1).unsqueeze(1);
+}
+
+/** Instead of a mask of bool what attention would make of it each time: 0, or -infinity where it is false. */
+function addedMask(mask: Tensor, { dtype, device }: Tensor): Tensor {
+  return zeros(mask.shape, { dtype, device }).maskedFill(mask.logicalNot(), Number.NEGATIVE_INFINITY);
 }

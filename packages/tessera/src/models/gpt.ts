@@ -60,7 +60,7 @@ export interface SeenPositions {
   /** [B, Hkv, S', K]. */
   keys: Tensor;
   values: Tensor;
-  /** [B, 1, S or 1, S'] bool; undefined for all. */
+  /** [B, 1, S or 1, S'] bool, or of the queries' type to be added; undefined for all. */
   mask: Tensor | undefined;
   /** Instead of a mask, for one query a row: how many of the positions count, [B] int64. */
   lengths?: Tensor | undefined;
@@ -179,6 +179,7 @@ export class Gpt extends Module implements AutoregressiveModel {
    * @param options release: frees the float weights too; the model then generates, and does nothing else
    */
   quantize(options: { release?: boolean } = {}): void {
+    this.dropCompanions(); // recorded steps read the weights where they were
     for (const projection of this.projections()) {
       projection.quantize();
       if (options.release === true) projection.weight.dispose();
@@ -187,6 +188,7 @@ export class Gpt extends Module implements AutoregressiveModel {
 
   /** Generates with the float weights again. */
   dropQuantized(): void {
+    this.dropCompanions();
     for (const projection of this.projections()) projection.dropQuantized();
   }
 

@@ -131,10 +131,15 @@ export abstract class Module {
   /** What lives as long as this module, such as its CUDA graphs. */
   readonly companions = new Set<{ dispose(): void }>();
 
-  /** Frees every tensor; the module cannot be used afterwards. */
-  dispose(): void {
+  /** Where what they hold of this module is no longer so. */
+  protected dropCompanions(): void {
     for (const companion of this.companions) companion.dispose();
     this.companions.clear();
+  }
+
+  /** Frees every tensor; the module cannot be used afterwards. */
+  dispose(): void {
+    this.dropCompanions();
     for (const layer of this.builder.quantizable.values()) layer.dropInt8();
     for (const tensor of this.state.values()) tensor.dispose();
   }

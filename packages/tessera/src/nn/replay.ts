@@ -21,15 +21,25 @@ export interface Replay<T extends ReplayResult> {
   /** Does the work; the result's tensors hold its values until the next call, and are not the caller's. */
   run(): T;
   dispose(): void;
+  /** What was recorded, where something was. */
+  readonly graph?: CudaGraph<T>;
 }
 
-/** @param warmUps runs before the recording, in which libraries choose their algorithms; they do what a run does */
-export function replayable<T extends ReplayResult>(device: Device, body: () => T, warmUps = 1): Replay<T> {
+/**
+ * @param warmUps runs before the recording, in which libraries choose their algorithms; they do what a run does
+ * @param memoryOf work whose memory this one may use too, where neither gives results (CaptureOptions)
+ */
+export function replayable<T extends ReplayResult>(
+  device: Device,
+  body: () => T,
+  { warmUps = 1, memoryOf }: { warmUps?: number; memoryOf?: Replay<ReplayResult> | undefined } = {},
+): Replay<T> {
   if (!device.startsWith('cuda')) return { run: () => scope(body), dispose: () => {} };
-  const graph = CudaGraph.capture(() => scope(body), { warmUps });
+  const graph = CudaGraph.capture(() => scope(body), { warmUps, memoryOf: memoryOf?.graph });
   const results = Object.values(graph.result).filter((tensor) => tensor !== undefined);
   for (const tensor of results) keep(tensor);
   return {
+    graph,
     run: () => graph.replay(),
     dispose: () => {
       for (const tensor of results) tensor.dispose();

@@ -6,6 +6,7 @@ import { gptConfigSchema } from '../models/gpt-config.ts';
 import { ropeRows } from '../models/gpt-rope.ts';
 import { initialise } from '../nn/module.ts';
 import { AutoregressiveGeneration, philoxTokenNoise } from './autoregressive-generation.ts';
+import { forgetGraph } from './masked-graph.ts';
 
 let model: Gpt;
 
@@ -154,6 +155,30 @@ test.each([
 ])('recorded steps draw the same images, slots taken anew on the way: %s', (_, settings) => {
   const plain = draw([0, 1, 2, 3, 4], 2, settings);
   const before = memoryStats().liveTensors;
-  expect(draw([0, 1, 2, 3, 4], 2, settings, true)).toEqual(plain);
+  // The second works in what the first has left with the model.
+  for (let turn = 0; turn < 2; turn++) expect(draw([0, 1, 2, 3, 4], 2, settings, true)).toEqual(plain);
+  forgetGraph(model);
+  expect(memoryStats().liveTensors).toBe(before);
+});
+
+test('recorded steps wait with the model for a generation of their kind; another kind and new weights free them', () => {
+  const before = memoryStats().liveTensors;
+  const float = draw([0, 1], 2, {}, true);
+  const kept = [...model.companions];
+  expect(kept.length).toBe(1);
+  // Stopped on the way: what is left of it is not seen in the next.
+  const stopped = generation([2, 3], 2, {}, true);
+  expect(model.companions.size).toBe(0);
+  for (let step = 0; step < 5; step++) stopped.step();
+  stopped.dispose();
+  expect([...model.companions]).toEqual(kept);
+  expect(draw([0, 1], 2, {}, true)).toEqual(float);
+  draw([0, 1], 2, { topK: 3 }, true);
+  expect([model.companions.size, model.companions.has(kept[0]!)]).toEqual([1, false]);
+  model.quantize();
+  expect(model.companions.size).toBe(0);
+  const bytes = draw([0, 1], 2, {}, false);
+  expect(draw([0, 1], 2, {}, true)).toEqual(bytes);
+  model.dropQuantized();
   expect(memoryStats().liveTensors).toBe(before);
 });

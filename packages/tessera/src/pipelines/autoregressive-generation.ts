@@ -8,24 +8,28 @@
  */
 
 import type { AutoregressiveSettings } from '@tessera/schedule';
-import { keep, noGrad, scope, type Tensor, tensor, where, zeros } from '@tessera/torch';
+import { keep, noGrad, scope, type Tensor, tensor, where } from '@tessera/torch';
 import type { AutoregressiveModel, AutoregressiveSession, SequenceCondition } from '../models/family.ts';
 import { beside, networkDevice } from '../nn/device.ts';
 import { graphsByDefault } from '../nn/replay.ts';
 import { guideLogits, isGuided, isTokenGuided, pickTokens } from '../sampling/autoregressive-sampler.ts';
+import { type Decoding, leaveDecoding, takeDecoding } from './decoding.ts';
 import { philoxNoise } from './noise-source.ts';
-import { type DeviceNoise, RecordedDecoding } from './recorded-decoding.ts';
+import type { DeviceNoise, RecordedDecoding } from './recorded-decoding.ts';
 
 /** Exp(1) noise of one position of some images: [B, V] float32. */
 export interface TokenNoise {
   exponential(images: readonly number[], positions: readonly number[], numCodes: number): Tensor;
   /** The same from tensors; without it steps are not recorded. */
   onDevice?: DeviceNoise;
+  /** Noise of equal keys has equal values: generations may then share recorded steps. */
+  key?: string;
 }
 
 /** Noise of design rule 3, step 0 of each position. */
 export function philoxTokenNoise(seed: number): TokenNoise {
   return {
+    key: `philox ${seed}`,
     exponential: (images, positions, numCodes) => {
       const at = tensor(
         positions.map((position) => [position]),
@@ -78,6 +82,7 @@ export class AutoregressiveGeneration {
   readonly numTokens: number;
   private readonly model: AutoregressiveModel;
   private readonly options: AutoregressiveOptions;
+  private readonly decoding: Decoding;
   private readonly session: AutoregressiveSession;
   private readonly guided: boolean;
   private readonly slots: Slot[];
@@ -95,13 +100,17 @@ export class AutoregressiveGeneration {
     const count = Math.min(options.slots, this.waiting.length);
     if (count < 1) throw new RangeError('AutoregressiveGeneration: expected at least one slot and one image');
     this.slots = Array.from({ length: count }, () => ({ image: undefined, picked: 0 }));
-    this.session = model.startSession({ rows: this.guided ? 2 * count : count, maxTokens: this.numTokens });
-    this.tokens = scope(() => keep(zeros([count, this.numTokens], { dtype: 'int64', device: model.device })));
     const { settings, noise, observe, graphs = graphsByDefault(model.device) } = options;
-    if (graphs && observe === undefined && noise.onDevice !== undefined) {
-      const how = { settings, noise: noise.onDevice };
-      this.recorded = new RecordedDecoding(model, this.session, this.tokens, how);
-    }
+    this.decoding = takeDecoding(model, {
+      slots: count,
+      numTokens: this.numTokens,
+      guided: this.guided,
+      recording:
+        graphs && observe === undefined && noise.onDevice !== undefined
+          ? { settings, noise: noise.onDevice, noiseKey: noise.key }
+          : undefined,
+    });
+    ({ session: this.session, tokens: this.tokens, recorded: this.recorded } = this.decoding);
   }
 
   /** Bytes of the stored keys and values. */
@@ -143,9 +152,7 @@ export class AutoregressiveGeneration {
   }
 
   dispose(): void {
-    this.recorded?.dispose();
-    this.session.dispose();
-    this.tokens.dispose();
+    leaveDecoding(this.model, this.decoding);
   }
 
   private indices(holds: (slot: Slot) => boolean): number[] {

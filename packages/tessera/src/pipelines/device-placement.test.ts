@@ -164,6 +164,42 @@ test.each(['enat', 'autonat'] as const)(
   },
 );
 
+test('gpt: recorded steps draw the ids of the plain ones and of the CPU', () => {
+  const model = make<GeneratorModel & { generation: 'autoregressive' }>('gpt');
+  noGrad(() => scope(() => void model.state.get('output.weight')!.normal_(0, 0.5)));
+  const draw = (how: { graphs: boolean }): number[] =>
+    [0, 3].flatMap((first) => {
+      const generation = new AutoregressiveGeneration(model, {
+        settings: autoregressiveSettings({ guidanceScale: 2, topK: 6, guidedTokens: 9 }),
+        noise: philoxTokenNoise(0),
+        images: [0, 1, 2].map((i) => first + i),
+        condition: (some, guided) => {
+          const labels = some.map((image) => image % 2);
+          return model.conditionOn(tensor(labels, 'int64'), guided);
+        },
+        slots: 2,
+        ...how,
+      });
+      const rows = new Map<number, number[]>();
+      while (!generation.isDone) {
+        for (const { image, tokens } of generation.step()) {
+          rows.set(image, tokens.toNumbers());
+          tokens.dispose();
+        }
+      }
+      generation.dispose();
+      return [...rows].sort(([a], [b]) => a - b).flatMap(([, row]) => row);
+    });
+  clearGpuLog();
+  const plain = draw({ graphs: false });
+  expect(new Set(plain).size).toBeGreaterThan(2);
+  expect(draw({ graphs: true })).toEqual(plain);
+  expect(gpuLog.mixed).toEqual([]);
+  forgetGraph(model);
+  expect(model.companions.size).toBe(0);
+  model.dispose();
+});
+
 test.each([false, true])('gpt: generation, as recorded steps: %s', (graphs) => {
   const model = make<GeneratorModel & { generation: 'autoregressive' }>('gpt');
   onGpuAlone(() => {

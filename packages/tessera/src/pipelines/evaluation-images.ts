@@ -8,6 +8,7 @@ import { isAutoregressive, NoisePurpose, noiseBits, type SamplingSettings, unifo
 import { tensor } from '@tessera/torch';
 import type { AutoregressiveModel, GeneratorModel, MaskedModel } from '../models/family.ts';
 import { AutoregressiveGeneration, philoxTokenNoise } from './autoregressive-generation.ts';
+import { forgetGraph } from './masked-graph.ts';
 import { Openings } from './openings.ts';
 import { startGeneration } from './start-generation.ts';
 import type { TokenGeneration } from './token-generation.ts';
@@ -104,6 +105,7 @@ async function* drawQueue(
     }
   } finally {
     generation.dispose();
+    forgetGraph(model);
   }
 }
 

@@ -13,6 +13,7 @@ import { keep, noGrad, scope, type Tensor, tensor, zeros } from '@tessera/torch'
 import type { GeneratorModel, MaskedModel, SessionPrediction } from '../models/family.ts';
 import { beside } from '../nn/device.ts';
 import { type Replay, replayable } from '../nn/replay.ts';
+import { forgetDecoding } from './decoding.ts';
 import { generateTokens, MaskedGeneration, orderRanks } from './masked-generation.ts';
 import { philoxNoise } from './noise-source.ts';
 import type { Openings } from './openings.ts';
@@ -49,6 +50,7 @@ export function generateByGraph(model: MaskedModel, batch: MaskedBatch): Tensor 
 
 /** Frees what is recorded of a model, with its memory: when a run is over. */
 export function forgetGraph(model: GeneratorModel): void {
+  forgetDecoding(model);
   const graph = LAST.get(model)?.graph;
   LAST.delete(model);
   if (graph === undefined) return;

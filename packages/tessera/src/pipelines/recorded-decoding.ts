@@ -21,9 +21,6 @@ export interface PlacedImage {
   picked: number;
 }
 
-/** Positions by which the reach of a recorded step grows. */
-const REACH = 64;
-
 export class RecordedDecoding {
   private readonly model: AutoregressiveModel;
   private readonly session: AutoregressiveSession;
@@ -73,7 +70,7 @@ export class RecordedDecoding {
    * @param longest positions of the longest row with the new one
    */
   step(both: boolean, longest: number): void {
-    const reach = Math.min(this.session.capacity, Math.ceil(longest / REACH) * REACH);
+    const reach = this.session.reach(longest);
     const key = `${both} ${reach}`;
     noGrad(() =>
       scope(() => {
@@ -81,7 +78,9 @@ export class RecordedDecoding {
         if (replay === undefined) {
           // Warming up is a step too: what it writes, the step itself writes again.
           const before = this.picked.clone();
-          replay = replayable(this.model.device, () => this.body(both, reach));
+          // Steps leave nothing behind in a recording's memory, so all work in that of the first.
+          const memoryOf = this.replays.values().next().value;
+          replay = replayable(this.model.device, () => this.body(both, reach), { memoryOf });
           this.picked.copy_(before);
           this.replays.set(key, replay);
         }

@@ -8,6 +8,16 @@ import { cudaSynchronize, currentDevice } from './device.ts';
 import { requireCuda } from './require-cuda.ts';
 import { CudaStream } from './stream.ts';
 
+export interface CaptureOptions {
+  /** Runs before the recording; default: 3. */
+  warmUps?: number;
+  /**
+   * Another graph, whose memory this one works in too. Safe where the two are never replayed at the same time and neither
+   * leaves in it what is read after the other has run: results that a replay overwrites are such things.
+   */
+  memoryOf?: CudaGraph<unknown> | undefined;
+}
+
 export class CudaGraph<T> {
   readonly #handle: number;
   /** What the recorded body returned; its tensors are overwritten by each replay. */
@@ -21,12 +31,15 @@ export class CudaGraph<T> {
   /**
    * Runs `body` a few times to let libraries choose their algorithms, then records it. The body must not look at values
    * (item, toNumbers), branch on them, or make tensors on the CPU; call it outside scopes that end before the graph does.
+   *
+   * After a body that failed while it was recorded libtorch's allocator and generators may be left in an unfinished
+   * recording: what needs the device after that belongs into another process.
    */
-  static capture<T>(body: () => T, options: { warmUps?: number } = {}): CudaGraph<T> {
+  static capture<T>(body: () => T, options: CaptureOptions = {}): CudaGraph<T> {
     const native = requireCuda('CudaGraph.capture');
-    const { warmUps = 3 } = options;
+    const { warmUps = 3, memoryOf } = options;
     const device = currentDevice();
-    const stream = new CudaStream({ device });
+    const stream = captureStream(device);
     const handle = guarded('CudaGraph.capture', () => native.graphOpen());
     try {
       cudaSynchronize(device);
@@ -39,21 +52,24 @@ export class CudaGraph<T> {
       });
       cudaSynchronize(device);
       const result = stream.run(() => {
-        guarded('CudaGraph.capture', () => native.graphBegin(handle));
+        guarded('CudaGraph.capture', () =>
+          native.graphBegin(handle, memoryOf === undefined ? undefined : memoryOf.#handle),
+        );
+        let made: T;
         try {
-          return body();
-        } finally {
-          // Also after an error: a stream that keeps recording refuses everything that follows.
-          guarded('CudaGraph.capture', () => native.graphEnd(handle));
+          made = body();
+        } catch (error) {
+          endFailedCapture(() => native.graphEnd(handle));
+          throw error;
         }
+        guarded('CudaGraph.capture', () => native.graphEnd(handle));
+        return made;
       });
       cudaSynchronize(device);
       return new CudaGraph(handle, result);
     } catch (error) {
       native.graphClose(handle);
       throw error;
-    } finally {
-      stream.dispose();
     }
   }
 
@@ -66,5 +82,26 @@ export class CudaGraph<T> {
   /** Frees the graph and its private memory; the result's tensors must not be used afterwards. */
   dispose(): void {
     requireCuda('CudaGraph').graphClose(this.#handle);
+  }
+}
+
+const STREAMS = new Map<number, CudaStream>();
+
+/** One stream a device for all recordings: cuBLAS keeps a workspace (32 MiB on Hopper) for every stream that it has seen. */
+function captureStream(device: number): CudaStream {
+  let stream = STREAMS.get(device);
+  if (stream === undefined) {
+    stream = new CudaStream({ device });
+    STREAMS.set(device, stream);
+  }
+  return stream;
+}
+
+/** A stream that keeps recording refuses everything that follows. What this says is a consequence, not the cause. */
+function endFailedCapture(end: () => void): void {
+  try {
+    end();
+  } catch {
+    // The caller throws the cause.
   }
 }

@@ -24,7 +24,7 @@ export interface CudaAddon {
   eventElapsed(start: number, end: number): number;
   eventClose(event: number): void;
   graphOpen(): number;
-  graphBegin(graph: number): void;
+  graphBegin(graph: number, poolOf?: number): void;
   graphEnd(graph: number): void;
   graphReplay(graph: number): void;
   graphClose(graph: number): void;
