@@ -20,6 +20,7 @@ export type DataErrorCode =
   | 'EMOJI_OUTPUT_TAKEN'
   | 'SHEET_BAD_IMAGES'
   | 'NOT_PREPARED'
+  | 'FILE_BROKEN'
   | 'OUT_TAKEN'
   | 'TOKENS_MISSING'
   | 'TOKENS_BROKEN'

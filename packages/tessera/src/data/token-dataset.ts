@@ -11,7 +11,17 @@
  */
 
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { readSafetensorsHeader, safetensorsChunks, type TensorEntry } from '@tessera/formats';
 import { type FileByteReader, openFile, withFile } from '@tessera/formats/node';
@@ -302,6 +312,11 @@ export class TokenDatasetWriter implements TokenWriter {
     if (this.labels.length > 0) this.flush();
     writeFileSync(join(this.temporary, DESCRIPTION), `${JSON.stringify(this.description, undefined, 2)}\n`);
     moveIntoPlace(this.temporary, this.path);
+  }
+
+  /** Removes what was begun and not finished. */
+  dispose(): void {
+    rmSync(this.temporary, { recursive: true, force: true });
   }
 
   private flush(): void {

@@ -48,15 +48,19 @@ export async function* convertTokens(options: ConvertOptions): AsyncGenerator<Pi
     const gridSize = gridSideOf(source.seqLen, path);
     const what = { numImages, picturesPerImage, gridSize, codebookSize, classes };
     const writer = tokenWriter(out, layout, { ...what, imageSize: imageSize ?? gridSize * PIXELS_A_TOKEN });
-    let done = 0;
-    for (const { label, tokens } of source.images()) {
-      writer.add(label, tokens);
-      if (++done % EVENTS_EVERY !== 0) continue;
-      yield { kind: 'progress', stage: 'convert', done, total: numImages, unit: 'images' };
-      await new Promise((resolve) => setImmediate(resolve));
-      signal?.throwIfAborted();
+    try {
+      let done = 0;
+      for (const { label, tokens } of source.images()) {
+        writer.add(label, tokens);
+        if (++done % EVENTS_EVERY !== 0) continue;
+        yield { kind: 'progress', stage: 'convert', done, total: numImages, unit: 'images' };
+        await new Promise((resolve) => setImmediate(resolve));
+        signal?.throwIfAborted();
+      }
+      writer.finish();
+    } finally {
+      writer.dispose();
     }
-    writer.finish();
     yield { kind: 'file', path: out, what: 'the tokens' };
     yield { kind: 'result', result: { out, layout, images: numImages, picturesPerImage, gridSize, codebookSize } };
   } finally {

@@ -4,12 +4,14 @@
  * is in memory at a time.
  */
 
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { type FileByteReader, openFile } from '@tessera/formats/node';
-import { ENAT_PRESETS, enatStrategy, parseConfig, type SamplingSettings } from '@tessera/schedule';
+import { ENAT_PRESETS, enatStrategy, type SamplingSettings } from '@tessera/schedule';
+import { isDType } from '@tessera/torch';
 import { z } from 'zod';
 import { classNamesOf } from '../data/imagenet-classes.ts';
+import { readConfig } from '../data/read-config.ts';
 import { moveIntoPlace, requireReplaceable, temporaryFor } from '../data/whole-folder.ts';
 import type { GeneratorConfig, GivenFields } from '../models/family.ts';
 import type { ModelPreset } from '../models/presets.ts';
@@ -133,6 +135,11 @@ function openCheckpoint(
     const config = architecture.infer(shapes, options, path);
     const expected = architecture.shapes(config);
     checkShapes(expected, shapes, path);
+    for (const [name, { dtype }] of weights.tensors) {
+      if (expected.has(name) && !isDType(dtype)) {
+        throw new PipelineError('WEIGHTS', `${path}: "${name}" is ${dtype}, a type that no network here has.`);
+      }
+    }
     return { reader, weights, architecture, config, names: [...expected.keys()] };
   } catch (error) {
     reader.close();
@@ -206,7 +213,7 @@ function readClasses(path: string | undefined, count: number): string[] {
   const standard = path === undefined ? classNamesOf(count) : undefined;
   if (standard !== undefined) return standard;
   if (path === undefined || path === 'labels') return Array.from({ length: count }, (_, label) => String(label));
-  return parseConfig(z.array(z.string()), JSON.parse(readFileSync(path, 'utf8')), path);
+  return readConfig(path, z.array(z.string()));
 }
 
 /** The preset's, or the published settings at this size, unless a strategy is named. */

@@ -19,6 +19,7 @@ export function loadWeights(path: string, entry?: string): Map<string, Tensor> {
     const { tensors } = readWeights(reader, entry);
     return new Map(
       [...tensors].map(([name, { dtype, shape, bytes }]) => {
+        // Copied: the file's bytes may lie where no element of this type may.
         if (isDType(dtype)) return [name, fromBytes(bytes().slice(), shape, dtype)];
         throw new PipelineError('WEIGHTS', `${path}: "${name}" is ${dtype}, a type that no network here has.`);
       }),

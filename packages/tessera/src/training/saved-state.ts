@@ -68,7 +68,13 @@ export function stateFiles(
 
 export function readState(checkpoint: string): SavedState {
   const path = join(checkpoint, 'state.json');
-  const result = savedStateSchema.safeParse(JSON.parse(readFileSync(path, 'utf8')));
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new TrainingError('RUN_FOLDER', `${path} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+  const result = savedStateSchema.safeParse(content);
   if (result.success) return result.data;
   throw new TrainingError(
     'RUN_FOLDER',

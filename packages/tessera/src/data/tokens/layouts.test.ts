@@ -1,11 +1,12 @@
 // The layouts of the reference systems, written, read back, and read where other programs wrote them.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bytesReader, encodeNpy, readNpy } from '@tessera/formats';
 import { Draws } from '@tessera/schedule';
 import { scope } from '@tessera/torch';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { TokenDatasetWriter } from '../token-dataset.ts';
 import { LlamaGenTokens, LlamaGenWriter } from './llamagen-tree.ts';
 import { NatNpyTokens, NatNpyWriter, natRow } from './nat-npy.ts';
 import { openStoredTokens, requireTokens } from './open-tokens.ts';
@@ -185,4 +186,22 @@ test('tokens that a model cannot take are refused in one line', () => {
   expect(codeOf(() => openStoredTokens(join(folder, 'nowhere')))).toBe('TOKENS_MISSING');
   mkdirSync(join(folder, 'empty'));
   expect(codeOf(() => openStoredTokens(join(folder, 'empty')))).toBe('TOKENS_MISSING');
+});
+
+test.each([
+  ['npy', (path: string) => new NatNpyWriter(path, WHAT)],
+  ['tree', (path: string) => new LlamaGenWriter(path, WHAT)],
+  [
+    'dataset',
+    (path: string) => new TokenDatasetWriter(path, { gridSize: 2, codebookSize: 2000, classes: ['a', 'b', 'c'] }),
+  ],
+] as const)('%s: what was begun and not finished goes, and what was finished stays', (name, begin) => {
+  const path = join(folder, 'begun', name);
+  mkdirSync(join(folder, 'begun'), { recursive: true });
+  const writer = begin(path);
+  writer.add(0, tokensOf(0, name === 'dataset' ? 1 : WHAT.picturesPerImage));
+  writer.dispose();
+  writer.dispose();
+  const left = readdirSync(join(folder, 'begun'), { recursive: true, withFileTypes: true });
+  expect(left.filter((entry) => entry.isFile() || /writing/.test(entry.name))).toEqual([]);
 });

@@ -231,4 +231,8 @@ export class LlamaGenWriter implements TokenWriter {
       renameSync(temporary, final);
     }
   }
+
+  dispose(): void {
+    for (const { temporary } of this.folders) rmSync(temporary, { recursive: true, force: true });
+  }
 }

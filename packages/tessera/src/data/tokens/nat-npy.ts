@@ -116,6 +116,7 @@ export class NatNpyWriter implements TokenWriter {
   /** The pictures of the batch that is being filled, [picture][image]. */
   private pending: { label: number; pictures: Int32Array[] }[] = [];
   private written = 0;
+  private isOpen = true;
 
   constructor(path: string, what: TokensToWrite) {
     this.path = path;
@@ -137,7 +138,7 @@ export class NatNpyWriter implements TokenWriter {
 
   finish(): void {
     this.flush();
-    closeSync(this.descriptor);
+    this.close();
     const { numImages } = this.what;
     if (this.written !== numImages) {
       throw new DataError('TOKENS_BROKEN', `${this.path}: expected ${numImages} images, got ${this.written}.`);
@@ -147,6 +148,16 @@ export class NatNpyWriter implements TokenWriter {
     if (existsSync(this.path)) rmSync(this.path);
     renameSync(`${note}.writing`, note);
     renameSync(this.temporary, this.path);
+  }
+
+  dispose(): void {
+    this.close();
+    rmSync(this.temporary, { force: true });
+  }
+
+  private close(): void {
+    if (this.isOpen) closeSync(this.descriptor);
+    this.isOpen = false;
   }
 
   private flush(): void {

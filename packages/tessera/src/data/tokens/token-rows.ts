@@ -130,6 +130,8 @@ export interface TokenWriter {
   /** tokens — all pictures of an image, [pictures · L], in a buffer that the caller uses again. */
   add(label: number, tokens: ArrayLike<number>): void;
   finish(): void;
+  /** Removes what was begun and not finished. */
+  dispose(): void;
 }
 
 /** What every layout needs to know of what it stores. */

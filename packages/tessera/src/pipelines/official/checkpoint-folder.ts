@@ -8,7 +8,7 @@
  *   training/training.json          step, settings of the optimizer, state of the learning rate
  */
 
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   atPath,
@@ -23,6 +23,7 @@ import {
 import { openFile, withFile } from '@tessera/formats/node';
 import { parseConfig, strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
+import { readConfig } from '../../data/read-config.ts';
 import { checkShapes, type Shapes, shapesOf } from '../../nn/state-dict.ts';
 import { PipelineError } from '../events.ts';
 import { type FileTensor, readWeights } from './read-weights.ts';
@@ -88,7 +89,7 @@ export function exportTraining(source: string, out: string, names: readonly stri
     );
   }
   const where = join(from, 'training.json');
-  const { step, paramGroups, scheduler } = parseConfig(trainingSchema, JSON.parse(readFileSync(where, 'utf8')), where);
+  const { step, paramGroups, scheduler } = readConfig(where, trainingSchema);
   mkdirSync(out, { recursive: true });
   writeStateDict(join(source, 'model.safetensors'), join(out, EMA_FILE), names);
   writeStateDict(join(from, 'net.safetensors'), join(out, 'nnet.pth'), names);

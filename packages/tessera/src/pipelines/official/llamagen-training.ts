@@ -10,7 +10,7 @@
  * alone: its optimizer's shards are flat pieces whose cut depends on the run's wrapping, which no file tells.
  */
 
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   atPath,
@@ -23,6 +23,7 @@ import {
 import { type FileByteReader, openFile } from '@tessera/formats/node';
 import { learningRateAt, parseConfig, strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
+import { readConfig } from '../../data/read-config.ts';
 import type { GptConfig } from '../../models/gpt-config.ts';
 import { checkShapes, type Shapes, shapesOf } from '../../nn/state-dict.ts';
 import type { TrainingConfig } from '../../training/config.ts';
@@ -98,7 +99,7 @@ export function exportLlamagen(source: string, target: string, names: readonly s
     withTensors({ model: weights }, names, ({ model }) => writeTrainerFile(target, { model: model! }, finalPath));
     return;
   }
-  const training = parseConfig(trainingSchema, JSON.parse(readFileSync(where, 'utf8')), where);
+  const training = readConfig(where, trainingSchema);
   const { entry, step: steps } = training;
   const [first, second] = training.paramGroups.map(writableGroup);
   const net = join(source, 'training', 'net.safetensors');

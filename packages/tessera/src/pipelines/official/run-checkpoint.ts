@@ -1,10 +1,11 @@
 /** The newest checkpoint of a generator's run, or one that is named, with the settings of its run. */
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseConfig } from '@tessera/schedule';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
+import { readConfig } from '../../data/read-config.ts';
 import { type FamilyName, familyNames, familyOf } from '../../models/registry.ts';
 import { resolveTrainingConfig, type TrainingConfig } from '../../training/config.ts';
 import { readState } from '../../training/saved-state.ts';
@@ -44,7 +45,7 @@ export function openRunCheckpoint(source: string): RunCheckpoint | undefined {
   // A GPT's file has all that there is of its training, the others' the averaged network.
   for (const stem of family === 'gpt' ? ['model', 'ema', 'optimizer'] : [averaged]) wholeFile(path, stem);
   const file = join(run, 'config.yaml');
-  const settings = parseConfig(settingsSchema, parseYaml(readFileSync(file, 'utf8'), { maxAliasCount: 0 }), file);
+  const settings = readConfig(file, settingsSchema, (text) => parseYaml(text, { maxAliasCount: 0 }));
   return {
     path,
     step,

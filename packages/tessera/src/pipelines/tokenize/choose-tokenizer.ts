@@ -1,13 +1,12 @@
 /** The tokenizer that a command names: a folder of ours, or a published architecture with its weights file. */
 import { existsSync } from 'node:fs';
-import { withFile } from '@tessera/formats/node';
-import { fromBytes, isDType, scope } from '@tessera/torch';
+import { scope } from '@tessera/torch';
 import { loadModule } from '../../nn/state-dict.ts';
 import { tokenizerFamily, tokenizerPresets } from '../../tokenizers/registry.ts';
 import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
 import { PipelineError } from '../events.ts';
+import { loadWeights } from '../load-weights.ts';
 import { openAnyTokenizer } from '../model-folder.ts';
-import { readWeights } from '../official/read-weights.ts';
 
 export interface TokenizerChoice {
   /** A model folder, a tokenizer folder, or the name of an architecture such as `llamagen-vq16`. */
@@ -36,15 +35,6 @@ export function chooseTokenizer(choice: TokenizerChoice): { tokenizer: Tokenizer
   }
   const { family, config } = preset;
   const construct = tokenizerFamily(family).construct;
-  const tokenizer = withFile(weights, (reader) =>
-    scope(() => {
-      const tensors = [...readWeights(reader).tensors].map(([tensorName, { bytes, shape, dtype }]) => {
-        if (!isDType(dtype)) throw new PipelineError('WEIGHTS', `${weights}: ${tensorName} is ${dtype}.`);
-        // Copied: the file's bytes may lie where no element of this type may.
-        return [tensorName, fromBytes(bytes().slice(), shape, dtype)] as const;
-      });
-      return loadModule((p) => construct(config, p), new Map(tensors), weights);
-    }),
-  );
+  const tokenizer = scope(() => loadModule((p) => construct(config, p), loadWeights(weights), weights));
   return { tokenizer, imageSize: undefined };
 }

@@ -85,6 +85,9 @@ function treeWriter(out: string, what: TokensOutput): TokenWriter {
       // The first last: with it the job is done.
       for (const writer of writers.toReversed()) writer.finish();
     },
+    dispose: () => {
+      for (const writer of writers) writer.dispose();
+    },
   };
 }
 

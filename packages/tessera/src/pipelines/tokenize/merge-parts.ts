@@ -54,22 +54,26 @@ export async function* mergeParts(
     cropRanges: recipe.variants === 'ten-crop' ? recipe.cropRanges : undefined,
   });
   yield { kind: 'stage', stage: 'merge', message: `writing ${out}` };
-  let done = 0;
-  for (const part of parts) {
-    for (const { index, tokens } of readPart(part)) {
-      if (tokens !== undefined) writer.add(source.items[index]!.label, tokens);
-      if (++done % EVENTS_EVERY === 0) {
-        yield { kind: 'progress', stage: 'merge', done, total: plan.numImages, unit: 'images' };
-        await new Promise((resolve) => setImmediate(resolve));
+  try {
+    let done = 0;
+    for (const part of parts) {
+      for (const { index, tokens } of readPart(part)) {
+        if (tokens !== undefined) writer.add(source.items[index]!.label, tokens);
+        if (++done % EVENTS_EVERY === 0) {
+          yield { kind: 'progress', stage: 'merge', done, total: plan.numImages, unit: 'images' };
+          await new Promise((resolve) => setImmediate(resolve));
+        }
       }
     }
+    const report = `${out.replace(/\/+$/, '')}.broken.jsonl`;
+    if (broken.length > 0) {
+      replaceFile(report, broken.map(({ path, reason }) => `${JSON.stringify({ path, reason })}\n`).join(''));
+    } else if (existsSync(report)) {
+      rmSync(report);
+    }
+    writer.finish();
+    return { numImages, numBroken: broken.length, report: broken.length > 0 ? report : undefined };
+  } finally {
+    writer.dispose();
   }
-  const report = `${out.replace(/\/+$/, '')}.broken.jsonl`;
-  if (broken.length > 0) {
-    replaceFile(report, broken.map(({ path, reason }) => `${JSON.stringify({ path, reason })}\n`).join(''));
-  } else if (existsSync(report)) {
-    rmSync(report);
-  }
-  writer.finish();
-  return { numImages, numBroken: broken.length, report: broken.length > 0 ? report : undefined };
 }
