@@ -38,7 +38,7 @@ import { presetStrategy } from './train-recipes.ts';
 export interface ImportOptions extends GivenFields {
   /** A weights file, a five-file checkpoint folder of AutoNAT or ENAT, or the folder of a sharded LlamaGen run. */
   source: string;
-  /** Folder to write; replaced if it is there. */
+  /** Folder to write; one of ours that is there is replaced, anything else refused. */
   out: string;
   /** The family that it must be; default: whatever it is. */
   family?: string | undefined;
