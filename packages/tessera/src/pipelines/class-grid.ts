@@ -1,6 +1,12 @@
 /** Samples by class for looking at: `perClass` images of each class in order, a class a row. */
 
-import { autoregressiveSettings, enatStrategy, type SamplingSettings, type Strategy } from '@tessera/schedule';
+import {
+  autoregressiveSettings,
+  type EnatStrategyOptions,
+  enatStrategy,
+  type SamplingSettings,
+  type Strategy,
+} from '@tessera/schedule';
 import { noGrad, scope } from '@tessera/torch';
 import type { RgbImage } from '../data/image.ts';
 import type { GenerationKind, GeneratorModel } from '../models/family.ts';
@@ -8,9 +14,16 @@ import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { decodeTokens } from './decode-tokens.ts';
 import { generateLabelled } from './start-generation.ts';
 
-/** The strategy of our own small models, chosen by looking at grids of `emoji-32`. */
+/** Parameters of ENAT's formula for our own small models, chosen by looking at grids of `emoji-32`. */
+export const SMALL_MODEL = {
+  numSteps: 12,
+  guidanceScale: 3,
+  choiceTemperature: 2,
+  sampleTemperature: 1.5,
+} as const satisfies EnatStrategyOptions;
+
 export function smallModelStrategy(): Strategy {
-  return enatStrategy({ numSteps: 12, guidanceScale: 3, choiceTemperature: 2, sampleTemperature: 1.5 });
+  return enatStrategy(SMALL_MODEL);
 }
 
 /** The same by kind of model. */

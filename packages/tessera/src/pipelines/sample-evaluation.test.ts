@@ -17,6 +17,7 @@ import { MaskgitVqgan } from '../tokenizers/maskgit-vqgan.ts';
 import { vqPreset } from '../tokenizers/vq-config.ts';
 import { labelOf } from './evaluation-images.ts';
 import { type SampleEvaluationOptions, sampleEvaluation, toOriginalPixels } from './sample-evaluation.ts';
+import { sampleTokens } from './sample-tokens.ts';
 import { ImagesNpzWriter } from './write-npz.ts';
 
 let folder: string;
@@ -134,6 +135,19 @@ test('a run that was stopped goes on, and processes share one', async () => {
   const last = await draw({ out: at('shared'), numImages: 7 });
   expect(archiveOf(last.npz as string)).toEqual(whole);
   await expect(draw({ out: at('shared'), numImages: 7, greedy: true })).rejects.toThrow('other weights or settings');
+});
+
+test('without flags a checkpoint is sampled alike as pictures and as tokens', async () => {
+  const nat = { model: 'enat-nano', weights: at('enat.safetensors'), tokenizerWeights: at('maskgit.safetensors') } as const; // biome-ignore format: one row
+  for (const choice of [{}, nat]) {
+    const { model = 'gpt-nano', weights = at('gpt.safetensors') } = choice as Partial<typeof nat>;
+    const { settings } = await draw({ ...choice, out: at('own'), numImages: 1 });
+    const events = sampleTokens({ weights, preset: model, tokens: at('own.npy'), numImages: 1 });
+    let strategy: unknown;
+    for await (const event of events) if (event.kind === 'result') strategy = event.result.strategy;
+    expect(strategy).toEqual(settings);
+    expect(settings).toMatchObject(model === 'gpt-nano' ? { guidanceScale: 2 } : { numSteps: 12 });
+  }
 });
 
 test('chosen classes, and the demo grid', async () => {

@@ -29,8 +29,8 @@ import { type DrawnImage, drawImages, labelOf } from './evaluation-images.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { loadOfficialTokenizer } from './load-weights.ts';
 import { openGenerator, type WeightsType } from './open-generator.ts';
+import { ownStrategy } from './own-strategy.ts';
 import { chooseTokenizer } from './tokenize/choose-tokenizer.ts';
-import { presetStrategy } from './train-recipes.ts';
 import { ImagesNpzWriter } from './write-npz.ts';
 
 export interface SampleEvaluationOptions extends StrategyChoice, Omit<GivenFields, 'gridSize'> {
@@ -164,13 +164,10 @@ async function* drawGrid(run: Run): AsyncGenerator<PipelineEvent> {
 }
 
 function settingsOf({ model, options }: Run, defaults: StrategyChoice): SamplingSettings {
-  if (model.generation === 'masked') {
-    // The published settings; with another number of steps, the formula that they come from.
-    const own = options.numSteps === undefined ? presetStrategy(options.model) : undefined;
-    return chooseSampling(options, own, 'masked');
-  }
+  const own = ownStrategy(options.model, model);
+  if (model.generation === 'masked') return chooseSampling(options, own, 'masked');
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  return chooseSampling({ ...defaults, ...Object.fromEntries(given) }, undefined, 'autoregressive');
+  return chooseSampling({ ...defaults, ...Object.fromEntries(given) }, own, 'autoregressive');
 }
 
 interface Labels {

@@ -13,6 +13,7 @@ import { planImages } from './class-choice.ts';
 import type { PipelineEvent } from './events.ts';
 import { generateImages } from './generate-images.ts';
 import { type GeneratorChoice, loadedType, openGenerator, setWeightsType } from './open-generator.ts';
+import { ownStrategy } from './own-strategy.ts';
 
 export interface SampleTokensOptions extends StrategyChoice, GeneratorChoice {
   /** npy file to write. */
@@ -31,7 +32,7 @@ export async function* sampleTokens(options: SampleTokensOptions): AsyncGenerato
   // int8 comes after what is said of the weights.
   const model = openGenerator({ ...options, dtype: loadedType(options.dtype) });
   try {
-    const strategy = chooseSampling(options, undefined, model.generation);
+    const strategy = chooseSampling(options, ownStrategy(options.preset, model), model.generation);
     const { config } = model;
     const { labels } = planImages(options.classes ?? [], config.numClasses, classNamesOf(config.numClasses), options);
     yield { kind: 'note', message: describe(model) };
