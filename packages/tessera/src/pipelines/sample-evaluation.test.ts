@@ -181,6 +181,24 @@ test('an archive with 64-bit fields reads the same, and one that fails leaves no
   expect(readdirSync(folder).filter((name) => name.startsWith('cut'))).toEqual([]);
 });
 
+test('pictures of other weights of the same size are not gone on with', async () => {
+  const weights = at('changed.safetensors');
+  const [of, changed] = [readFileSync(at('gpt.safetensors')), readFileSync(at('gpt.safetensors'))];
+  changed[changed.length - 3]! ^= 1; // one bit of one weight
+  const way = { out: at('changed'), weights, numImages: 1 };
+  writeFileSync(weights, of);
+  await draw(way);
+  await draw(way);
+  writeFileSync(weights, changed);
+  await expect(draw(way)).rejects.toThrow('other weights or settings');
+  writeFileSync(weights, of);
+  const tokenizerWeights = at('changed-vq.safetensors');
+  const vq = readFileSync(at('vq.safetensors'));
+  vq[vq.length - 3]! ^= 1;
+  writeFileSync(tokenizerWeights, vq);
+  await expect(draw({ ...way, tokenizerWeights })).rejects.toThrow('other weights or settings');
+});
+
 test('int8 draws pictures too', async () => {
   const bytes = await draw({ out: at('int8'), dtype: 'int8' });
   expect(archiveOf(bytes.npz as string).shape).toEqual([5, 8, 8, 3]);
