@@ -12,6 +12,7 @@ import type { RgbImage } from '../data/image.ts';
 import type { GenerationKind, GeneratorModel } from '../models/family.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { decodeTokens } from './decode-tokens.ts';
+import { forgetGraph } from './masked-graph.ts';
 import { generateLabelled } from './start-generation.ts';
 
 /** Parameters of ENAT's formula for our own small models, chosen by looking at grids of `emoji-32`. */
@@ -43,10 +44,14 @@ export function classGrid({ model, tokenizer, perClass, seed, strategy }: ClassG
   const { numClasses } = model.config;
   const labels = Array.from({ length: numClasses * perClass }, (_, i) => Math.floor(i / perClass));
   const images: RgbImage[] = [];
-  for (let start = 0; start < labels.length; start += BATCH) {
-    const batch = labels.slice(start, start + BATCH);
-    const options = { strategy: strategy ?? smallModelSampling(model.generation), labels: batch, seed, first: start };
-    images.push(...noGrad(() => scope(() => decodeTokens(tokenizer, generateLabelled(model, options)))));
+  try {
+    for (let start = 0; start < labels.length; start += BATCH) {
+      const batch = labels.slice(start, start + BATCH);
+      const options = { strategy: strategy ?? smallModelSampling(model.generation), labels: batch, seed, first: start };
+      images.push(...noGrad(() => scope(() => decodeTokens(tokenizer, generateLabelled(model, options)))));
+    }
+  } finally {
+    forgetGraph(model); // training goes on, and needs its memory
   }
   return images;
 }

@@ -31,7 +31,7 @@ export async function generatedSet(
   const { family, config } = model; // heads and the split of depths, which weights do not tell
   const { classes: rule, rounding } = protocol;
   const what = { strategy, seed, classes: rule, numImages, weights: hash, family, config, size, rounding };
-  const openings = openingsOf(model);
+  const openings = openingsOf(model, labels);
   const readMeasured = async (first: number, count: number): Promise<MeasuredImages> => {
     signal?.throwIfAborted();
     await new Promise((resolve) => setImmediate(resolve));
