@@ -17,9 +17,9 @@ export interface KidResult {
   mean: number;
   /** Over the subsets. */
   std: number;
-  /** 95 %, for the draw of both sets. */
-  low: number;
-  high: number;
+  /** 95 %, for the draw of both sets; none where one has two images, since a pair says nothing of how others scatter. */
+  low?: number;
+  high?: number;
   subsets: number;
   subsetSize: number;
 }
@@ -55,11 +55,13 @@ export function kernelDistance(
   });
   const mean = values.reduce((sum, x) => sum + x, 0) / subsets;
   const std = Math.sqrt(values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (subsets - 1));
+  const found = { mean, std, subsets, subsetSize };
+  if (Math.min(a.size(0), b.size(0)) < FEWEST_JACKKNIFED) return found;
   const { low, high } = intervalOf(
     mean,
     noGrad(() => scope(() => jackknifeError(a, b))),
   );
-  return { mean, std, low, high, subsets, subsetSize };
+  return { ...found, low, high };
 }
 
 /** Standard error of the unbiased estimate on sets — [N, D] and [M, D], each varied in turn. */
@@ -68,7 +70,6 @@ function jackknifeError(a: Tensor, b: Tensor): number {
   const across = kernel(x, y);
   const variance = (own: Tensor, crossSums: Tensor, others: number, all: number): number => {
     const n = own.size(0);
-    if (n < 3) return 0; // without one of two images there is no pair left
     const k = kernel(own, own);
     const rows = k.sum([1]).sub(k.diagonal());
     const within = rows
@@ -86,6 +87,8 @@ function jackknifeError(a: Tensor, b: Tensor): number {
   return Math.sqrt(variance(x, across.sum([1]), m, a.size(0)) + variance(y, across.sum([0]), n, b.size(0)));
 }
 
+/** Without one of two images there is no pair left. */
+const FEWEST_JACKKNIFED = 3;
 /** Images of the jackknife: a kernel of 2000 × 2000 is 32 MB. */
 const MOST_JACKKNIFED = 2000;
 

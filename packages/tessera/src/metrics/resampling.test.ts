@@ -69,11 +69,23 @@ describe('the interval of KID', () => {
       const means = results.map(({ mean }) => mean);
       const centre = means.reduce((a, b) => a + b) / means.length;
       const scatter = Math.sqrt(means.reduce((sum, x) => sum + (x - centre) ** 2, 0) / (means.length - 1));
-      const width = results.reduce((sum, { low, high }) => sum + (high - low) / (2 * 1.96), 0) / results.length;
+      const width = results.reduce((sum, { low, high }) => sum + (high! - low!) / (2 * 1.96), 0) / results.length;
       expect(width / scatter).toBeGreaterThan(0.7);
       expect(width / scatter).toBeLessThan(1.6);
     }));
 });
+
+it('KID of two images has no interval, of three it has', () =>
+  scope(() => {
+    const many = features(50, 4, 1);
+    const two = features(2, 4, 2);
+    for (const found of [kernelDistance(two, many), kernelDistance(many, two)]) {
+      expect(found.mean).toBeTypeOf('number');
+      expect([found.low, found.high]).toEqual([undefined, undefined]);
+    }
+    const { low, high } = kernelDistance(features(3, 4, 2), many);
+    expect(high!).toBeGreaterThan(low!);
+  }));
 
 describe('class judge', () => {
   /** Three classes about the corners of a triangle; labels in turn. */

@@ -2,8 +2,9 @@
  * The strategy of a generation: the model's own, a named one, or a file's (ours, or AutoNAT's yaml as it is), with
  * single settings changed.
  *
- * A named strategy takes settings as its parameters. A list of steps is changed in proportion: the step with the
- * largest value gets the one asked for, the others keep their share of it; guidance counts from 1, where it is off.
+ * A named strategy and a formula of a model's own take settings as their parameters. A list of steps is changed in
+ * proportion: the step with the largest value gets the one asked for, the others keep their share of it; guidance counts
+ * from 1, where it is off. Of ENAT's formula that would be another schedule: its largest guidance lies below its parameter.
  */
 
 import { readFileSync } from 'node:fs';
@@ -12,6 +13,7 @@ import {
   autonatSearched8,
   autoregressiveSettings,
   cosineStrategy,
+  type EnatStrategyOptions,
   enatStrategy,
   fromAutonatYaml,
   haltonStrategy,
@@ -46,6 +48,14 @@ export interface StrategyChoice {
   greedy?: boolean | undefined;
 }
 
+/** ENAT's formula with a model's parameters, of which any may be given anew. */
+export interface OwnFormula {
+  enat: EnatStrategyOptions;
+}
+
+/** How a model is sampled unless something else is asked for. */
+export type OwnSampling = SamplingSettings | OwnFormula;
+
 /** Formulas for any number of steps. */
 const FORMULAS = { enat: enatStrategy, cosine: cosineStrategy, halton: haltonStrategy };
 /** Lists of steps. */
@@ -57,7 +67,7 @@ const SETTINGS = ['numSteps', 'guidanceScale', 'choiceTemperature', 'sampleTempe
 /** The settings for a model of either kind; options of the other kind are refused. */
 export function chooseSampling(
   choice: StrategyChoice,
-  own: SamplingSettings | undefined,
+  own: OwnSampling | undefined,
   kind: GenerationKind,
   modelFolder?: string,
 ): SamplingSettings {
@@ -67,11 +77,11 @@ export function chooseSampling(
     const other = kind === 'masked' ? 'autoregressive' : 'masked';
     throw new PipelineError('OPTIONS', `${given} belongs to ${other} models; this one is ${kind}.`);
   }
-  if (kind === 'masked') return chooseStrategy(choice, own as Strategy | undefined, modelFolder);
+  if (kind === 'masked') return chooseStrategy(choice, own as Strategy | OwnFormula | undefined, modelFolder);
   const { guidanceScale, sampleTemperature: temperature, topK, topP, greedy } = choice;
   const changes = Object.entries({ guidanceScale, temperature, topK, topP, greedy });
   const base = choice.strategy === undefined ? own : readSettings(choice.strategy, modelFolder, []);
-  if (base !== undefined && !isAutoregressive(base)) {
+  if (base !== undefined && (isOwnFormula(base) || !isAutoregressive(base))) {
     throw new PipelineError('OPTIONS', `${choice.strategy} is a list of steps; this model is sampled token by token.`);
   }
   return autoregressiveSettings({
@@ -89,7 +99,11 @@ const AUTOREGRESSIVE_ONLY = ['topK', 'topP', 'greedy'] as const;
 const MASKED_ONLY = ['numSteps', 'choiceTemperature', 'skipGuidanceBelow'] as const;
 
 /** @param own the model's strategy; undefined where it brings none: then the default is `enat` */
-export function chooseStrategy(choice: StrategyChoice, own: Strategy | undefined, modelFolder?: string): Strategy {
+export function chooseStrategy(
+  choice: StrategyChoice,
+  own: Strategy | OwnFormula | undefined,
+  modelFolder?: string,
+): Strategy {
   const strategy = chosen(choice, own, modelFolder);
   const { skipGuidanceBelow } = choice;
   return skipGuidanceBelow === undefined ? strategy : parseStrategy({ ...strategy, skipGuidanceBelow });
@@ -105,18 +119,23 @@ export function requireNullClass(settings: SamplingSettings, nullClass: boolean 
   );
 }
 
-function chosen(choice: StrategyChoice, own: Strategy | undefined, modelFolder: string | undefined): Strategy {
+function chosen(
+  choice: StrategyChoice,
+  own: Strategy | OwnFormula | undefined,
+  modelFolder: string | undefined,
+): Strategy {
+  const given = Object.fromEntries(
+    SETTINGS.filter((key) => choice[key] !== undefined).map((key) => [key, choice[key]]),
+  );
   const name = choice.strategy ?? (own === undefined ? 'enat' : undefined);
+  if (name === undefined && isOwnFormula(own!)) return enatStrategy({ ...own.enat, ...given });
   if (name !== undefined && isFormula(name)) {
-    const given = Object.fromEntries(
-      SETTINGS.filter((key) => choice[key] !== undefined).map((key) => [key, choice[key]]),
-    );
     if (name === 'halton' && choice.choiceTemperature !== undefined) {
       throw new PipelineError('OPTIONS', 'The strategy "halton" has a fixed order: there is no choice temperature.');
     }
     return FORMULAS[name]({ numSteps: DEFAULT_STEPS, ...given });
   }
-  const base = name === undefined ? own! : isList(name) ? LISTS[name]() : readStrategy(name, modelFolder);
+  const base = name === undefined ? (own as Strategy) : isList(name) ? LISTS[name]() : readStrategy(name, modelFolder);
   if (choice.numSteps !== undefined && choice.numSteps !== base.numSteps) {
     const whose = name === undefined ? "The model's strategy" : name;
     throw new PipelineError(
@@ -125,6 +144,10 @@ function chosen(choice: StrategyChoice, own: Strategy | undefined, modelFolder: 
     );
   }
   return parseStrategy({ ...base, steps: adjusted(base.steps, choice) });
+}
+
+function isOwnFormula(own: OwnSampling): own is OwnFormula {
+  return 'enat' in own;
 }
 
 function isFormula(name: string): name is keyof typeof FORMULAS {

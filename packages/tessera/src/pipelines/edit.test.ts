@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { memoryStats, setNumThreads } from '@tessera/torch';
@@ -8,6 +8,7 @@ import { decodeImage } from '../data/image.ts';
 import { boxMask, outpainted, tokenMask } from './edit/region.ts';
 import { type EditOptions, edit } from './edit.ts';
 import type { PipelineEvent } from './events.ts';
+import { saveStrategy } from './named-strategy-files.ts';
 import { writeTinyModel } from './tiny-model.test-support.ts';
 
 let folder: string;
@@ -75,6 +76,34 @@ describe('edit', () => {
     const all = await pictures(four);
     expect(all[0]).toEqual(first);
     expect(new Set(all.map(String)).size).toBe(4);
+  });
+
+  it('writes pictures batch by batch, and a grid that stays a picture', async () => {
+    const out = join(folder, 'many');
+    const there: string[][] = [];
+    for await (const event of edit({ model, image, out, variations: 0.5, numImages: 20 })) {
+      if (event.kind === 'progress') there.push(readdirSync(out));
+    }
+    expect(there.map(({ length }) => length)).toEqual([16, 20]);
+    expect(there[1]!.sort().at(-1)).toBe('00019-s0.png');
+    // 21 tiles of 96 px with gaps of 2, the given picture first.
+    expect(await sharp(join(out, 'grid.png')).metadata()).toMatchObject({ width: 492, height: 492 });
+  });
+
+  it('takes the strategies that the model folder keeps by name', async () => {
+    saveStrategy(model, 'kept', join(model, 'strategy.yaml'));
+    const events = await run({ out: join(folder, 'named'), variations: 0.5, strategy: 'kept' });
+    expect(events.at(-1)).toMatchObject({ result: { strategy: { numSteps: 3 } } });
+  });
+
+  it('asks for a class where the model never learned to do without one', async () => {
+    const config = JSON.parse(readFileSync(join(model, 'config.json'), 'utf8')) as object;
+    const labelled = join(folder, 'labelled');
+    cpSync(model, labelled, { recursive: true });
+    writeFileSync(join(labelled, 'config.json'), JSON.stringify({ ...config, nullClass: false }));
+    const how = { model: labelled, variations: 0.5, guidanceScale: 1, out: join(folder, 'with-class') };
+    await expect(run(how)).rejects.toMatchObject({ code: 'OPTIONS', message: expect.stringContaining('--class') });
+    expect((await run({ ...how, class: 'apples' })).at(-1)).toMatchObject({ result: { class: 'apples' } });
   });
 
   it('takes a mask image, of the size of the picture or of the model', async () => {

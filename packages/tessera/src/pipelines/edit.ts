@@ -17,6 +17,7 @@ import { decodeImage, type RgbImage } from '../data/image.ts';
 import { chooseStrategy, requireNullClass, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
 import { imageBatch, toRgbImages } from './decode-tokens.ts';
+import { drawnName } from './drawn-files.ts';
 import {
   type Box,
   blended,
@@ -28,6 +29,7 @@ import {
   tokenMask,
 } from './edit/region.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
+import { gridOrder } from './grid-order.ts';
 import { MaskedGeneration } from './masked-generation.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
 import { philoxNoise } from './noise-source.ts';
@@ -74,11 +76,17 @@ async function* editWith(folder: ModelFolder, options: EditOptions): AsyncGenera
   if (model.generation !== 'masked') {
     throw new PipelineError('OPTIONS', `${options.model} writes its tokens in order: only masked models can edit.`);
   }
+  if (options.class === undefined && folder.nullClass === false) {
+    throw new PipelineError(
+      'OPTIONS',
+      `${options.model} was trained without a null class, so it knows nothing of pictures without a class: give one (--class).`,
+    );
+  }
   const label =
     options.class === undefined
       ? model.nullLabel
       : planImages([options.class], model.config.numClasses, classes, { numImages: 1 }).labels[0]!;
-  const strategy = chooseStrategy(options, folder.strategy as Strategy);
+  const strategy = chooseStrategy(options, folder.strategy as Strategy, folder.path);
   requireNullClass(strategy, folder.nullClass, options.model);
   const { picture, mask } = await prepare(options, imageSize);
   const known = noGrad(() => scope(() => tokenizer.encode(asBatch(picture)).toNumbers()));
@@ -89,7 +97,15 @@ async function* editWith(folder: ModelFolder, options: EditOptions): AsyncGenera
   yield { kind: 'stage', stage: 'edit', message: what };
   mkdirSync(out, { recursive: true });
 
-  const pictures: RgbImage[] = [];
+  const texts = {
+    Software: 'Tessera',
+    Class: classes[label] ?? '',
+    Seed: String(seed),
+    Strategy: JSON.stringify(strategy),
+  };
+  const scale = Math.max(1, Math.round(96 / imageSize));
+  const shown = gridOrder(numImages + 1, 1, imageSize * scale); // the given picture is the first
+  const tiles: RgbImage[] = [picture];
   for (let first = 0; first < numImages; first += BATCH) {
     const indices = Array.from({ length: Math.min(BATCH, numImages - first) }, (_, i) => first + i);
     const generation = new MaskedGeneration(model, {
@@ -106,27 +122,21 @@ async function* editWith(folder: ModelFolder, options: EditOptions): AsyncGenera
         if (generation.isDone) made = noGrad(() => scope(() => toRgbImages(tokenizer.decode(tokens))));
         tokens.dispose();
       }
-      for (const [i, image] of made.entries()) {
-        const keep = mask ?? pixelsOf(regionOf(first + i), imageSize, tokenizer.downsampleFactor);
-        pictures.push(options.blend === true ? blended(image, picture, keep) : image);
+      for (const [i, decoded] of made.entries()) {
+        const index = first + i;
+        const keep = mask ?? pixelsOf(regionOf(index), imageSize, tokenizer.downsampleFactor);
+        const image = options.blend === true ? blended(decoded, picture, keep) : decoded;
+        const png = withPngText(await encodePng(image), { ...texts, Image: String(index) });
+        writeFileSync(join(out, drawnName(index, undefined, seed)), png);
+        if (tiles.length < shown.indices.length) tiles.push(image);
       }
     } finally {
       generation.dispose();
     }
     yield { kind: 'progress', stage: 'edit', done: first + indices.length, total: numImages, unit: 'images' };
   }
-  const texts = {
-    Software: 'Tessera',
-    Class: classes[label] ?? '',
-    Seed: String(seed),
-    Strategy: JSON.stringify(strategy),
-  };
-  for (const [index, image] of pictures.entries()) {
-    const name = `${String(index).padStart(5, '0')}-s${seed}.png`;
-    writeFileSync(join(out, name), withPngText(await encodePng(image), { ...texts, Image: String(index) }));
-  }
   const grid = join(out, 'grid.png');
-  writeFileSync(grid, await gridPng([picture, ...pictures], { scale: Math.max(1, Math.round(96 / imageSize)) }));
+  writeFileSync(grid, await gridPng(tiles, { columns: shown.columns, scale }));
   yield { kind: 'file', path: grid, what: 'the picture that was given, then those made of it' };
   yield { kind: 'result', result: { out, numImages, seed, tokensMade: count, class: classes[label], strategy } };
 }

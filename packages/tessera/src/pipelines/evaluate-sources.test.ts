@@ -1,12 +1,19 @@
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encodeNpy, readNpy, readNpz } from '@tessera/formats';
 import { withFile } from '@tessera/formats/node';
+import type { Strategy } from '@tessera/schedule';
 import { fromTypedArray, memoryStats, noGrad, scope, setNumThreads } from '@tessera/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
 import { psnr } from '../metrics/picture-quality.ts';
+import { generatedSet } from './evaluate/generated-set.ts';
+import type { ImageSet } from './evaluate/image-set.ts';
+import { openModel } from './evaluate/open-model.ts';
+import { PROTOCOLS } from './evaluate/protocols.ts';
+import { decodedAtOnce, reconstructedSet } from './evaluate/reconstructed-set.ts';
+import { openTokenSet } from './evaluate/token-set.ts';
 import { type EvaluateOptions, type EvaluationResult, evaluate } from './evaluate.ts';
 import { openTokenizer } from './model-folder.ts';
 import { writeClassFolders, writeDiscs } from './picture-archives.test-support.ts';
@@ -69,6 +76,52 @@ describe('sources of an evaluation', () => {
     await expect(measured({ weights, source: tiny, ...how })).rejects.toThrow(/and not both/);
   });
 
+  it('a model folder says all of itself: what belongs to checkpoints is refused', async () => {
+    for (const given of [
+      { tokenizer: tiny },
+      { tokenizerWeights: reference },
+      { model: 'enat-l' },
+      { numHeads: 2 },
+    ] as const) {
+      await expect(measured({ source: tiny, ...given })).rejects.toThrow(
+        /belongs to .*--weights.*tiny is a model folder/,
+      );
+    }
+  });
+
+  it('a curve of which one point is impossible is refused before anything is measured', async () => {
+    const sweep = { setting: 'numSteps', values: [3, 4] } as const;
+    await expect(measured({ source: tiny, sweep, out: at('never') })).rejects.toThrow(/3 steps.*cannot be 4/);
+    expect(existsSync(at('never'))).toBe(false);
+  });
+
+  it('what may be decoded at a time depends on the size of the pictures', async () => {
+    expect([256, 512, 1024, 2048].map((side) => decodedAtOnce(side ** 2))).toEqual([16, 4, 1, 1]);
+    const tokenizer = openTokenizer(join(tiny, 'tokenizer'));
+    const wide = Object.create(tokenizer, { downsampleFactor: { value: 128 }, dispose: { value: () => {} } });
+    writeFileSync(at('some.npy'), encodeNpy({ dtype: 'int64', shape: [1, 16], data: new BigInt64Array(16) }));
+    const tokens = openTokenSet(at('some.npy'), wide, PROTOCOLS.local);
+    expect(tokens.batch).toBe(4);
+    tokens.dispose();
+    const originals = { fingerprint: '', pixels: 512 ** 2, dispose: () => {} } as ImageSet;
+    const back = reconstructedSet(originals, tokenizer, { protocol: PROTOCOLS.local, ssimRange: 1 });
+    expect(back.batch).toBe(4);
+    tokenizer.dispose();
+  });
+
+  it("features are another model's where heads differ, though weights and pictures' number are the same", async () => {
+    const open = openModel({ source: tiny });
+    const { strategy } = open as { strategy: Strategy };
+    const options = { numImages: 4, seed: 0, protocol: PROTOCOLS.local };
+    const other = Object.create(open.model, { config: { value: { ...open.model.config, numHeads: 1 } } });
+    const [a, b] = [
+      await generatedSet(open, strategy, options),
+      await generatedSet({ ...open, model: other }, strategy, options),
+    ];
+    expect(a.fingerprint).not.toBe(b.fingerprint);
+    for (const one of [a, b, open]) one.dispose();
+  });
+
   it('token files, with labels and without, give the numbers of their pictures', async () => {
     const ids = at('ids.npy');
     const choice = { classes: ['0'], perClass: 12, seed: 4, strategy: 'enat' };
@@ -106,6 +159,7 @@ describe('sources of an evaluation', () => {
     await drain(train({ config: at('tiny.yaml'), data: [at('tokens')], out: run }));
     const how = { tokenizer: join(tiny, 'tokenizer'), numImages: 10 };
     await expect(measured({ source: run, numImages: 10 })).rejects.toThrow(/makes tokens/);
+    await expect(measured({ source: run, ...how, numHeads: 2 })).rejects.toThrow(/numHeads belongs to --weights/);
     const newest = await measured({ source: run, ...how });
     expect(newest.source.path).toBe(join(run, 'checkpoints', 'step-0000004'));
     const first = await measured({ source: join(run, 'checkpoints', 'step-0000002'), ...how });
@@ -158,6 +212,7 @@ describe('a reconstruction', () => {
     await expect(measured({ ...options, tokenizer: undefined })).rejects.toThrow(/goes through a tokenizer/);
     await expect(measured({ ...options, source: tiny })).rejects.toThrow(/starts from pictures/);
     await expect(measured({ ...options, numImages: 3 })).rejects.toThrow(/numImages.*draws nothing/);
+    await expect(measured({ ...options, heldOut: reference })).rejects.toThrow(/--held-out.*a reconstruction/);
     await expect(measured({ source: reference, ssimRange: 2 })).rejects.toThrow(/ssimRange belongs to/);
     const odd = writeDiscs(at('odd.npz'), 4, 1, { size: 18 });
     await expect(measured({ ...options, source: odd })).rejects.toThrow(/multiples of 4.*got 18×18/);

@@ -124,7 +124,7 @@ describe('evaluate with the local extractor', () => {
     const large = writeDiscs(at('large.npz'), 20, 5, { size: 24 });
     const found = await measured({ source: large, reference, out: at('large') });
     expect(found.warnings.join()).toMatch(/large\.npz are 24×24, those of .*reference\.npz 16×16/);
-    expect(found.settings).toMatchObject({ rounding: 'bytes', classes: 'balanced', statistics: 'float64' });
+    expect(found.settings).toMatchObject({ rounding: 'bytes', classes: 'even', statistics: 'float64' });
   });
 });
 
@@ -212,6 +212,9 @@ describe('classLabels', () => {
   it('are balanced and sorted, what is left over is class 0, or uniform draws', () => {
     expect(classLabels('balanced', 7, 3, 0)).toEqual([0, 0, 1, 1, 2, 2, 0]);
     expect(classLabels('balanced', 2, 3, 0)).toEqual([0, 0]);
+    expect(classLabels('even', 6, 3, 0)).toEqual([0, 0, 1, 1, 2, 2]);
+    expect(classLabels('even', 7, 3, 0)).toEqual([0, 0, 0, 1, 1, 2, 2]);
+    expect(classLabels('even', 2, 1000, 0)).toEqual([0, 500]);
     const drawn = classLabels('uniform', 3000, 3, 1);
     for (const label of [0, 1, 2]) {
       expect(Math.abs(drawn.filter((one) => one === label).length - 1000)).toBeLessThan(100);

@@ -20,7 +20,7 @@ import { FeatureStore } from './evaluate/feature-store.ts';
 import type { ImageSet } from './evaluate/image-set.ts';
 import { checkJudge, type OpenJudge, openJudge } from './evaluate/judge.ts';
 import { type Measurement, measure } from './evaluate/measure.ts';
-import { checkSource, openSource, type Source, type SourceOptions } from './evaluate/open-source.ts';
+import { checkSource, checkStrategies, openSource, type Source, type SourceOptions } from './evaluate/open-source.ts';
 import { amongProcesses, type Processes } from './evaluate/processes.ts';
 import { PROTOCOLS, type Protocol, type ProtocolName } from './evaluate/protocols.ts';
 import { openReference, openUnseen, type Reference, sizesDiffer } from './evaluate/reference.ts';
@@ -84,15 +84,25 @@ async function* evaluateShared(options: EvaluateOptions, processes: Processes): 
   const protocol = PROTOCOLS[options.protocol ?? 'fid'];
   const { signal, size, reconstruction = false } = options;
   const out = options.out ?? join('evaluations', `${nameOf(options)}-${protocol.name}`);
-  checkSource({ ...options, protocol });
+  const curve = curveOf(options);
+  checkSource({ ...options, ...curve?.points[0]?.changes, protocol });
   const others = (options.compare ?? []).map(readResult);
   const path = options.reference ?? (reconstruction ? options.source : undefined);
   if (path === undefined) throw new PipelineError('OPTIONS', 'Expected what to compare with: --reference PATH.');
-  if (options.sweep !== undefined && options.checkpoints !== undefined) {
-    throw new PipelineError('OPTIONS', 'A sweep is of one model: leave --sweep or --checkpoints out.');
-  }
   if (options.resamples === 1)
     throw new PipelineError('OPTIONS', 'An interval needs 2 resamples or more, or 0 for none.');
+  if (reconstruction && options.heldOut !== undefined) {
+    throw new PipelineError(
+      'OPTIONS',
+      '--held-out tells copies of the reference, and a reconstruction is to be one: leave it or --reconstruction out.',
+    );
+  }
+  if (options.sweep !== undefined) {
+    checkStrategies(
+      { ...options, protocol },
+      curve!.points.map(({ changes }) => changes),
+    );
+  }
   const extractor = openExtractor(protocol, options.inception);
   const owned: { dispose(): void }[] = [extractor];
   try {
@@ -105,7 +115,6 @@ async function* evaluateShared(options: EvaluateOptions, processes: Processes): 
     if (options.judge === true) await checkFirst(options, run);
     yield { kind: 'stage', stage: 'evaluate', message: `${protocol.name}: ${protocol.what}` };
     const compared = yield* openCompared(run, options, owned);
-    const curve = curveOf(options);
     const result = yield* curve === undefined
       ? evaluateOne(run, options, compared, {})
       : evaluateCurve(run, options, compared, curve);
@@ -154,7 +163,7 @@ async function* openCompared(
         `--held-out is compared with the pictures that were trained on, and ${reference.path} holds statistics alone.`,
       );
     }
-    const images = await openUnseen(options.heldOut, options);
+    const images = await openUnseen(options.heldOut, run.protocol, options);
     owned.push(images);
     heldOut = yield* featuresOf(run, images, 'held-out');
   }
@@ -258,6 +267,9 @@ async function* evaluateCurve(
 }
 
 function curveOf({ sweep, checkpoints, source }: EvaluateOptions): Curve | undefined {
+  if (sweep !== undefined && checkpoints !== undefined) {
+    throw new PipelineError('OPTIONS', 'A sweep is of one model: leave --sweep or --checkpoints out.');
+  }
   if (sweep !== undefined) return sweepCurve(sweep);
   return checkpoints === undefined ? undefined : checkpointCurve(source, checkpoints);
 }

@@ -9,7 +9,7 @@ import { tensor } from '@tessera/torch';
 import type { AutoregressiveModel, GeneratorModel, MaskedModel } from '../models/family.ts';
 import { AutoregressiveGeneration, philoxTokenNoise } from './autoregressive-generation.ts';
 import { forgetGraph } from './masked-graph.ts';
-import { Openings } from './openings.ts';
+import { openingsOf } from './openings.ts';
 import { startGeneration } from './start-generation.ts';
 import type { TokenGeneration } from './token-generation.ts';
 
@@ -48,7 +48,7 @@ async function* drawBatches(
   { settings, seed, images, labelOf, batch, signal }: DrawOptions,
 ): AsyncGenerator<DrawnImage[]> {
   if (isAutoregressive(settings)) throw new TypeError('drawImages: a masked model takes a strategy');
-  const openings = new Openings(model);
+  const openings = openingsOf(model, images.map(labelOf));
   try {
     for (let start = 0; start < images.length; start += batch) {
       const some = images.slice(start, start + batch);
@@ -58,7 +58,7 @@ async function* drawBatches(
       yield some.map((image, i) => ({ image, tokens: numbers.slice(i * model.seqLen, (i + 1) * model.seqLen) }));
     }
   } finally {
-    openings.dispose();
+    openings?.dispose();
   }
 }
 

@@ -54,7 +54,7 @@ export async function* generateImages(
   const { labels, strategy, seed, signal } = options;
   const batch = options.batch ?? defaultBatch(model);
   const [from, to] = options.range ?? [0, labels.length];
-  const openings = openingsOf(model);
+  const openings = openingsOf(model, labels);
   try {
     for (let first = from; first < to; first += batch) {
       const batchLabels = labels.slice(first, Math.min(first + batch, to));

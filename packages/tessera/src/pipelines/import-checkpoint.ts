@@ -33,7 +33,7 @@ import { CONSOLIDATED, importLlamagenTraining } from './official/llamagen-traini
 import { readWeights, type WeightsInFile } from './official/read-weights.ts';
 import { writeSafetensors } from './official/tensor-file.ts';
 import { givenFields } from './open-generator.ts';
-import { presetStrategy } from './train-recipes.ts';
+import { presetStrategy } from './own-strategy.ts';
 
 export interface ImportOptions extends GivenFields {
   /** A weights file, a five-file checkpoint folder of AutoNAT or ENAT, or the folder of a sharded LlamaGen run. */

@@ -104,7 +104,8 @@ function requirePreset(shapes: Shapes, name: FamilyName, preset: ModelPreset, wh
   );
 }
 
-function weightsFile(path: string): string {
+/** The file that a path of weights means; of a checkpoint in parts it is put together first. */
+export function weightsFile(path: string): string {
   if (!existsSync(path)) throw new PipelineError('NOT_FOUND', `${path}: no such file or folder.`);
   if (!statSync(path).isDirectory()) return path;
   return hasStored(path, 'ema') ? wholeFile(path, 'ema') : join(path, 'consolidated.pth');

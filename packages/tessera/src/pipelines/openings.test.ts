@@ -1,7 +1,7 @@
 import { memoryStats, scope, type Tensor, tensor } from '@tessera/torch';
 import { expect, it } from 'vitest';
-import type { MaskedModel } from '../models/family.ts';
-import { Openings } from './openings.ts';
+import type { GeneratorModel, MaskedModel } from '../models/family.ts';
+import { Openings, openingsOf } from './openings.ts';
 
 /** A model of two tokens and three codes whose logits are the label, and the labels it was run for. */
 function recorded(maxNumbers?: number) {
@@ -50,4 +50,18 @@ it('lets go what was asked for least recently', () => {
   predict([7, 8]);
   expect(asked).toEqual([1, 2, 3, 6, 7, 8]);
   openings.dispose();
+});
+
+it('keeps nothing where a class is gone before it comes again', () => {
+  // 2²⁸ logits a class: as many as may be kept.
+  const large = {
+    generation: 'masked',
+    seqLen: 2 ** 14,
+    config: { codebookSize: 2 ** 14 },
+  } as unknown as GeneratorModel;
+  const kept = (labels: number[] | undefined, model = large): boolean => openingsOf(model, labels) !== undefined;
+  expect([kept([0, 1, 0, 1, 0]), kept([0, 1, 2])]).toEqual([false, false]);
+  expect([kept([0, 0, 1, 1]), kept([1, 0, 0, 1]), kept([5, 5, 5]), kept(undefined)]).toEqual([true, true, true, true]);
+  const small = { ...large, seqLen: 2 ** 13 } as GeneratorModel;
+  expect([kept([0, 1, 0, 1], small), kept([0, 1, 2, 0], small)]).toEqual([true, false]);
 });

@@ -14,9 +14,21 @@ import { allMasked } from '../sampling/masked-sampler.ts';
 /** Logits kept at most, 1 GiB of float32: room for ImageNet's classes at 256 tokens of 1,024 codes. */
 const DEFAULT_NUMBERS = 2 ** 28;
 
-/** Those of a masked model; undefined for one of another kind. The caller's. */
-export function openingsOf(model: GeneratorModel): Openings | undefined {
-  return model.generation === 'masked' ? new Openings(model) : undefined;
+/**
+ * Those of a masked model; undefined for one of another kind, and where a class is gone by the time it comes again. The
+ * caller's.
+ *
+ * @param labels of the images to come, where they are known
+ */
+export function openingsOf(model: GeneratorModel, labels: readonly number[] = []): Openings | undefined {
+  return model.generation === 'masked' && !areForgotten(model, labels) ? new Openings(model) : undefined;
+}
+
+/** Whether labels go round and round through more classes than may be kept: then each would be run for nothing, alone. */
+function areForgotten({ seqLen, config }: MaskedModel, labels: readonly number[]): boolean {
+  const numClasses = new Set(labels).size;
+  if (numClasses * seqLen * config.codebookSize <= DEFAULT_NUMBERS) return false;
+  return labels.every((label, i) => label === labels[i % numClasses]);
 }
 
 export class Openings {

@@ -17,6 +17,7 @@ import { MaskgitVqgan } from '../tokenizers/maskgit-vqgan.ts';
 import { vqPreset } from '../tokenizers/vq-config.ts';
 import { labelOf } from './evaluation-images.ts';
 import { type SampleEvaluationOptions, sampleEvaluation, toOriginalPixels } from './sample-evaluation.ts';
+import { sampleTokens } from './sample-tokens.ts';
 import { ImagesNpzWriter } from './write-npz.ts';
 
 let folder: string;
@@ -136,6 +137,19 @@ test('a run that was stopped goes on, and processes share one', async () => {
   await expect(draw({ out: at('shared'), numImages: 7, greedy: true })).rejects.toThrow('other weights or settings');
 });
 
+test('without flags a checkpoint is sampled alike as pictures and as tokens', async () => {
+  const nat = { model: 'enat-nano', weights: at('enat.safetensors'), tokenizerWeights: at('maskgit.safetensors') } as const; // biome-ignore format: one row
+  for (const choice of [{}, nat]) {
+    const { model = 'gpt-nano', weights = at('gpt.safetensors') } = choice as Partial<typeof nat>;
+    const { settings } = await draw({ ...choice, out: at('own'), numImages: 1 });
+    const events = sampleTokens({ weights, preset: model, tokens: at('own.npy'), numImages: 1 });
+    let strategy: unknown;
+    for await (const event of events) if (event.kind === 'result') strategy = event.result.strategy;
+    expect(strategy).toEqual(settings);
+    expect(settings).toMatchObject(model === 'gpt-nano' ? { guidanceScale: 2 } : { numSteps: 12 });
+  }
+});
+
 test('chosen classes, and the demo grid', async () => {
   const chosen = await draw({ out: at('chosen'), classes: ['2'], numImages: undefined, perClass: 3 });
   expect(chosen).toMatchObject({ numImages: 3 });
@@ -165,6 +179,24 @@ test('an archive with 64-bit fields reads the same, and one that fails leaves no
   expect(() => cut.finish()).toThrow('24 bytes too few');
   cut.dispose();
   expect(readdirSync(folder).filter((name) => name.startsWith('cut'))).toEqual([]);
+});
+
+test('pictures of other weights of the same size are not gone on with', async () => {
+  const weights = at('changed.safetensors');
+  const [of, changed] = [readFileSync(at('gpt.safetensors')), readFileSync(at('gpt.safetensors'))];
+  changed[changed.length - 3]! ^= 1; // one bit of one weight
+  const way = { out: at('changed'), weights, numImages: 1 };
+  writeFileSync(weights, of);
+  await draw(way);
+  await draw(way);
+  writeFileSync(weights, changed);
+  await expect(draw(way)).rejects.toThrow('other weights or settings');
+  writeFileSync(weights, of);
+  const tokenizerWeights = at('changed-vq.safetensors');
+  const vq = readFileSync(at('vq.safetensors'));
+  vq[vq.length - 3]! ^= 1;
+  writeFileSync(tokenizerWeights, vq);
+  await expect(draw({ ...way, tokenizerWeights })).rejects.toThrow('other weights or settings');
 });
 
 test('int8 draws pictures too', async () => {

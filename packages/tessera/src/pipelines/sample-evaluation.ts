@@ -12,7 +12,7 @@
  */
 
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { isAutoregressive, type SamplingSettings } from '@tessera/schedule';
 import { noGrad, scope, type Tensor, tensor, upsampleBicubic2d } from '@tessera/torch';
@@ -25,12 +25,14 @@ import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { chooseSampling, describeSampling, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
 import { toRgbImages } from './decode-tokens.ts';
+import { hashOfFile } from './evaluate/image-set.ts';
 import { type DrawnImage, drawImages, labelOf } from './evaluation-images.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { loadOfficialTokenizer } from './load-weights.ts';
-import { openGenerator, type WeightsType } from './open-generator.ts';
+import { openGenerator, type WeightsType, weightsFile } from './open-generator.ts';
+import { ownStrategy } from './own-strategy.ts';
 import { chooseTokenizer } from './tokenize/choose-tokenizer.ts';
-import { presetStrategy } from './train-recipes.ts';
+import { fingerprintOfTokenizer } from './tokenize/work-plan.ts';
 import { ImagesNpzWriter } from './write-npz.ts';
 
 export interface SampleEvaluationOptions extends StrategyChoice, Omit<GivenFields, 'gridSize'> {
@@ -93,7 +95,7 @@ interface Run {
 }
 
 async function* drawTree(run: Run): AsyncGenerator<PipelineEvent> {
-  const { model, outputSize, options } = run;
+  const { model, tokenizer, outputSize, options } = run;
   const { seed = 0, batch = DEFAULT_BATCH, signal } = options;
   const settings = settingsOf(run, {});
   const labels = labelsOf(run, seed);
@@ -102,7 +104,10 @@ async function* drawTree(run: Run): AsyncGenerator<PipelineEvent> {
   const folder = join(options.out ?? 'samples', name);
   mkdirSync(folder, { recursive: true });
   requireSame(`${folder}.json`, {
-    weights: fingerprint(options),
+    weights: await hashOfFile(weightsFile(options.weights)),
+    tokenizer: fingerprintOfTokenizer(tokenizer),
+    family: model.family,
+    config: model.config,
     dtype: options.dtype ?? 'float32',
     settings,
     labels: labels.from,
@@ -164,13 +169,10 @@ async function* drawGrid(run: Run): AsyncGenerator<PipelineEvent> {
 }
 
 function settingsOf({ model, options }: Run, defaults: StrategyChoice): SamplingSettings {
-  if (model.generation === 'masked') {
-    // The published settings; with another number of steps, the formula that they come from.
-    const own = options.numSteps === undefined ? presetStrategy(options.model) : undefined;
-    return chooseSampling(options, own, 'masked');
-  }
+  const own = ownStrategy(options.model, model);
+  if (model.generation === 'masked') return chooseSampling(options, own, 'masked');
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  return chooseSampling({ ...defaults, ...Object.fromEntries(given) }, undefined, 'autoregressive');
+  return chooseSampling({ ...defaults, ...Object.fromEntries(given) }, own, 'autoregressive');
 }
 
 interface Labels {
@@ -298,12 +300,6 @@ function requireSame(path: string, identity: Record<string, unknown>): void {
     'OPTIONS',
     `The pictures beside ${path} were drawn with other weights or settings: take another --out, or remove both.`,
   );
-}
-
-function fingerprint({ weights, tokenizer, tokenizerWeights }: SampleEvaluationOptions): unknown {
-  const sizeOf = (path: string | undefined): number | null =>
-    path !== undefined && existsSync(path) ? statSync(path).size : null;
-  return { weights: sizeOf(weights), tokenizer: tokenizer ?? null, tokenizerWeights: sizeOf(tokenizerWeights) };
 }
 
 async function* writeArchive(

@@ -96,9 +96,20 @@ describe('sample', () => {
     const events = await collect({ classes: ['pears, ripe', '0'], perClass: 1, out });
     expect(events.at(-1)).toMatchObject({ result: { classes: ['pears, ripe', 'apples'] } });
     // "7" is a name here, and names come first.
-    expect((await collect({ classes: ['7,apples'], perClass: 1, out })).at(-1)).toMatchObject({
+    expect((await collect({ classes: ['7,apples'], perClass: 1, out: `${out}-7` })).at(-1)).toMatchObject({
       result: { classes: ['7', 'apples'] },
     });
+  });
+
+  it('draws the same pictures over, and refuses a folder with those of another run', async () => {
+    const out = join(folder, 'again');
+    await collect({ numImages: 3, out });
+    await collect({ numImages: 3, out });
+    await expect(collect({ numImages: 2, out })).rejects.toThrow(
+      /again holds 1 pictures.*00002-7-s0.png.*another --out/,
+    );
+    await expect(collect({ numImages: 3, seed: 1, out })).rejects.toThrow(/holds 3 pictures/);
+    expect(readdirSync(out)).toHaveLength(4);
   });
 
   it.each([

@@ -15,6 +15,7 @@ import { Ranks } from '../training/ranks.ts';
 import { chooseSampling, describeSampling, requireNullClass, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
 import { toRgbImages } from './decode-tokens.ts';
+import { drawnName, refuseOtherPictures } from './drawn-files.ts';
 import type { PipelineEvent } from './events.ts';
 import { type GeneratedBatch, generateImages } from './generate-images.ts';
 import { gridOrder } from './grid-order.ts';
@@ -99,6 +100,8 @@ export async function* sampleModel(
     tile: options.tile,
   });
   try {
+    const names = new Set(labels.map((_, index) => writer.fileName(index)));
+    await ranks.decide(() => refuseOtherPictures(out, names) ?? null);
     yield* generateImages(
       model,
       { strategy, labels, range: shareOf(labels.length, numRevealed, ranks), seed, batch: options.batch, signal },
@@ -213,10 +216,9 @@ class PictureWriter {
   }
 
   /** Such as `00012-food-s0.png`. */
-  private fileName(index: number): string {
+  fileName(index: number): string {
     const { labels, folder, seed } = this.settings;
-    const plain = className(folder, labels[index]!).replace(/[^\p{L}\p{N}]+/gu, '-');
-    return `${String(index).padStart(5, '0')}-${plain.replace(/^-|-$/g, '').slice(0, 60)}-s${seed}.png`;
+    return drawnName(index, className(folder, labels[index]!), seed);
   }
 
   private texts(index: number): Record<string, string> {

@@ -3,9 +3,7 @@
  * small ones. A preset is the lowest layer; a file and flags stand above it (train-settings.ts).
  */
 
-import { autonatSearched8, ENAT_PRESETS, enatStrategy, type SamplingSettings } from '@tessera/schedule';
 import type { ModelPreset } from '../models/presets.ts';
-import { smallModelSampling, smallModelStrategy } from './class-grid.ts';
 
 export interface TrainRecipe {
   /** Unless `epochs` says it. */
@@ -71,12 +69,4 @@ export function exactOriginal(family: string): { recipe: Record<string, unknown>
     recipe: family === 'enat' ? { labelDrop: 0.15, networkLabelDrop: 0.1 } : {},
     training: family === 'gpt' ? {} : { discardsBatches: true, weightDecayOn: 'all' },
   };
-}
-
-/** How a freshly trained model is sampled until somebody chooses otherwise. */
-export function presetStrategy(name: ModelPreset): SamplingSettings {
-  if (name.startsWith('gpt-')) return smallModelSampling('autoregressive');
-  if (name.startsWith('autonat-l')) return autonatSearched8();
-  if (name === 'enat-l' || name === 'enat-l-512') return enatStrategy(ENAT_PRESETS[name === 'enat-l' ? 256 : 512]);
-  return smallModelStrategy();
 }

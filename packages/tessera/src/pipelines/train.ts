@@ -13,8 +13,8 @@ import { PipelineError, type PipelineEvent } from './events.ts';
 import { copyInitialWeights } from './initial-weights.ts';
 import { amongRanks } from './join-ranks.ts';
 import { openAnyTokenizer, writeModelFolder } from './model-folder.ts';
+import { presetStrategy } from './own-strategy.ts';
 import { trainGenerator } from './train-generator.ts';
-import { presetStrategy } from './train-recipes.ts';
 import { describeStages } from './train-schedule.ts';
 import { readTrainFile, resolveTraining, type TrainFile, type TrainFlags } from './train-settings.ts';
 

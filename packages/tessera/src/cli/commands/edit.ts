@@ -34,7 +34,11 @@ export const editCommand = defineCommand({
       valueHint: 'SHARE',
       description: 'make a random share of the tokens anew, such as 0.5',
     },
-    class: { type: 'string', valueHint: 'NAME', description: 'class of what is made (default: none)' },
+    class: {
+      type: 'string',
+      valueHint: 'NAME',
+      description: 'class of what is made (default: none, where the model knows that)',
+    },
     'num-images': { type: 'string', valueHint: 'N', description: 'results (default 1)' },
     seed: { type: 'string', valueHint: 'N', description: 'what the noise follows from (default 0)' },
     strategy: { type: 'string', valueHint: 'NAME|FILE', description: `${strategyNames.join(', ')}, or a file` },

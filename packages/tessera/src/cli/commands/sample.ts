@@ -70,7 +70,7 @@ export const sampleCommand = defineCommand({
   summary: 'make images with a model',
   details:
     'Writes a PNG an image, and grid.png with one row a class. Image i of a seed is the same image for any --batch and any ' +
-    'number of images. With --weights instead of a folder: of a checkpoint, with a tokenizer a PNG an image and an archive of all ' +
+    'number of images; a folder with pictures of another run is refused. With --weights instead of a folder: of a checkpoint, with a tokenizer a PNG an image and an archive of all ' +
     'pixels, without one token ids. Pictures that are there are kept, and each process of a group (RANK, WORLD_SIZE) draws its share.',
   args: {
     'model-folder': { type: 'positional', required: false, description: 'folder with config.json, weights, tokenizer' },

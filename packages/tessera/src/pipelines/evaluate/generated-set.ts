@@ -12,10 +12,7 @@ import { fingerprintOfTokenizer } from '../tokenize/work-plan.ts';
 import { hashOfFile, type ImageSet, type MeasuredImages, sha256 } from './image-set.ts';
 import type { OpenedModel } from './open-model.ts';
 import type { Protocol } from './protocols.ts';
-import { toBytes } from './reconstructed-set.ts';
-
-/** Of pictures of 256 px so many at a time are drawn, of smaller ones more: activations of their decoder are 1 GB. */
-const BATCH_AT_256 = 16;
+import { decodedAtOnce, toBytes } from './reconstructed-set.ts';
 
 /** Bytes of pictures that are kept beside their features, so that a report need not draw them again. */
 const MOST_KEPT = 2 ** 28;
@@ -30,9 +27,11 @@ export async function generatedSet(
   const { numClasses, gridSize } = model.config;
   const labels = classLabels(protocol.classes, numImages, numClasses, seed);
   const hash = await hashOfFile(weights);
-  const what = { strategy, seed, classes: protocol.classes, numImages, weights: hash, rounding: protocol.rounding };
   const size = gridSize * tokenizer.downsampleFactor;
-  const openings = openingsOf(model);
+  const { family, config } = model; // heads and the split of depths, which weights do not tell
+  const { classes: rule, rounding } = protocol;
+  const what = { strategy, seed, classes: rule, numImages, weights: hash, family, config, size, rounding };
+  const openings = openingsOf(model, labels);
   const readMeasured = async (first: number, count: number): Promise<MeasuredImages> => {
     signal?.throwIfAborted();
     await new Promise((resolve) => setImmediate(resolve));
@@ -57,7 +56,7 @@ export async function generatedSet(
     labels,
     classes: classes ?? Array.from({ length: numClasses }, (_, label) => `class ${label}`),
     size,
-    batch: Math.max(1, Math.floor(BATCH_AT_256 * (256 / size) ** 2)),
+    batch: decodedAtOnce(size ** 2),
     readMeasured,
     async read(first, count) {
       const { images, columns } = await readMeasured(first, count);
@@ -68,11 +67,16 @@ export async function generatedSet(
   };
 }
 
-/** Uniform draws as `tessera sample`'s; balanced: N / classes of each, class 0 first, what is left over is class 0 (ENAT). */
+/**
+ * Uniform: draws, as `tessera sample --weights` with a tokenizer makes them (from a model folder it goes round the classes).
+ * Balanced: N / classes of each, class 0 first, what is left over is class 0 (ENAT). Even: the same without the rest, image i
+ * of class ⌊i · classes / N⌋, so that few images are of as many classes as there can be.
+ */
 export function classLabels(rule: Protocol['classes'], numImages: number, numClasses: number, seed: number): number[] {
   const perClass = Math.floor(numImages / numClasses);
   return Array.from({ length: numImages }, (_, i) => {
     if (rule === 'uniform') return labelOf(seed, i, numClasses);
+    if (rule === 'even') return Math.floor((i * numClasses) / numImages);
     const label = perClass === 0 ? 0 : Math.floor(i / perClass);
     return label < numClasses ? label : 0;
   });

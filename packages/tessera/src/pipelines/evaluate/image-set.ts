@@ -12,6 +12,7 @@ import { fromTypedArray, type Tensor } from '@tessera/torch';
 import { centerCrop } from '../../data/center-crop.ts';
 import { decodeImage, type RgbImage } from '../../data/image.ts';
 import { type ImageItem, scanImageFolder } from '../../data/image-folder.ts';
+import { withoutSummaries } from '../drawn-files.ts';
 import { PipelineError } from '../events.ts';
 
 export interface ImageSet {
@@ -27,6 +28,8 @@ export interface ImageSet {
   readonly classes: readonly string[] | undefined;
   /** Pixels of a side, where they are square and it is known without reading one. */
   readonly size?: number;
+  /** Pixels of a picture, where it is known without reading one. */
+  readonly pixels?: number;
   /** Pictures that may be read at a time; default: as many as the extractor takes. */
   readonly batch?: number;
   /** Pictures [first, first + count) as FeatureExtractor takes them; the caller owns the tensor. */
@@ -47,19 +50,46 @@ const MOST_INFLATED = 4 * 2 ** 30;
 /** Decoded at the same time. */
 const CONCURRENCY = 4;
 
-/** A folder of images, class folders or flat. Without `size` all of them must be of one size. */
-export async function openFolderSet(path: string, size: number | undefined, signal?: AbortSignal): Promise<ImageSet> {
-  const { items, classes } = await scanImageFolder(path, signal === undefined ? {} : { signal });
+export interface FolderOptions {
+  /** What becomes of transparency (data/image.ts): pytorch-fid drops it. Default: laid on white. */
+  alpha?: 'drop' | 'white' | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export interface FolderSet extends ImageSet {
+  /** SHA-256 of the names, labels and sizes of the files: the same for a copy of the folder, unlike the fingerprint. */
+  readonly listing: string;
+}
+
+/**
+ * A folder of images, class folders or flat, without what is drawn beside them (drawn-files.ts). Without `size` all of them
+ * must be of one size; with it they are cropped and resized to so many pixels.
+ */
+export async function openFolderSet(
+  path: string,
+  size: number | undefined,
+  { alpha = 'white', signal }: FolderOptions = {},
+): Promise<FolderSet> {
+  const found = await scanImageFolder(path, signal === undefined ? {} : { signal });
+  const { classes } = found;
+  const items = withoutSummaries(found.items);
   // A flat folder is a class of its own name, which says nothing.
   const hasClasses = classes.length > 1 || items.some(({ relativePath }) => relativePath.includes('/'));
-  const sizes = items.map((item) => statSync(item.path).size);
-  const names = items.map(({ relativePath, label }, i) => `${label} ${sizes[i]} ${relativePath}\n`).join('');
-  let expected = size === undefined ? undefined : { width: size, height: size, from: '--size' };
+  const files = items.map((item) => statSync(item.path));
+  const names = items.map(({ relativePath, label }, i) => `${label} ${files[i]!.size} ${relativePath}\n`).join('');
+  const times = files.map(({ mtimeMs }) => `${mtimeMs}\n`).join('');
+  const how = `${size ?? 'own'} ${alpha}\n`;
+  // The first one's, whichever are read first here.
+  const [first] = items as [ImageItem];
+  const square = { width: size ?? 0, height: size ?? 0, from: '--size' };
+  const expected = size === undefined ? await sidesOf(first, alpha) : square;
   return {
     kind: 'folder',
     path,
     count: items.length,
-    fingerprint: sha256(`${size ?? 'own'}\n${names}`),
+    fingerprint: sha256(`${how}${names}${times}`),
+    listing: sha256(`${how}${names}`),
+    pixels: expected.width * expected.height,
     labels: hasClasses ? items.map(({ label }) => label) : undefined,
     classes: hasClasses ? classes : undefined,
     async read(first, count) {
@@ -67,9 +97,8 @@ export async function openFolderSet(path: string, size: number | undefined, sign
       for (let at = first; at < first + count; at += CONCURRENCY) {
         signal?.throwIfAborted();
         const some = items.slice(at, Math.min(at + CONCURRENCY, first + count));
-        images.push(...(await Promise.all(some.map((item) => decoded(item, size)))));
+        images.push(...(await Promise.all(some.map((item) => decoded(item, size, alpha)))));
       }
-      expected ??= { ...images[0]!, from: items[first]!.relativePath };
       for (const [i, { width, height }] of images.entries()) {
         if (width === expected.width && height === expected.height) continue;
         throw new PipelineError(
@@ -83,8 +112,16 @@ export async function openFolderSet(path: string, size: number | undefined, sign
   };
 }
 
-async function decoded(item: ImageItem, size: number | undefined): Promise<RgbImage> {
-  const image = await decodeImage(item.path, { alpha: 'white' }).catch((error: Error) => {
+async function sidesOf(
+  item: ImageItem,
+  alpha: 'drop' | 'white',
+): Promise<Pick<RgbImage, 'width' | 'height'> & { from: string }> {
+  const { width, height } = await decoded(item, undefined, alpha);
+  return { width, height, from: item.relativePath };
+}
+
+async function decoded(item: ImageItem, size: number | undefined, alpha: 'drop' | 'white'): Promise<RgbImage> {
+  const image = await decodeImage(item.path, { alpha }).catch((error: Error) => {
     throw new PipelineError(
       'IMAGE',
       `${error.message} A set without it would be another set, so nothing is left out: mend or remove the file and run this again.`,
@@ -114,6 +151,7 @@ export function openNpzSet(path: string): ImageSet {
       kind: 'npz',
       path,
       count,
+      pixels: height * width,
       fingerprint: sha256(`${shape.join('×')} ${fileIdentity(path)}`),
       labels: undefined,
       classes: undefined,

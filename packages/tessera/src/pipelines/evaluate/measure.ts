@@ -162,7 +162,8 @@ function compareFeatures(
   const other = referenceFeatures!.pool();
   if (kid !== undefined) {
     const { mean, low, high, subsets, subsetSize } = kernelDistance(pool, other, { seed });
-    metrics[name(kid)] = { value: mean, low, high, note: `${subsets} subsets of ${subsetSize}` };
+    const interval = low === undefined || high === undefined ? {} : { low, high };
+    metrics[name(kid)] = { value: mean, ...interval, note: `${subsets} subsets of ${subsetSize}` };
   }
   if (manifold === undefined) return;
   const fewest = Math.min(pool.size(0), other.size(0));

@@ -5,7 +5,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { parseConfig, parseSamplingSettings, type SamplingSettings } from '@tessera/schedule';
+import { parseConfig } from '@tessera/schedule';
 import { loadSafetensors, scope } from '@tessera/torch';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
@@ -14,13 +14,14 @@ import type { ModelPreset } from '../../models/presets.ts';
 import { familyOf } from '../../models/registry.ts';
 import { loadModule } from '../../nn/state-dict.ts';
 import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
+import type { OwnSampling } from '../choose-strategy.ts';
 import { PipelineError } from '../events.ts';
 import { loadOfficialTokenizer } from '../load-weights.ts';
 import { openModelFolder, readModelFolder } from '../model-folder.ts';
 import { openRunCheckpoint } from '../official/run-checkpoint.ts';
 import { openGenerator } from '../open-generator.ts';
+import { ownStrategy } from '../own-strategy.ts';
 import { chooseTokenizer } from '../tokenize/choose-tokenizer.ts';
-import { presetStrategy } from '../train-recipes.ts';
 import { isModelFolder } from './image-set.ts';
 
 export interface ModelChoice extends Omit<GivenFields, 'gridSize'> {
@@ -46,7 +47,7 @@ export interface OpenedModel {
   /** The file that decides the pictures. */
   weights: string;
   /** Undefined where nothing says how it is sampled. */
-  strategy: SamplingSettings | undefined;
+  strategy: OwnSampling | undefined;
   /** Names by label, where they are known. */
   classes: readonly string[] | undefined;
   nullClass?: boolean | undefined;
@@ -96,20 +97,21 @@ function openCheckpoint(path: string, choice: ModelChoice): OpenedModel {
   const { task } = parseConfig(taskSchema, settings, join(run, 'config.yaml'));
   const described = finished === undefined ? undefined : readModelFolder(finished);
   const tokenizer = tokenizerOf(path, choice, [finished, join(whole, 'tokenizer')]);
+  const opened = together(tokenizer, () =>
+    scope(() => {
+      const { family, config } = found;
+      const checked = parseConfig(familyOf(family).schema, config, run);
+      return loadModule((p) => familyOf(family).construct(checked, p), loadSafetensors(weights).tensors, weights);
+    }),
+  );
   return {
     path: found.path,
     weights,
-    strategy: described?.strategy ?? presetOf(choice),
+    strategy: described?.strategy ?? ownStrategy(choice.model, opened.model),
     classes: described?.classes,
     nullClass: task?.labelDrop !== 0,
     folder: finished,
-    ...together(tokenizer, () =>
-      scope(() => {
-        const { family, config } = found;
-        const checked = parseConfig(familyOf(family).schema, config, run);
-        return loadModule((p) => familyOf(family).construct(checked, p), loadSafetensors(weights).tensors, weights);
-      }),
-    ),
+    ...opened,
   };
 }
 
@@ -117,21 +119,18 @@ function openWeights(weights: string, choice: ModelChoice): OpenedModel {
   const { model: preset, size, encoderDepth, decoderDepth, numHeads } = choice;
   const tokenizer = tokenizerOf(weights, choice, []);
   const gridSize = size === undefined ? undefined : size / tokenizer.downsampleFactor;
+  const opened = together(tokenizer, () =>
+    openGenerator({ weights, preset, gridSize, encoderDepth, decoderDepth, numHeads, exactly: preset !== undefined }),
+  );
   return {
     path: weights,
     weights,
-    strategy: presetOf(choice),
+    strategy: ownStrategy(preset, opened.model),
     classes: undefined,
     nullClass: undefined,
     folder: undefined,
-    ...together(tokenizer, () =>
-      openGenerator({ weights, preset, gridSize, encoderDepth, decoderDepth, numHeads, exactly: preset !== undefined }),
-    ),
+    ...opened,
   };
-}
-
-function presetOf({ model }: ModelChoice): SamplingSettings | undefined {
-  return model === undefined ? undefined : parseSamplingSettings(presetStrategy(model), model);
 }
 
 /** @param places that a run keeps its tokenizer in */

@@ -15,7 +15,7 @@ import { loadOfficialTokenizer } from '../load-weights.ts';
 import { chooseTokenizer } from '../tokenize/choose-tokenizer.ts';
 import { generatedSet } from './generated-set.ts';
 import { type ImageSet, isArchive, openFolderSet, openNpzSet } from './image-set.ts';
-import { holdsModel, type ModelChoice, openModel } from './open-model.ts';
+import { finishedModel, holdsModel, type ModelChoice, type OpenedModel, openModel } from './open-model.ts';
 import type { Protocol } from './protocols.ts';
 import { reconstructedSet } from './reconstructed-set.ts';
 import { readStatistics } from './statistics-file.ts';
@@ -66,7 +66,8 @@ export function checkSource(options: SourceOptions): void {
   }
   if (reconstruction && !hasTokenizer(options)) throw withoutTokenizer('A reconstruction goes through a tokenizer');
   if (!reconstruction && ssimRange !== undefined) throw misplaced('ssimRange', 'a reconstruction (--reconstruction)');
-  if (!isModel) refuseModelOptions(options, reconstruction ? 'a reconstruction draws nothing' : `${path} is no model`);
+  if (isModel) refuseCheckpointOptions(options);
+  else refuseModelOptions(options, reconstruction ? 'a reconstruction draws nothing' : `${path} is no model`);
 }
 
 export async function openSource(options: SourceOptions): Promise<Source> {
@@ -83,7 +84,7 @@ async function openPictures(path: string, options: SourceOptions, protocol: Prot
   const openTokens = (): ImageSet => openTokenSet(path, requireTokenizer(options, `${path} holds tokens`), protocol);
   if (statSync(path).isDirectory()) {
     const isTokens = hasTokenizer(options) || treeSizes(path).length > 0;
-    return isTokens ? openTokens() : openFolderSet(path, size, signal);
+    return isTokens ? openTokens() : openFolderSet(path, size, { alpha: protocol.alpha, signal });
   }
   if (extname(path) === '.npy') return openTokens();
   if (!isArchive(path)) {
@@ -110,7 +111,9 @@ async function openReconstruction(options: SourceOptions): Promise<Source> {
   const tokenizer = requireTokenizer(options, source);
   let originals: ImageSet | undefined;
   try {
-    originals = isArchive(source) ? openNpzSet(source) : await openFolderSet(source, size, signal);
+    originals = isArchive(source)
+      ? openNpzSet(source)
+      : await openFolderSet(source, size, { alpha: protocol.alpha, signal });
     const images = reconstructedSet(originals, tokenizer, { protocol, ssimRange });
     const dispose = (): void => {
       images.dispose();
@@ -128,8 +131,7 @@ async function openGenerated(options: SourceOptions): Promise<Source> {
   const { protocol, numImages = protocol.numImages, seed = 0, signal } = options;
   const opened = openModel(options);
   try {
-    const strategy = chooseSampling(options, opened.strategy, opened.model.generation, opened.folder);
-    requireNullClass(strategy, opened.nullClass, opened.path);
+    const strategy = strategyOf(options, opened);
     const images = await generatedSet(opened, strategy, { numImages, seed, protocol, signal });
     const dispose = (): void => {
       images.dispose();
@@ -140,6 +142,22 @@ async function openGenerated(options: SourceOptions): Promise<Source> {
     opened.dispose();
     throw error;
   }
+}
+
+/** Refuses the first of several ways to sample a model that is no way, before anything is drawn. */
+export function checkStrategies(options: SourceOptions, changes: readonly StrategyChoice[]): void {
+  const opened = openModel(options);
+  try {
+    for (const change of changes) strategyOf({ ...options, ...change }, opened);
+  } finally {
+    opened.dispose();
+  }
+}
+
+function strategyOf(choice: StrategyChoice, { strategy: own, model, folder, nullClass, path }: OpenedModel) {
+  const strategy = chooseSampling(choice, own, model.generation, folder);
+  requireNullClass(strategy, nullClass, path);
+  return strategy;
 }
 
 function hasTokenizer({ tokenizer, tokenizerWeights }: SourceOptions): boolean {
@@ -177,6 +195,22 @@ const MODEL_OPTIONS = [
 function refuseModelOptions(options: SourceOptions, why: string): void {
   const given = MODEL_OPTIONS.find((name) => options[name] !== undefined);
   if (given !== undefined) throw new PipelineError('OPTIONS', `${given} says how a model is sampled, and ${why}.`);
+}
+
+const OF_WEIGHTS = ['encoderDepth', 'decoderDepth', 'numHeads'] as const;
+const OF_CHECKPOINTS = ['model', 'tokenizer', 'tokenizerWeights'] as const;
+
+/** A model folder says all of it, a run what its network is. */
+function refuseCheckpointOptions(options: SourceOptions): void {
+  const { source, weights } = options;
+  if (weights !== undefined) return;
+  const isFolder = finishedModel(source!) !== undefined;
+  const given = [...OF_WEIGHTS, ...(isFolder ? OF_CHECKPOINTS : [])].find((name) => options[name] !== undefined);
+  if (given === undefined) return;
+  throw new PipelineError(
+    'OPTIONS',
+    `${given} belongs to ${isFolder ? 'a checkpoint (--weights, or one of a run)' : '--weights'}, and ${source} ${isFolder ? 'is a model folder, which holds it' : 'says it itself'}.`,
+  );
 }
 
 function misplaced(option: string, what: string): PipelineError {

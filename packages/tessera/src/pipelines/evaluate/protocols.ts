@@ -19,11 +19,16 @@ export interface Protocol {
   extractor: 'inception' | 'local';
   /** How pictures reach Inception. */
   input: InceptionInput;
+  /** What becomes of the transparency of files: the evaluators drop it (`convert('RGB')`), or it is laid on white. */
+  alpha: 'drop' | 'white';
   /** `bytes`: pictures of a model are rounded to 8 bits first. `float`: they are not. */
   rounding: 'bytes' | 'float';
   statistics: StatisticsPrecision;
-  /** Labels of generated images: drawn uniformly, or equally many of each in the order of the classes. */
-  classes: 'uniform' | 'balanced';
+  /**
+   * Labels of generated images: drawn uniformly; equally many of each in the order of the classes, the rest of class 0; or
+   * spread evenly over the classes in their order, whatever the number of images.
+   */
+  classes: 'uniform' | 'balanced' | 'even';
   /** Number of images of published numbers. */
   numImages: number;
   /** Names of the files that published numbers are taken against. */
@@ -36,7 +41,13 @@ export interface Protocol {
   kid: 'KID' | 'KID-local' | undefined;
 }
 
-const PYTORCH_FID = { extractor: 'inception', input: 'pytorch-fid', distance: 'FID', sfid: false } as const;
+const PYTORCH_FID = {
+  extractor: 'inception',
+  input: 'pytorch-fid',
+  alpha: 'drop',
+  distance: 'FID',
+  sfid: false,
+} as const;
 const GUIDED_DIFFUSION = [256, 512].map((size) => `fid_stats_imagenet${size}_guided_diffusion.npz`);
 const VIRTUAL = [256, 512].map((size) => `VIRTUAL_imagenet${size}_labeled.npz`);
 const BARE = { inceptionScore: undefined, manifold: undefined, kid: undefined } as const;
@@ -84,6 +95,7 @@ export const PROTOCOLS: Record<ProtocolName, Protocol> = {
     what: "the ADM evaluator's (LlamaGen, NPP): FID, sFID, Inception Score, precision and recall in half precision",
     extractor: 'inception',
     input: 'tf1',
+    alpha: 'drop',
     rounding: 'bytes',
     statistics: 'float64',
     classes: 'uniform',
@@ -100,9 +112,10 @@ export const PROTOCOLS: Record<ProtocolName, Protocol> = {
     what: 'the local extractor: FD-local, KID-local, precision, recall, density, coverage; no relation to FID',
     extractor: 'local',
     input: 'pytorch-fid',
+    alpha: 'white',
     rounding: 'bytes',
     statistics: 'float64',
-    classes: 'balanced',
+    classes: 'even',
     numImages: 1000,
     references: [],
     distance: 'FD-local',

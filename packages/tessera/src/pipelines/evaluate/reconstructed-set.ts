@@ -53,6 +53,7 @@ export function reconstructedSet(originals: ImageSet, tokenizer: Tokenizer, opti
     fingerprint: sha256(`${originals.fingerprint} ${what} ${fingerprintOfTokenizer(tokenizer)}`),
     labels: originals.labels,
     classes: originals.classes,
+    ...(originals.pixels === undefined ? {} : { batch: decodedAtOnce(originals.pixels) }),
     readMeasured,
     async read(first, count) {
       const { images, columns } = await readMeasured(first, count);
@@ -61,6 +62,14 @@ export function reconstructedSet(originals: ImageSet, tokenizer: Tokenizer, opti
     },
     dispose: () => originals.dispose(),
   };
+}
+
+/** Of pictures of 256 px so many are decoded at a time, of smaller ones more: activations of the decoder are 1 GB. */
+const BATCH_AT_256 = 16;
+
+/** Pictures of so many pixels that are decoded at a time. */
+export function decodedAtOnce(pixels: number): number {
+  return Math.max(1, Math.floor((BATCH_AT_256 * 256 ** 2) / pixels));
 }
 
 /** float32 [N, 3, Y, X] in [0, 1] of either form of pictures. */

@@ -27,8 +27,8 @@ export async function openReference(
 ): Promise<Reference> {
   if (!existsSync(path)) throw new PipelineError('NOT_FOUND', `${path}: no such file or folder.`);
   if (statSync(path).isDirectory()) {
-    const images = await openFolderSet(path, options.size, options.signal);
-    return { path, kind: 'folder', sha256: images.fingerprint, images, hasStatistics: false };
+    const images = await openFolderSet(path, options.size, { ...options, alpha: protocol.alpha });
+    return { path, kind: 'folder', sha256: images.listing, images, hasStatistics: false };
   }
   if (!isArchive(path)) {
     throw new PipelineError('OPTIONS', `${path}: expected a folder of images or an .npz of pictures or statistics.`);
@@ -61,10 +61,11 @@ export async function openReference(
 /** Pictures alone, such as those that were not trained on. */
 export async function openUnseen(
   path: string,
+  { alpha }: Protocol,
   options: { size?: number | undefined; signal?: AbortSignal | undefined },
 ): Promise<ImageSet> {
   if (!existsSync(path)) throw new PipelineError('NOT_FOUND', `${path}: no such file or folder.`);
-  if (statSync(path).isDirectory()) return openFolderSet(path, options.size, options.signal);
+  if (statSync(path).isDirectory()) return openFolderSet(path, options.size, { ...options, alpha });
   if (isArchive(path)) return openNpzSet(path);
   throw new PipelineError('OPTIONS', `${path}: expected a folder of images or an .npz of pictures.`);
 }

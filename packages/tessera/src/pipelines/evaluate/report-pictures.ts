@@ -94,7 +94,11 @@ function gridIndices({ count, labels }: ImageSet): { indices: number[]; labels: 
   const all = Array.from({ length: count }, (_, i) => i);
   if (labels === undefined) return { indices: evenly(all, COLUMNS * ROWS), labels: [] };
   const byClass = new Map<number, number[]>();
-  for (const i of all) byClass.set(labels[i]!, [...(byClass.get(labels[i]!) ?? []), i]);
+  for (const i of all) {
+    const same = byClass.get(labels[i]!);
+    if (same === undefined) byClass.set(labels[i]!, [i]);
+    else same.push(i);
+  }
   const full = [...byClass.keys()].filter((label) => byClass.get(label)!.length >= COLUMNS).sort((a, b) => a - b);
   if (full.length === 0) return { indices: evenly(all, COLUMNS * ROWS), labels: [] };
   const chosen = evenly(full, ROWS);

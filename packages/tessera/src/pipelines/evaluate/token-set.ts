@@ -12,10 +12,12 @@ import { PipelineError } from '../events.ts';
 import { fingerprintOfTokenizer } from '../tokenize/work-plan.ts';
 import { fileIdentity, type ImageSet, sha256 } from './image-set.ts';
 import type { Protocol } from './protocols.ts';
-import { toBytes } from './reconstructed-set.ts';
+import { decodedAtOnce, toBytes } from './reconstructed-set.ts';
 
 interface TokenSource {
   count: number;
+  /** L. */
+  length: number;
   identity: unknown;
   labels: readonly number[] | undefined;
   classes: readonly string[] | undefined;
@@ -35,7 +37,7 @@ export function openTokenSet(path: string, tokenizer: Tokenizer, protocol: Proto
     tokenizer.dispose();
     throw error;
   }
-  const { count, identity, labels, classes } = source;
+  const { count, length, identity, labels, classes } = source;
   const what = JSON.stringify([identity, protocol.rounding]);
   return {
     kind: 'tokens',
@@ -44,6 +46,7 @@ export function openTokenSet(path: string, tokenizer: Tokenizer, protocol: Proto
     fingerprint: sha256(`${what} ${fingerprintOfTokenizer(tokenizer)}`),
     labels,
     classes,
+    batch: decodedAtOnce(length * tokenizer.downsampleFactor ** 2),
     async read(first, some) {
       return noGrad(() =>
         scope(() => {
@@ -78,6 +81,7 @@ function openRows(path: string, codebookSize: number): TokenSource {
     });
     return {
       count,
+      length: rows.seqLen,
       identity: rows.identity,
       labels,
       classes: rows.classes,
@@ -107,6 +111,7 @@ function openBareIds(path: string, codebookSize: number): TokenSource {
   }
   return {
     count,
+    length,
     identity: ['ids', shape, fileIdentity(path)],
     labels: undefined,
     classes: undefined,

@@ -5,7 +5,7 @@ import { parameterShapes } from '../../models/parameter-shapes.ts';
 import { type ModelPreset, modelPreset } from '../../models/presets.ts';
 import { familyOf } from '../../models/registry.ts';
 import { chooseSampling, type StrategyChoice } from '../choose-strategy.ts';
-import { presetStrategy } from '../train-recipes.ts';
+import { ownStrategy } from '../own-strategy.ts';
 import { generationCost, maskgitDecoderMacs } from './generation-macs.ts';
 import type { PresetInspection } from './inspection.ts';
 
@@ -20,7 +20,11 @@ export function inspectPreset(
   const { family: familyName, config } = modelPreset(name, gridSize === undefined ? {} : { gridSize });
   const family = familyOf(familyName);
   const { numParameters } = parameterShapes((p) => family.construct(config, p));
-  const settings = chooseSampling(choice, presetStrategy(name), family.generation);
+  const settings = chooseSampling(
+    choice,
+    ownStrategy(name, { family: familyName, generation: family.generation }),
+    family.generation,
+  );
   const cost = isAutoregressive(settings) ? undefined : generationCost(family, config, settings);
   return {
     kind: 'preset',
