@@ -125,7 +125,11 @@ async function openReference(
   }
   const parts = holdsTokens(path)
     ? featuresOfTokens(path, extractor, folder, description.maxReference)
-    : await featuresOfImages(path, extractor, folder.imageSize, description.maxReference);
+    : await featuresOfImages(path, network.extractor, folder.imageSize, {
+        most: description.maxReference,
+        // As the protocols of evaluation.
+        alpha: name === 'inception' ? 'drop' : 'white',
+      });
   const features = scope(() => keep(cat(parts)));
   for (const part of parts) part.dispose();
   owned.push(features);
@@ -221,9 +225,9 @@ async function featuresOfImages(
   path: string,
   extractor: FeatureExtractor,
   size: number,
-  most = Number.POSITIVE_INFINITY,
+  { most = Number.POSITIVE_INFINITY, alpha }: { most?: number | undefined; alpha: 'drop' | 'white' },
 ): Promise<Tensor[]> {
-  const images = await openFolderSet(path, size);
+  const images = await openFolderSet(path, size, { alpha });
   try {
     const rowOf = evenly(images.count, most);
     const features: Tensor[] = [];
