@@ -125,7 +125,7 @@ async function openReference(
   }
   const parts = holdsTokens(path)
     ? featuresOfTokens(path, extractor, folder, description.maxReference)
-    : await featuresOfImages(path, network.extractor, folder.imageSize, {
+    : await featuresOfImages(path, extractor, folder.imageSize, {
         most: description.maxReference,
         // As the protocols of evaluation.
         alpha: name === 'inception' ? 'drop' : 'white',
