@@ -26,6 +26,11 @@ export interface Shard {
   draws(purpose: number): Draws;
   /** What libtorch's generator was seeded with before the shard, for dropout. */
   readonly dropoutSeed: number;
+  /**
+   * What the loop multiplies the loss by before its backward pass, so that float16 keeps small gradients; default 1. Only
+   * what makes gradients by itself needs it.
+   */
+  readonly lossScale?: number | undefined;
 }
 
 /** What a coming step will ask a task for. */
