@@ -110,7 +110,7 @@ export class TrainingState {
     if (task.afterStep !== undefined) {
       const draws = (purpose: number) => new Draws(config.seed, step, 0, purpose);
       const averages = this.networks[0].averages.map(({ state }) => state);
-      noGrad(() => scope(() => task.afterStep!(step, draws, averages)));
+      noGrad(() => scope(() => task.afterStep!(step, draws, averages, this.ranks)));
     }
     this.step += 1;
     return numbers;
