@@ -123,6 +123,10 @@ async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): A
         initFrom === undefined
           ? undefined
           : (model) => void copyInitialWeights(model, initFrom, options.ignoreKeys ?? [], options.entry),
+      startIdentity:
+        initFrom === undefined
+          ? undefined
+          : { initFrom, entry: options.entry ?? null, ignoreKeys: options.ignoreKeys ?? [] },
       ranks,
       signal: options.signal,
     });
