@@ -15,10 +15,10 @@ import { trainLoop } from '../training/loop.ts';
 import { Ranks } from '../training/ranks.ts';
 import { openRunTogether, type RunFolder } from '../training/run-folder.ts';
 import { placeholderParameters, ShardedModule } from '../training/sharded-module.ts';
-import { classGrid } from './class-grid.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { savePicture } from './pictures.ts';
 import { stopped, TrainingNarrator } from './training-events.ts';
+import { trainingGrid } from './training-grid.ts';
 
 export interface GeneratorTraining {
   /** Run folder; made, or resumed. */
@@ -51,9 +51,6 @@ export interface GeneratorTraining {
   ranks?: Ranks | undefined;
   signal: AbortSignal | undefined;
 }
-
-/** Images of a grid along the way, about: it is drawn often, and takes time from training. */
-const GRID_IMAGES = 64;
 
 /** Trains to the end and returns the averaged network, owned by the caller; with sharded parameters the first rank's alone is whole. */
 export async function* trainGenerator(options: GeneratorTraining): AsyncGenerator<PipelineEvent, GeneratorModel> {
@@ -104,14 +101,13 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
       pieces,
     });
     const narrator = new TrainingNarrator(stage, training.globalBatch);
-    const perClass = Math.max(1, Math.min(8, Math.floor(GRID_IMAGES / config.numClasses)));
     const { shardOptimizer } = options;
     const how = { ranks, shardOptimizer, ...(signal === undefined ? {} : { signal }) };
     for await (const event of trainLoop(task, training, run, how)) {
       yield* narrator.tell(event);
       if (event.kind === 'sample' && tokenizer !== undefined) {
         const path = join(event.folder, `step-${String(event.step).padStart(7, '0')}.png`);
-        const images = classGrid({ model: ema, tokenizer, perClass, seed: training.seed });
+        const { images, perClass } = trainingGrid(ema, tokenizer, training.seed);
         // Few classes: a class a row. Many: the classes one after the other, in a square.
         await savePicture(path, images, { scale: 2, ...(perClass > 2 ? { columns: perClass } : {}) });
         yield { kind: 'file', path, what: 'samples, class by class' };
