@@ -23,8 +23,6 @@ export interface AdamWOptions {
 export interface ParameterGroup {
   matches(name: string, parameter: Tensor): boolean;
   weightDecay?: number;
-  /** Factor on the learning rate. */
-  learningRateScale?: number;
 }
 
 interface Moments {
@@ -42,7 +40,6 @@ interface Slot {
 interface Group {
   readonly slots: Slot[];
   readonly weightDecay: number;
-  readonly learningRateScale: number;
 }
 
 export class AdamW {
@@ -62,7 +59,6 @@ export class AdamW {
     this.groups = rules.map((rule) => ({
       slots: [],
       weightDecay: rule.weightDecay ?? weightDecay,
-      learningRateScale: rule.learningRateScale ?? 1,
     }));
     this.slots = [];
     for (const [name, parameter] of parameters) {
@@ -76,7 +72,7 @@ export class AdamW {
   step(learningRate: number): void {
     noGrad(() =>
       scope(() => {
-        for (const group of this.groups) this.stepGroup(group, learningRate * group.learningRateScale);
+        for (const group of this.groups) this.stepGroup(group, learningRate);
       }),
     );
   }

@@ -55,23 +55,24 @@ export class Recompute {
     return output;
   };
 
-  /** The loss of what came out of the blocks, with the whole gradient behind it; scalar. */
-  lossWithGradient(model: Module, loss: Tensor): Tensor {
+  /**
+   * The loss of what came out of the blocks, with the whole gradient behind it; scalar. See walkBack for `lossScale`, which
+   * is no part of that gradient.
+   */
+  lossWithGradient(model: Module, loss: Tensor, lossScale = 1): Tensor {
     const parameters = [...model.parameters.values()].filter((parameter) => parameter.requiresGrad);
     const before = parameters.map((parameter) => parameter.grad);
     model.clearGradients();
-    this.walkBack(loss);
+    this.walkBack(loss, lossScale);
     const gradients = parameters.map((parameter) => parameter.grad);
     model.clearGradients();
-    let result = loss.detach();
+    const pairs: [Tensor, Tensor][] = [];
     for (const [i, parameter] of parameters.entries()) {
       const [earlier, gradient] = [before[i], gradients[i]];
       if (earlier !== undefined) parameter.grad = earlier;
-      if (gradient === undefined) continue;
-      const product = scope(() => parameter.mul(gradient).sum());
-      result = result.add(product.sub(product.detach()));
+      if (gradient !== undefined) pairs.push([parameter, gradient]);
     }
-    return result;
+    return lossWithGradients(loss, pairs, lossScale);
   }
 
   private leafFor(input: Tensor): Tensor {
@@ -83,9 +84,15 @@ export class Recompute {
     return leaf;
   }
 
-  /** Leaves the gradient of the loss at all parameters, block by block from the last. */
-  walkBack(loss: Tensor): void {
-    loss.backward();
+  /**
+   * Leaves the gradient of the loss at all parameters, block by block from the last.
+   *
+   * @param lossScale what the loss is multiplied by first: float16 would lose small gradients on their way otherwise. The
+   *   gradients at the parameters have it in them
+   */
+  walkBack(loss: Tensor, lossScale = 1): void {
+    if (lossScale === 1) loss.backward();
+    else loss.mul(lossScale).backward();
     for (const step of this.passed.toReversed()) {
       const gradient = (step.kind === 'block' ? step.output : step.leaf).grad;
       if (gradient === undefined) continue;
@@ -100,4 +107,26 @@ export class Recompute {
   private seed(index: number): void {
     if (this.dropoutSeed !== undefined) manualSeed(this.dropoutSeed + 1 + index);
   }
+}
+
+/**
+ * A scalar of a loss's value, whose gradient for each parameter is the tensor given with it, divided by `lossScale`. What has
+ * overflowed stays infinite or NaN in the gradient, and leaves the value alone.
+ *
+ * @param gradients float32, like their parameters; changed in place
+ */
+export function lossWithGradients(
+  loss: Tensor,
+  gradients: Iterable<readonly [parameter: Tensor, gradient: Tensor]>,
+  lossScale = 1,
+): Tensor {
+  let result = loss.detach();
+  for (const [parameter, gradient] of gradients) {
+    if (lossScale !== 1) noGrad(() => gradient.div_(lossScale));
+    const product = scope(() => parameter.mul(gradient).sum());
+    result = result.add(product.sub(product.detach()));
+  }
+  // p · g - p · g is 0, but not where g is infinite.
+  noGrad(() => scope(() => result.detach().copy_(loss)));
+  return result;
 }

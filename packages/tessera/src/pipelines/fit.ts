@@ -7,6 +7,7 @@ import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { getNumThreads, setNumThreads, torchVersion } from '@tessera/torch';
 import { LlamaGenVq } from '../tokenizers/llamagen-vq.ts';
+import { configDifferences } from '../training/config-difference.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { finishStage } from './fit/finish-stage.ts';
 import { generatorStage } from './fit/generator-stage.ts';
@@ -23,19 +24,21 @@ export interface FitOptions {
   images: string;
   /** Run folder; made, or resumed. */
   out: string;
-  /** Minutes for everything, from now. */
-  minutes: number;
-  /** Pixels of a side; default 32, or 64 from 30 minutes on. */
-  size?: number;
-  /** Replays this plan instead of making one. */
-  plan?: string;
-  seed: number;
+  /** Minutes for everything, from now; default 10. A plan that is there already decides, not they. */
+  minutes?: number | undefined;
+  /** Pixels of a side; default 32, or 64 from 30 minutes on. With a plan: the plan's, another one is refused. */
+  size?: number | undefined;
+  /** Replays this plan instead of making one; refused in a run folder with another. */
+  plan?: string | undefined;
+  /** Default 0. With a plan: the plan's, another one is refused. */
+  seed?: number | undefined;
   /** Bytes of decoded pictures that may be kept; default 2 GiB. Beyond it they are decoded as they are needed. */
   memory?: number | undefined;
-  tokenizer: TokenizerChoice;
+  /** Default `auto`. A plan that is there already decides. */
+  tokenizer?: TokenizerChoice | undefined;
   /** A folder with `grid.png` and `reveal.webp` of the shipped model, shown in the report. */
   shippedSamples?: string;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 export async function* fit(options: FitOptions): AsyncGenerator<PipelineEvent> {
@@ -43,48 +46,82 @@ export async function* fit(options: FitOptions): AsyncGenerator<PipelineEvent> {
   const out = resolve(options.out);
   const planFile = join(out, 'plan.json');
   mkdirSync(out, { recursive: true });
-  const given = hasPlan(planFile) ? planFile : options.plan;
-  const before = given === undefined ? undefined : readPlan(given);
-  const size = before?.imageSize ?? options.size ?? (options.minutes >= 30 ? 64 : 32);
-  const seed = before?.seed ?? options.seed;
+  const { minutes = 10 } = options;
+  const before = planBefore(planFile, options);
+  const size = before?.imageSize ?? options.size ?? (minutes >= 30 ? 64 : 32);
+  const seed = before?.seed ?? options.seed ?? 0;
 
   const { memory, signal } = options;
   const images = yield* loadFitImages(options.images, { size, seed, memory, signal });
-  const shipped = openShipped(size);
+  const owned: { dispose(): void }[] = [];
+  const own = <T extends { dispose(): void } | undefined>(one: T): T => {
+    if (one !== undefined) owned.push(one);
+    return one;
+  };
   try {
+    const shipped = own(openShipped(size));
     let plan = before;
     if (plan === undefined) {
       yield { kind: 'stage', stage: 'plan', message: 'measuring this machine' };
-      const seconds = options.minutes * 60 - (performance.now() - began) / 1000;
-      const sample = images.measured.labels.length > 0 ? images.measured : await images.train.block(SAMPLE);
-      plan = makePlan(images, sample, { seconds, seed, tokenizer: options.tokenizer, shipped });
+      const secondsLeft = () => minutes * 60 - (performance.now() - began) / 1000;
+      const { tokenizer = 'auto' } = options;
+      plan = makePlan(images, await images.sample(), { secondsLeft, seed, tokenizer, shipped });
+    } else {
+      yield { kind: 'note', message: `by the plan ${hasPlan(planFile) ? planFile : options.plan}: it decides, not the minutes nor the tokenizer that are asked for` }; // biome-ignore format: one row
     }
     requireSameImages(plan, images, options.images);
     if (!hasPlan(planFile)) writePlan(planFile, plan);
-    yield* say(plan);
     setNumThreads(plan.threads);
+    yield* say(plan);
     const context = { out, plan, images, shippedSamples: options.shippedSamples, signal: options.signal };
-    const tokenizer = yield* tokenizerStage(context, shipped);
+    const tokenizer = own(yield* tokenizerStage(context, shipped));
     const tokens = yield* tokensStage(context, tokenizer);
-    const model = yield* generatorStage(context, tokenizer, tokens);
+    own(tokens.train);
+    own(tokens.heldOut);
+    const model = own(yield* generatorStage(context, tokenizer, tokens));
     const result = yield* finishStage(context, tokenizer, model);
-    tokens.train.dispose();
-    tokens.heldOut?.dispose();
-    tokenizer.dispose();
-    model.dispose();
-    const minutes = (performance.now() - began) / 60_000;
-    if (before === undefined && minutes > options.minutes * 1.15) {
-      yield { kind: 'warning', message: `took ${minutes.toFixed(1)} minutes, ${options.minutes} were planned` };
+    const took = (performance.now() - began) / 60_000;
+    if (before === undefined && took > minutes * 1.15) {
+      yield { kind: 'warning', message: `took ${took.toFixed(1)} minutes, ${minutes} were planned` };
     }
-    yield { kind: 'result', result: { ...result, minutes } };
+    yield { kind: 'result', result: { ...result, minutes: took } };
   } finally {
-    shipped?.dispose();
+    for (const one of owned.toReversed()) one.dispose();
     await images.close();
   }
 }
 
-/** Pictures that a plan looks at where none are held out. */
-const SAMPLE = 512;
+/** The plan of the run folder, or the one that is given; what is asked for beside it must be what it says. */
+function planBefore(planFile: string, { plan, size, seed }: FitOptions): FitPlan | undefined {
+  const given = plan === undefined ? undefined : readPlan(plan);
+  const before = hasPlan(planFile) ? readPlan(planFile) : given;
+  if (before === undefined) return undefined;
+  const where = hasPlan(planFile) ? planFile : plan!;
+  const other = given === undefined ? [] : configDifferences(decisions(before), decisions(given));
+  if (other.length > 0) {
+    throw new PipelineError(
+      'PLAN',
+      `${plan} is not the plan of the run, ${where}: ${other.slice(0, 3).join('; ')}. Leave out --plan, or choose another --out.`,
+    );
+  }
+  for (const [flag, asked, planned] of [
+    ['--size', size, before.imageSize],
+    ['--seed', seed, before.seed],
+  ] as const) {
+    if (asked === undefined || asked === planned) continue;
+    throw new PipelineError(
+      'PLAN',
+      `The plan ${where} has ${flag.slice(2)} ${planned}, ${flag} says ${asked}: leave it out, or choose another --out without a plan.`,
+    );
+  }
+  return before;
+}
+
+/** A plan without what is for people. */
+function decisions({ measured: _, tokenizer, ...rest }: FitPlan): unknown {
+  const { reason: __, ...others } = tokenizer;
+  return { ...rest, tokenizer: others };
+}
 
 function openShipped(size: number): LlamaGenVq | undefined {
   const path = shippedModel(`emoji-${size}`);

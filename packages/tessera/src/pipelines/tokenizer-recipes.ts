@@ -12,6 +12,8 @@ export type RecipeName = (typeof recipeNames)[number];
 
 export interface NamedRecipe {
   recipe: z.input<typeof vqRecipeSchema>;
+  /** What is otherwise where training starts from a checkpoint, unless a file says it. */
+  fineTuning: Partial<z.input<typeof vqRecipeSchema>>;
   globalBatch: number;
   learningRate: number;
   /** Falls along half a cosine, or stays. */
@@ -25,6 +27,7 @@ export const RECIPES: Record<RecipeName, NamedRecipe> = {
   // What `fit` does: plain errors, and dead codes revived, for hours rather than weeks.
   plain: {
     recipe: { horizontalFlip: true },
+    fineTuning: {},
     globalBatch: 32,
     learningRate: 1e-3,
     decays: true,
@@ -42,6 +45,8 @@ export const RECIPES: Record<RecipeName, NamedRecipe> = {
       discriminator: { kind: 'patchgan' },
       discriminatorStart: 20_000,
     },
+    // The released trainer's way: reconstructions are good enough to be judged at once.
+    fineTuning: { discriminatorStart: 0 },
     globalBatch: 128,
     learningRate: 1e-4,
     decays: false,
@@ -68,5 +73,7 @@ export function openRecipe(nameOrFile: string): NamedRecipe {
   const { base, ...changes } = parseConfig(fileSchema, parseYaml(text, { maxAliasCount: 0 }), nameOrFile);
   const given = parseYaml(text, { maxAliasCount: 0 }) as Partial<VqRecipe>;
   const only = Object.fromEntries(Object.entries(changes).filter(([key]) => key in given));
-  return { ...RECIPES[base], recipe: { ...RECIPES[base].recipe, ...only } };
+  const { recipe, fineTuning, ...rest } = RECIPES[base];
+  const others = Object.fromEntries(Object.entries(fineTuning).filter(([key]) => !(key in only)));
+  return { ...rest, recipe: { ...recipe, ...only }, fineTuning: others };
 }

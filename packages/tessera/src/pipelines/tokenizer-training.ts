@@ -64,13 +64,13 @@ export async function* trainTokenizer(
     signal,
   } = options;
   const run = await openRunTogether(options.run, { family, config, recipe, training, ...options.identity }, ranks);
-  const hasHeldOut = heldOut.pixels.length > 0;
-  const shown = hasHeldOut ? heldOut : await train.block(PAIRS);
   let told = train.skipped.length;
   const narrator = new TrainingNarrator(stage, training.globalBatch);
   let measured: Record<string, number> | undefined;
   let task: ReturnType<typeof createVqTask> | undefined;
   try {
+    const hasHeldOut = heldOut.pixels.length > 0;
+    const shown = hasHeldOut ? heldOut : await train.block(PAIRS);
     manualSeed(seed);
     task = createVqTask({
       family,

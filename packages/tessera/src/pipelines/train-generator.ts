@@ -13,12 +13,12 @@ import { copyCheckpoint } from '../training/copy-checkpoint.ts';
 import { createGeneratorTask } from '../training/generator-task.ts';
 import { trainLoop } from '../training/loop.ts';
 import { Ranks } from '../training/ranks.ts';
-import { openRunTogether } from '../training/run-folder.ts';
+import { openRunTogether, type RunFolder } from '../training/run-folder.ts';
 import { placeholderParameters, ShardedModule } from '../training/sharded-module.ts';
-import { classGrid } from './class-grid.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { savePicture } from './pictures.ts';
 import { stopped, TrainingNarrator } from './training-events.ts';
+import { trainingGrid } from './training-grid.ts';
 
 export interface GeneratorTraining {
   /** Run folder; made, or resumed. */
@@ -39,6 +39,8 @@ export interface GeneratorTraining {
   recompute?: boolean | undefined;
   /** Changes the fresh weights before the first step of a run that starts from nothing. */
   prepare?: ((model: GeneratorModel) => void) | undefined;
+  /** What tells those weights from others, for the check of a resumed run. */
+  startIdentity?: Readonly<Record<string, unknown>> | undefined;
   /** Each rank keeps the optimizer's state of a share of the weights alone. */
   shardOptimizer?: boolean | undefined;
   /** Each rank keeps a piece of every weight, average and moment alone; for families that say where their blocks are. */
@@ -50,17 +52,17 @@ export interface GeneratorTraining {
   signal: AbortSignal | undefined;
 }
 
-/** Images of a grid along the way, about: it is drawn often, and takes time from training. */
-const GRID_IMAGES = 64;
-
 /** Trains to the end and returns the averaged network, owned by the caller; with sharded parameters the first rank's alone is whole. */
 export async function* trainGenerator(options: GeneratorTraining): AsyncGenerator<PipelineEvent, GeneratorModel> {
   const { config, task: recipe, training, data, heldOut, tokenizer, stage, ranks = new Ranks(), signal } = options;
-  const run = await openRunTogether(options.run, { config, task: recipe, training, data: options.dataIdentity }, ranks);
+  const { dataIdentity, startIdentity } = options;
+  // Runs that start from nothing have no `start`, which JSON leaves out.
+  const settings = { config, task: recipe, training, data: dataIdentity, start: startIdentity };
   const construct = (p: ParameterBuilder) => familyOf(options.family).construct(config, p);
   let model: GeneratorModel | undefined;
   let ema: GeneratorModel | undefined;
   let pieces: { model: ShardedModule; ema: ShardedModule } | undefined;
+  let run: RunFolder | undefined;
   let finished = false;
   try {
     manualSeed(training.seed);
@@ -86,6 +88,8 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
       model.trainable();
     }
     familyOf(options.family).checkRecipe?.(model, recipe);
+    // Weights and stages that do not fit have been refused: they leave no folder that would refuse others.
+    run = await openRunTogether(options.run, settings, ranks);
     const task = createGeneratorTask({
       model,
       ema,
@@ -97,14 +101,13 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
       pieces,
     });
     const narrator = new TrainingNarrator(stage, training.globalBatch);
-    const perClass = Math.max(1, Math.min(8, Math.floor(GRID_IMAGES / config.numClasses)));
     const { shardOptimizer } = options;
     const how = { ranks, shardOptimizer, ...(signal === undefined ? {} : { signal }) };
     for await (const event of trainLoop(task, training, run, how)) {
       yield* narrator.tell(event);
       if (event.kind === 'sample' && tokenizer !== undefined) {
         const path = join(event.folder, `step-${String(event.step).padStart(7, '0')}.png`);
-        const images = classGrid({ model: ema, tokenizer, perClass, seed: training.seed });
+        const { images, perClass } = trainingGrid(ema, tokenizer, training.seed);
         // Few classes: a class a row. Many: the classes one after the other, in a square.
         await savePicture(path, images, { scale: 2, ...(perClass > 2 ? { columns: perClass } : {}) });
         yield { kind: 'file', path, what: 'samples, class by class' };
@@ -118,7 +121,7 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
     pieces?.ema.assemble(ranks.isFirst);
     return ema;
   } finally {
-    run.close();
+    run?.close();
     pieces?.model.leaveModule();
     pieces?.ema.leaveModule();
     model?.dispose();

@@ -70,3 +70,8 @@ export function exactOriginal(family: string): { recipe: Record<string, unknown>
     training: family === 'gpt' ? {} : { discardsBatches: true, weightDecayOn: 'all' },
   };
 }
+
+/** Whether a training by this recipe of a family learns the null class, in the data or in the network. */
+export function dropsLabels(recipe: { labelDrop?: number; networkLabelDrop?: number }): boolean {
+  return recipe.labelDrop !== 0 || (recipe.networkLabelDrop ?? 0) > 0;
+}

@@ -33,6 +33,11 @@ test('steps and images divide at any step', () => {
   });
 });
 
+test('a part of an epoch of warm-up is a whole number of steps', () => {
+  const { learningRate } = resolveSchedule({ ...BASE, steps: 30, warmupEpochs: 0.3 }, 205);
+  expect(learningRate).toMatchObject({ warmupSteps: 6 });
+});
+
 test('one line says which stages run', () => {
   const { stages } = resolveSchedule({ ...BASE, epochs: 1, patchLevel: 3 }, 100);
   expect(describeStages(stages)).toBe('patches of 1x1 tokens to step 10');

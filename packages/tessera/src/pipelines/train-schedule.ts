@@ -70,7 +70,7 @@ export function resolveSchedule(choice: ScheduleChoice, numItems: number): Resol
     epochs === undefined ? patchStages(plan, totalSteps) : stagesInSteps(patchStages(plan, epochs), stepsPerEpoch);
   const warmupSteps =
     warmupEpochs !== undefined
-      ? warmupEpochs * stepsPerEpoch
+      ? Math.round(warmupEpochs * stepsPerEpoch)
       : (choice.warmupSteps ?? (lrSchedule === 'npp' && epochs !== undefined ? stepsPerEpoch : 0));
   const curves = {
     constant: { kind: 'constant', base, warmupSteps },

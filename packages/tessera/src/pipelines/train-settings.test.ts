@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { dropsLabels } from './train-recipes.ts';
 import { readTrainFile, resolveTraining } from './train-settings.ts';
 
 const OFFICIAL = `
@@ -78,6 +79,23 @@ describe('resolveTraining', () => {
     const plain = resolveTraining({ model: 'enat-l' }, {}, undefined);
     expect(plain.recipe).toMatchObject({ labelDrop: 0.235, networkLabelDrop: 0 });
     expect(plain.training.discardsBatches).toBe(false);
+  });
+
+  it.each([
+    ['steps of the file', { epochs: 2 }, 40],
+    ['steps of the file', { images: 640 }, 20],
+    ['steps of the flag', { epochs: 2, globalBatch: 64 }, 20],
+  ])('counts epochs and images in %s: %j', (_, flags, totalSteps) => {
+    const data = { gridSize: 4, codebookSize: 16, numClasses: 3, numRows: 640 };
+    const file = { model: 'enat-nano', training: { globalBatch: 32, totalSteps: 7 } } as const;
+    expect(resolveTraining(flags, file, data).training.totalSteps).toBe(totalSteps);
+  });
+
+  it('learns the null class where the network drops labels by itself', () => {
+    const flags = { model: 'enat-nano', labelDrop: 0 } as const;
+    expect(dropsLabels(resolveTraining(flags, {}, undefined).recipe)).toBe(false);
+    expect(dropsLabels(resolveTraining({ ...flags, exactOriginal: true }, {}, undefined).recipe)).toBe(true);
+    expect(dropsLabels(resolveTraining({ model: 'enat-nano' }, {}, undefined).recipe)).toBe(true);
   });
 
   it.each([

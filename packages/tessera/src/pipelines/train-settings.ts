@@ -13,8 +13,9 @@ import { type FamilyName, familyOf } from '../models/registry.ts';
 import { resolveTrainingConfig, type TrainingConfig } from '../training/config.ts';
 import { PipelineError } from './events.ts';
 import { fromOfficialAutonat, isOfficialAutonat } from './official/autonat-config.ts';
+import { curveOf, fileCurve, numberAt, type RateFlags, rateChoice } from './train-rate.ts';
 import { exactOriginal, GPT_OPTIMIZER, NAT_OPTIMIZER, trainRecipe } from './train-recipes.ts';
-import { type LrSchedule, type ResolvedSchedule, resolveSchedule } from './train-schedule.ts';
+import { type ResolvedSchedule, resolveSchedule } from './train-schedule.ts';
 
 /** Of the training set, for the published recipes while no data is given. */
 const IMAGENET_IMAGES = 1_281_167;
@@ -44,7 +45,7 @@ const trainFileSchema = strictConfig({
 export type TrainFile = z.output<typeof trainFileSchema>;
 
 /** Single settings, as flags give them. */
-export interface TrainFlags {
+export interface TrainFlags extends RateFlags {
   model?: ModelPreset | undefined;
   data?: readonly string[] | undefined;
   heldOut?: string | undefined;
@@ -54,8 +55,6 @@ export interface TrainFlags {
   steps?: number | undefined;
   globalBatch?: number | undefined;
   shardSize?: number | undefined;
-  learningRate?: number | undefined;
-  warmupSteps?: number | undefined;
   weightDecay?: number | undefined;
   clip?: number | undefined;
   /** The first one's average is measured and sampled from. */
@@ -71,10 +70,6 @@ export interface TrainFlags {
   /** The length in another unit than steps. */
   epochs?: number | undefined;
   images?: number | undefined;
-  lrSchedule?: LrSchedule | undefined;
-  endLr?: number | undefined;
-  warmupEpochs?: number | undefined;
-  decayRatio?: number | undefined;
   /** Of next-patch prediction: stages, and the share of a stage's end at which the one before it ends. */
   patchLevel?: number | undefined;
   epochRate?: number | undefined;
@@ -177,7 +172,7 @@ export function resolveTraining(flags: TrainFlags, file: TrainFile, data: DataSi
 function scheduleOf(preset: ModelPreset, flags: TrainFlags, file: TrainFile, numItems: number): ResolvedSchedule {
   const base = trainRecipe(preset);
   const { epochs, images } = flags;
-  const fileSteps = (file.training as { totalSteps?: number } | undefined)?.totalSteps;
+  const fileSteps = numberAt(file.training, 'totalSteps');
   const steps = flags.steps ?? (epochs === undefined && images === undefined ? fileSteps : undefined);
   const own = steps ?? epochs ?? images;
   return resolveSchedule(
@@ -185,10 +180,8 @@ function scheduleOf(preset: ModelPreset, flags: TrainFlags, file: TrainFile, num
       ...flags,
       steps: own === undefined && base.epochs === undefined ? base.steps : steps,
       epochs: own === undefined ? base.epochs : epochs,
-      globalBatch: flags.globalBatch ?? base.globalBatch,
-      learningRate: flags.learningRate ?? base.learningRate,
-      // The stages of npp have their own default.
-      warmupSteps: flags.warmupSteps ?? (flags.lrSchedule === 'npp' ? undefined : base.warmupSteps),
+      globalBatch: flags.globalBatch ?? numberAt(file.training, 'globalBatch') ?? base.globalBatch,
+      ...rateChoice(flags, fileCurve(file.training), base),
     },
     numItems,
   );
@@ -202,11 +195,10 @@ function trainingOf(
   schedule: ResolvedSchedule,
 ): object {
   const base = trainRecipe(preset);
-  const { totalSteps: _, learningRate: fileRate, ema: fileEma, ...fileRest } = file.training ?? {};
+  const { totalSteps: _, learningRate: __, ema: fileEma, ...fileRest } = file.training ?? {};
   const steps = schedule.totalSteps;
   const { globalBatch, shardSize, weightDecay, clip, seed } = flags;
   const often = Math.max(1, Math.floor(steps / 10));
-  const rate = { base: base.learningRate, warmupSteps: base.warmupSteps, ...(fileRate as object | undefined) };
   const exact = flags.exactOriginal === true;
   return {
     ...(preset.startsWith('gpt-') ? GPT_OPTIMIZER : NAT_OPTIMIZER),
@@ -218,15 +210,7 @@ function trainingOf(
     ...fileRest,
     ...given({ globalBatch, shardSize, weightDecay, clip, seed, checkpointEvery: flags.checkpointEvery }),
     totalSteps: steps,
-    learningRate:
-      flags.lrSchedule === undefined
-        ? {
-            kind: 'constant',
-            ...rate,
-            ...given({ base: flags.learningRate, warmupSteps: flags.warmupSteps }),
-            ...(exact ? { exactOriginal: true } : {}),
-          }
-        : schedule.learningRate,
+    learningRate: curveOf(flags, fileCurve(file.training), schedule.learningRate, exact),
     ema: averages(flags.emaDecay, fileEma, exact),
     ...precisionOf(flags.precision),
   };

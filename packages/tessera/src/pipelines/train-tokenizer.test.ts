@@ -137,6 +137,34 @@ describe('train-tokenizer', () => {
     expect(notes(events)).toContain('1 tensors start fresh, such as quantize.embedding.weight');
   });
 
+  it('starts the discriminator at once from a checkpoint, unless the recipe file says when', () => {
+    const recipe = join(folder, 'based.yaml');
+    const startOf = (text: string): unknown => {
+      writeFileSync(recipe, text);
+      return openRecipe(recipe).fineTuning.discriminatorStart;
+    };
+    expect(openRecipe('llamagen').fineTuning.discriminatorStart).toBe(0);
+    expect(startOf('base: llamagen\nreviveEvery: 5\n')).toBe(0);
+    expect(startOf('base: llamagen\ndiscriminatorStart: 7\n')).toBeUndefined();
+    expect(startOf('reviveEvery: 5\n')).toBeUndefined();
+  });
+
+  it('says when the discriminator would join after the end', async () => {
+    const recipe = join(folder, 'late.yaml');
+    const start = (step: number) => writeFileSync(recipe, `base: llamagen\ndiscriminator: { kind: patchgan, baseChannels: 4, numLayers: 1 }\ndiscriminatorStart: ${step}\n`); // biome-ignore format: one row
+    const options = { model: 'vq-small', codebookSize: 8, recipe, steps: 1 };
+    start(2);
+    const late = 'without the discriminator, which would join in step 2 of 1: give more --steps';
+    expect(notes(await train({ ...options, out: join(folder, 'late') }))).toContain(late);
+    start(1);
+    expect(notes(await train({ ...options, out: join(folder, 'in time') }))).not.toContain('discriminator');
+    // From a checkpoint the base's own start counts: at once.
+    writeFileSync(recipe, 'base: llamagen\ndiscriminator: { kind: patchgan, baseChannels: 4, numLayers: 1 }\n');
+    const tuned = await train({ recipe, steps: 1, initFrom: base, out: join(folder, 'at once') });
+    expect(notes(tuned)).not.toContain('discriminator');
+    expect(readFileSync(join(folder, 'at once', 'config.yaml'), 'utf8')).toContain('discriminatorStart: 0');
+  });
+
   it('says what it expected', async () => {
     const options = { codebookSize: undefined, ignoreKeys: [], seed: 1 };
     const other = join(folder, 'other.safetensors');

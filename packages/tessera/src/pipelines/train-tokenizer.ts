@@ -70,8 +70,7 @@ async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGene
     {
       ...given,
       reviveUntil: given.reviveUntil ?? Math.floor(steps * REVIVE_SHARE),
-      // The released trainer's way of fine-tuning: reconstructions are good enough to be judged at once.
-      ...(isFineTuning && options.recipe === 'llamagen' ? { discriminatorStart: 0 } : {}),
+      ...(isFineTuning ? named.fineTuning : {}),
     },
     'the recipe',
   );
@@ -107,6 +106,15 @@ async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGene
       yield {
         kind: 'note',
         message: 'training without the perceptual term: --lpips-weights names the files of VGG16 and LPIPS',
+      };
+    }
+    if (recipe.discriminator !== undefined && recipe.discriminatorStart > steps) {
+      const start = recipe.discriminatorStart.toLocaleString('en-US');
+      yield {
+        kind: 'note',
+        message:
+          `training without the discriminator, which would join in step ${start} of ${steps.toLocaleString('en-US')}: ` +
+          'give more --steps, or a smaller discriminatorStart in a recipe file',
       };
     }
     if (fresh.length > 0) yield { kind: 'note', message: `${fresh.length} tensors start fresh, such as ${fresh[0]}` };

@@ -58,6 +58,12 @@ describe('train', () => {
     );
     const resumed = await run({ ...second, initFrom, ignoreKeys: ['context_embed.word'] });
     expect(resumed.at(-1)).toMatchObject({ result: { steps: 1 } });
+    // What a run started from is one of its settings.
+    await expect(run({ ...second, initFrom, ignoreKeys: ['context_embed'] })).rejects.toThrow(/start.ignoreKeys: \["context_embed.word"\] there/); // biome-ignore format: one row
+    await expect(run(second)).rejects.toThrow(/start.initFrom: .* there, nothing now/);
+    const settings = (name: string) => readFileSync(join(folder, name, 'config.yaml'), 'utf8');
+    expect(settings('second')).toContain('\nstart:\n');
+    expect(settings('first')).not.toContain('\nstart:');
     expect(memoryStats().liveTensors).toBe(before);
   });
 

@@ -15,6 +15,7 @@ import { amongRanks } from './join-ranks.ts';
 import { openAnyTokenizer, writeModelFolder } from './model-folder.ts';
 import { presetStrategy } from './own-strategy.ts';
 import { trainGenerator } from './train-generator.ts';
+import { dropsLabels } from './train-recipes.ts';
 import { describeStages } from './train-schedule.ts';
 import { readTrainFile, resolveTraining, type TrainFile, type TrainFlags } from './train-settings.ts';
 
@@ -122,11 +123,15 @@ async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): A
         initFrom === undefined
           ? undefined
           : (model) => void copyInitialWeights(model, initFrom, options.ignoreKeys ?? [], options.entry),
+      startIdentity:
+        initFrom === undefined
+          ? undefined
+          : { initFrom, entry: options.entry ?? null, ignoreKeys: options.ignoreKeys ?? [] },
       ranks,
       signal: options.signal,
     });
     const steps = training.totalSteps;
-    const nullClass = (recipe as { labelDrop?: number }).labelDrop !== 0;
+    const nullClass = dropsLabels(recipe);
     const result: Record<string, unknown> = { run, steps };
     if (opened !== undefined && ranks.isFirst) {
       const { tokenizer } = opened;

@@ -211,3 +211,36 @@ test.each([
   expect(Math.abs(norms[1]! - norms[0]!)).toBeLessThan(0.05 * norms[0]!);
   expect(Math.abs(norms[2]! - norms[1]!)).toBeLessThan(0.01 * norms[1]!);
 });
+
+test('a recomputed loss goes back with the scale it is told, which is no part of its gradient', () => {
+  const gradientsAt = (lossScale: number | undefined): number[] => {
+    const { model, task } = makeTask('gpt', {}, { recompute: true });
+    const all = scope(() => {
+      task.shardLoss({ ...shard(2), lossScale }).loss.backward();
+      return [...model.parameters.values()].flatMap(({ grad }) => grad?.toNumbers() ?? []);
+    });
+    model.dispose();
+    return all;
+  };
+  const plain = gradientsAt(undefined);
+  expect(gradientsAt(65536)).toEqual(plain);
+  // A scale beyond float32 overflows on the way.
+  expect(gradientsAt(1e39).some(Number.isNaN)).toBe(true);
+});
+
+test('measurements take rows of all classes where rows lie class by class', () => {
+  const { model } = makeTask('enat');
+  const seen: number[] = [];
+  const heldOut: TokenRows = {
+    ...ROWS,
+    numRows: 1000,
+    rows: (indices) => {
+      seen.push(...indices);
+      return ROWS.rows(indices, undefined);
+    },
+  };
+  const recipe = familyOf('enat').recipe.parse({});
+  createGeneratorTask({ model, ema: model, data: ROWS, heldOut, recipe }).evaluate!();
+  expect(seen).toEqual(Array.from({ length: 256 }, (_, i) => Math.floor((i * 1000) / 256)));
+  model.dispose();
+});

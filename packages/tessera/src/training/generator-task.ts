@@ -51,11 +51,14 @@ export function createGeneratorTask(options: GeneratorTaskOptions): TrainingTask
         (block, ...inputs) =>
           run((...given) => inPrecision(() => block(...given)), ...inputs);
       const dropoutSeed = family.dropsInBlocks === true ? shard.dropoutSeed : undefined;
-      if (pieces !== undefined) return pieces.model.trainingLoss(dropoutSeed, (run) => lossOf(precisely(run)));
+      const { lossScale } = shard;
+      if (pieces !== undefined) {
+        return pieces.model.trainingLoss(dropoutSeed, (run) => lossOf(precisely(run)), lossScale);
+      }
       if (!recompute) return lossOf();
       const again = new Recompute(dropoutSeed);
       const { loss, metrics } = lossOf(precisely(again.run));
-      return { loss: again.lossWithGradient(model, loss), metrics };
+      return { loss: again.lossWithGradient(model, loss, lossScale), metrics };
     },
     ...(heldOut === undefined || heldOut.numRows === 0
       ? {}
@@ -80,12 +83,14 @@ function under(precision: 'bf16' | 'fp16', model: GeneratorModel): <T>(body: () 
 const MEASURED_BATCH = 64;
 const MEASURED_ROWS = 256;
 
-/** Means over the first held-out rows. */
+/** Means over held-out rows, taken evenly: data sets lie class by class. */
 function measure(network: GeneratorModel, heldOut: TokenRows, nextPass?: () => RunBlock): Record<string, number> {
   const numRows = Math.min(heldOut.numRows, MEASURED_ROWS);
   const means: Record<string, number> = {};
   for (let start = 0; start < numRows; start += MEASURED_BATCH) {
-    const indices = Array.from({ length: Math.min(MEASURED_BATCH, numRows - start) }, (_, i) => start + i);
+    const indices = Array.from({ length: Math.min(MEASURED_BATCH, numRows - start) }, (_, i) =>
+      Math.floor(((start + i) * heldOut.numRows) / numRows),
+    );
     const batch = noGrad(() =>
       scope(() => {
         const rows = onDeviceOf(network, heldOut.rows(indices, undefined));

@@ -248,6 +248,21 @@ describe('with a scaled loss (fp16)', () => {
     expect(stateAt(20)).toEqual({ scale: 16384, growthTracker: 6 });
   });
 
+  test('the task is told the scale, for a backward pass of its own', async () => {
+    const scalesOf = async (name: string, changes: object): Promise<(number | undefined)[]> => {
+      const task = overflowing([1]);
+      const scales: (number | undefined)[] = [];
+      const { shardLoss } = task;
+      task.shardLoss = (shard) => {
+        scales.push(shard.lossScale);
+        return shardLoss(shard);
+      };
+      await train(name, settings({ totalSteps: 3, ...changes }), { task });
+      return scales;
+    };
+    expect(await scalesOf('run', { precision: 'fp16', shardSize: 16 })).toEqual([65536, 65536, 65536, 65536, 32768, 32768]); // biome-ignore format: one row
+  });
+
   test('a resumed run ends in the same bits', async () => {
     const steps = [3, 12, 20];
     const whole = await train('whole', config, { task: overflowing(steps) });

@@ -1,14 +1,16 @@
 /**
- * Revival of dead codes, a function of (step, weights) alone, so any number of ranks does the same and a resumed run needs
- * no usage counts: some training images, drawn for the step, are encoded; codes that they hardly use are moved onto
- * latents of theirs, drawn with a probability in proportion to the squared distance to the nearest code (as k-means++
- * seeds its centres, Arthur and Vassilvitskii 2007; a uniform draw would pick flat background most times).
+ * Revival of dead codes, a function of (step, weights) alone, so a resumed run needs no usage counts: some training images,
+ * drawn for the step, are encoded; codes that they hardly use are moved onto latents of theirs, drawn with a probability
+ * in proportion to the squared distance to the nearest code (as k-means++ seeds its centres, Arthur and Vassilvitskii 2007;
+ * a uniform draw would pick flat background most times). The first rank does it for all: on another machine the last bits
+ * of a latent may be others, and codebooks would part.
  */
 
 import type { Draws } from '@tessera/schedule';
-import { fromTypedArray, scope, type Tensor } from '@tessera/torch';
+import { fromTypedArray, scope, type Tensor, zeros } from '@tessera/torch';
 import { beside } from '../nn/device.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
+import type { Ranks } from './ranks.ts';
 
 /** The table of codes among a tokenizer's tensors. */
 const CODEBOOK = 'quantize.embedding.weight';
@@ -27,6 +29,8 @@ export interface RevivalOptions {
   /** A code is dead when its share of tokens is below this fraction of an even share. */
   deadBelow: number;
   draws: Draws;
+  /** All of them call it. */
+  ranks: Ranks;
 }
 
 /** The images that a revival encodes: the first draws of its stream. */
@@ -39,7 +43,23 @@ export function revivalImages(draws: Draws, numImages: number, count: number): n
 
 /** Call it under noGrad, in a scope. */
 export function reviveDeadCodes(options: RevivalOptions): void {
-  const { tokenizer, averages, numImages, pick, deadBelow, draws } = options;
+  const { tokenizer, averages, ranks } = options;
+  const table = tokenizer.state.get(CODEBOOK)!; // [V, d]
+  const codes = table.detach().clone();
+  const moved = zeros([tokenizer.codebookSize], { dtype: 'int64', device: table.device as 'cpu' }); // 1 for a revived code
+  if (ranks.isFirst) moveDeadCodes(codes, moved, options);
+  ranks.copyFromFirst([codes, moved]);
+  const places = moved.nonzero().flatten(); // [dead]
+  const values = codes.indexSelect(0, places); // [dead, d]
+  for (const state of [tokenizer.state, ...averages]) {
+    // Of some averages a rank may have a share alone.
+    state.get(CODEBOOK)?.indexCopy_(0, places, values);
+  }
+}
+
+/** codes — [V, d] float32, of which dead ones are moved; moved — [V] int64, set to 1 for them. */
+function moveDeadCodes(codes: Tensor, moved: Tensor, options: RevivalOptions): void {
+  const { tokenizer, numImages, pick, deadBelow, draws } = options;
   const { codebookSize } = tokenizer;
   const order = revivalImages(draws, numImages, options.count);
   const latents: Tensor[] = [];
@@ -52,12 +72,9 @@ export function reviveDeadCodes(options: RevivalOptions): void {
   const dead = used.flatMap((n, code) => (n <= threshold ? [code] : []));
   const chosen = drawInProportion(squaredDistances.toNumbers(), dead.length, draws);
   if (chosen.length === 0) return;
-  const values = rows.indexSelect(0, beside(int64(chosen), rows)); // [dead, d]
   const places = beside(int64(dead), rows);
-  for (const state of [tokenizer.state, ...averages]) {
-    // Of some averages a rank may have a share alone.
-    state.get(CODEBOOK)?.indexCopy_(0, places, values);
-  }
+  codes.indexCopy_(0, places, rows.indexSelect(0, beside(int64(chosen), rows)));
+  moved.indexFill_(0, places, 1);
 }
 
 /** `count` indices drawn with replacement, index i with probability weights[i] / sum; none if all weights are 0. */

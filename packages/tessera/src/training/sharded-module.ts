@@ -24,7 +24,7 @@ import {
 } from '@tessera/torch';
 import type { RunBlock } from '../models/family.ts';
 import { type Module, ParameterBuilder, type ParameterSource, type Trainable } from '../nn/module.ts';
-import { type BlockWeights, Recompute } from '../nn/recompute.ts';
+import { type BlockWeights, lossWithGradients, Recompute } from '../nn/recompute.ts';
 import { checkShapes } from '../nn/state-dict.ts';
 import { type Piece, type StoredTensors, savePart } from './stored-tensors.ts';
 
@@ -164,23 +164,29 @@ export class ShardedModule implements Trainable, BlockWeights {
   /**
    * A loss with the gradient of the mean of all ranks' losses behind it, for the pieces: all ranks call it, and their losses'
    * values stay their own. Dropout of block i is drawn anew from `dropoutSeed` + 1 + i, as in any run with recomputing.
+   *
+   * @param lossScale as in Recompute.walkBack; the same on all ranks, and no part of that gradient
    */
-  trainingLoss(dropoutSeed: number | undefined, body: (runBlock: RunBlock) => PiecewiseLoss): PiecewiseLoss {
+  trainingLoss(
+    dropoutSeed: number | undefined,
+    body: (runBlock: RunBlock) => PiecewiseLoss,
+    lossScale = 1,
+  ): PiecewiseLoss {
     const again = new Recompute(dropoutSeed, this);
     const { loss, metrics } = this.holding(this.outside, true, () => {
       const result = body(again.run);
-      again.walkBack(result.loss);
+      again.walkBack(result.loss, lossScale);
       this.scatterGradients(this.outside);
       return result;
     });
     this.finishScattering();
-    let whole = loss.detach();
-    for (const slot of this.slots.values()) {
-      const { piece, gradient } = slot;
-      if (gradient === undefined) continue;
-      const product = scope(() => piece.mul(gradient).sum());
-      whole = whole.add(product.sub(product.detach()));
-      gradient.dispose();
+    const slots = [...this.slots.values()];
+    const gradients = slots.flatMap(({ piece, gradient }): [Tensor, Tensor][] =>
+      gradient === undefined ? [] : [[piece, gradient]],
+    );
+    const whole = lossWithGradients(loss, gradients, lossScale);
+    for (const slot of slots) {
+      slot.gradient?.dispose();
       slot.gradient = undefined;
     }
     return { loss: whole, metrics };

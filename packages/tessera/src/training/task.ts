@@ -13,6 +13,7 @@ import type { Draws } from '@tessera/schedule';
 import type { Tensor } from '@tessera/torch';
 import type { Trainable } from '../nn/module.ts';
 import type { TrainingConfig } from './config.ts';
+import type { Ranks } from './ranks.ts';
 
 /** One logical shard of a global batch. */
 export interface Shard {
@@ -26,6 +27,11 @@ export interface Shard {
   draws(purpose: number): Draws;
   /** What libtorch's generator was seeded with before the shard, for dropout. */
   readonly dropoutSeed: number;
+  /**
+   * What the loop multiplies the loss by before its backward pass, so that float16 keeps small gradients; default 1. Only
+   * what makes gradients by itself needs it.
+   */
+  readonly lossScale?: number | undefined;
 }
 
 /** What a coming step will ask a task for. */
@@ -99,9 +105,15 @@ export interface TrainingTask {
   observe?(all: Tensor): Record<string, Tensor | number>;
   /**
    * After the optimizers and the averages of a step, such as reviving dead codes. A function of the step and the state
-   * alone. `averages`: the tensors of each moving average of `model`, those of `ema` first.
+   * alone. `averages`: the tensors of each moving average of `model`, those of `ema` first. All ranks call it; what one of
+   * them computes may differ from the others' in its last bits, so whatever it changes must come from the first.
    */
-  afterStep?(step: number, draws: (purpose: number) => Draws, averages: readonly ReadonlyMap<string, Tensor>[]): void;
+  afterStep?(
+    step: number,
+    draws: (purpose: number) => Draws,
+    averages: readonly ReadonlyMap<string, Tensor>[],
+    ranks: Ranks,
+  ): void;
   /** Held-out measurements with the EMA weights, a function of them alone. Runs inside a scope without gradients. */
   evaluate?(): Record<string, number>;
   /**

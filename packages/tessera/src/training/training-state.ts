@@ -110,7 +110,7 @@ export class TrainingState {
     if (task.afterStep !== undefined) {
       const draws = (purpose: number) => new Draws(config.seed, step, 0, purpose);
       const averages = this.networks[0].averages.map(({ state }) => state);
-      noGrad(() => scope(() => task.afterStep!(step, draws, averages)));
+      noGrad(() => scope(() => task.afterStep!(step, draws, averages, this.ranks)));
     }
     this.step += 1;
     return numbers;
@@ -185,10 +185,11 @@ export class TrainingState {
     const statistics =
       numShards === 1 ? undefined : new ShardStatistics(this.networks.flatMap((network) => network.statistics));
     const observed: { index: number; tokens: Tensor }[] = [];
+    const lossScale = this.scaler?.state().scale;
     const sums = new Map<TrainedNetwork, Tensor>();
     for (const [place, index] of ownShards.entries()) {
       const isLast = place === ownShards.length - 1;
-      const shard = shardAt(this.plan, this.step, index);
+      const shard = { ...shardAt(this.plan, this.step, index), lossScale };
       manualSeed(shard.dropoutSeed);
       const { losses, tokens } = scope(() => {
         const result = task.shardLoss(shard);

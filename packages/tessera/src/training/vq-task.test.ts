@@ -1,7 +1,8 @@
 import { DrawPurpose, Draws } from '@tessera/schedule';
-import { fromTypedArray, memoryStats, noGrad, scope, setNumThreads, type Tensor } from '@tessera/torch';
+import { fromTypedArray, keep, memoryStats, noGrad, scope, setNumThreads, type Tensor } from '@tessera/torch';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type VqConfigInput, vqPreset } from '../tokenizers/vq-config.ts';
+import { Ranks } from './ranks.ts';
 import type { Shard } from './task.ts';
 import { createVqTask, type TrainingImages, type VqTask, type VqTaskOptions } from './vq-task.ts';
 
@@ -22,6 +23,8 @@ function pictures(count: number, side = 8): TrainingImages {
   }
   return { pixels, height: side, width: side };
 }
+
+const ALONE = new Ranks();
 
 const made: VqTask[] = [];
 function make(options: Partial<VqTaskOptions> = {}): VqTask {
@@ -59,7 +62,7 @@ function train(task: VqTask, steps: number, rate = 0.1): number[] {
       return result.loss.item();
     });
     task.ema.copyFrom(task.model);
-    task.afterStep!(step, drawsOf(step), [task.ema.state]);
+    task.afterStep!(step, drawsOf(step), [task.ema.state], ALONE);
     return loss;
   });
 }
@@ -165,7 +168,7 @@ describe('revival of dead codes', () => {
   it('moves codes that nothing uses onto latents of training images, in both networks', () => {
     const task = make({ config: vqPreset('vq-small', { ...TINY, l2Norm: false }) });
     far(task);
-    task.afterStep!(0, drawsOf(0), [task.ema.state]);
+    task.afterStep!(0, drawsOf(0), [task.ema.state], ALONE);
     const rows = task.model.quantizer.table.toNumbers();
     expect(Math.max(...rows.map(Math.abs))).toBeLessThan(100);
     // Every moved code lies exactly on a latent: it is one of the rows, so its distance to the nearest is 0.
@@ -186,18 +189,39 @@ describe('revival of dead codes', () => {
     });
     for (const step of [1, 2, 6, 9]) {
       far(task);
-      task.afterStep!(step, drawsOf(step), [task.ema.state]);
+      task.afterStep!(step, drawsOf(step), [task.ema.state], ALONE);
       expect(task.model.quantizer.table.amax().item()).toBe(1000);
     }
-    task.afterStep!(3, drawsOf(3), [task.ema.state]);
+    task.afterStep!(3, drawsOf(3), [task.ema.state], ALONE);
     expect(task.model.quantizer.table.amax().item()).toBeLessThan(100);
+  });
+
+  it('gives every rank the codes of the first, whatever its own machine would find', () => {
+    const said: Tensor[] = [];
+    const first: Ranks = Object.assign(new Ranks(), {
+      copyFromFirst: (tensors: readonly Tensor[]) => said.push(...tensors.map((one) => keep(one.clone()))),
+    });
+    const second: Ranks = Object.assign(new Ranks(), {
+      rank: 1,
+      copyFromFirst: (tensors: readonly Tensor[]) => tensors.forEach((one, i) => void one.copy_(said[i]!)),
+    });
+    const [one, other] = [make(), make()];
+    // Another decoder of pictures, another kernel: other latents.
+    noGrad(() => other.model.parameters.get('encoder.conv_in.weight')!.mul_(1.5));
+    for (const [task, ranks] of [[one, first], [other, second]] as const) {
+      far(task);
+      task.afterStep!(0, drawsOf(0), [task.ema.state], ranks);
+    } // biome-ignore format: a few rows
+    expect(one.model.quantizer.table.toNumbers().slice(8)).not.toContain(1000);
+    for (const { quantizer } of [other.model, other.ema]) expect(bytes(quantizer.table)).toEqual(bytes(one.model.quantizer.table)); // biome-ignore format: one row
+    for (const tensor of said) tensor.dispose();
   });
 
   it('leaves live codes alone', () => {
     const task = make({ recipe: { deadBelow: 0 } });
     const used = noGrad(() => scope(() => new Set(task.model.quantizer.tokens(task.model.encodeToLatent(inRange(pictures(12)))).toNumbers()))); // biome-ignore format: one row
     const before = task.model.quantizer.table.toNumbers();
-    task.afterStep!(0, drawsOf(0), [task.ema.state]);
+    task.afterStep!(0, drawsOf(0), [task.ema.state], ALONE);
     const after = task.model.quantizer.table.toNumbers();
     for (const code of used) expect(after.slice(4 * code, 4 * code + 4)).toEqual(before.slice(4 * code, 4 * code + 4));
   });

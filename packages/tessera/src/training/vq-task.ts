@@ -165,11 +165,11 @@ export function createVqTask(options: VqTaskOptions): VqTask {
       model.quantizer.recordUsage(tokens);
       return { codebookUsage: recent.record(tokens) };
     },
-    afterStep(step, draws, averages): void {
+    afterStep(step, draws, averages, ranks): void {
       if (!revives(step)) return;
       const { reviveImages: count, deadBelow } = recipe;
       const pick = (indices: readonly number[]): Tensor => images.pick(indices);
-      const revival = { tokenizer: model, averages, numImages, pick, count, deadBelow };
+      const revival = { tokenizer: model, averages, numImages, pick, count, deadBelow, ranks };
       noGrad(() => scope(() => reviveDeadCodes({ ...revival, draws: draws(DrawPurpose.CODEBOOK) })));
     },
     ...(heldOut === undefined ? {} : { evaluate: () => measureReconstruction(ema, heldOut) }),

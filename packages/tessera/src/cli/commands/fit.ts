@@ -23,7 +23,7 @@ export const fitCommand = defineCommand({
   details:
     'One folder a class, or one folder of images. Measures the machine, plans the steps for the minutes given, chooses a ' +
     'tokenizer, trains, and leaves a model folder, samples and report.html in the run folder. Stopped or killed, the ' +
-    'same command goes on where it was and ends in the same model.',
+    'same command goes on where it was and ends in the same model: by its plan.json, whatever --minutes and --tokenizer say.',
   args: {
     images: {
       type: 'positional',
@@ -57,17 +57,13 @@ export const fitCommand = defineCommand({
   ],
   resumable: true,
   schema,
-  run: ({ images, out, minutes = 10, seed = 0, tokenizer = 'auto', ...rest }, { signal }) => {
+  run: ({ images, out, memory, ...rest }, { signal }) => {
     const options: FitOptions = {
       images,
       out: out ?? join('runs', `fit-${basename(resolve(images))}`),
-      minutes,
-      seed,
-      tokenizer,
+      memory: memory === undefined ? undefined : memory * 2 ** 30,
       signal,
-      ...(rest.size === undefined ? {} : { size: rest.size }),
-      ...(rest.memory === undefined ? {} : { memory: rest.memory * 2 ** 30 }),
-      ...(rest.plan === undefined ? {} : { plan: rest.plan }),
+      ...rest,
     };
     return fit(options);
   },

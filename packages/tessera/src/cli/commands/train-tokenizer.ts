@@ -16,8 +16,8 @@ export const trainTokenizerCommand = defineCommand({
   summary: 'train a tokenizer on images',
   details:
     "The recipe plain has squared and absolute errors and revives dead codes; llamagen is the released trainer's: squared " +
-    'error, LPIPS and a PatchGAN discriminator from step 20,000 on (from the start with --init-from). A YAML file changes ' +
-    'single settings of one of them. The same command again goes on where it stopped.',
+    'error, LPIPS and a PatchGAN discriminator from step 20,000 on (more --steps than the default; from the start with ' +
+    '--init-from). A YAML file changes single settings of one of them. The same command again goes on where it stopped.',
   args: {
     images: { type: 'positional', required: true, description: 'folder of images' },
     out: {

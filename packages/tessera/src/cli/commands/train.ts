@@ -53,8 +53,8 @@ export const trainCommand = defineCommand({
     },
     lr: { type: 'string', valueHint: 'RATE', description: "learning rate (default: the model's)" },
     'warmup-steps': { type: 'string', valueHint: 'N', description: "steps of a rising rate (default: the model's)" },
-    'weight-decay': { type: 'string', valueHint: 'X', description: 'default 0.03' },
-    clip: { type: 'string', valueHint: 'NORM', description: 'largest norm of the gradient (default: none)' },
+    'weight-decay': { type: 'string', valueHint: 'X', description: "of the optimizer (default: the model's)" },
+    clip: { type: 'string', valueHint: 'NORM', description: "largest norm of the gradient (default: the model's)" },
     'ema-decay': {
       type: 'string',
       valueHint: 'X[,X]',
@@ -94,9 +94,9 @@ export const trainCommand = defineCommand({
       valueHint: 'NAME',
       description: 'constant, cosine, or npp: warm-up, constant and decay in each stage',
     },
-    'end-lr': { type: 'string', valueHint: 'RATE', description: 'what the decay of npp aims at (default: a tenth)' },
+    'end-lr': { type: 'string', valueHint: 'RATE', description: 'npp: what the decay aims at (default: a tenth)' },
     'warmup-epochs': { type: 'string', valueHint: 'N', description: 'warm-up in epochs (npp: 1)' },
-    'decay-ratio': { type: 'string', valueHint: 'SHARE', description: 'of a stage of npp that decays (default 0.2)' },
+    'decay-ratio': { type: 'string', valueHint: 'SHARE', description: 'npp: of a stage that decays (default 0.2)' },
     'patch-level': {
       type: 'string',
       valueHint: 'N',

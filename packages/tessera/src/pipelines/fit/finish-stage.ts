@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { GeneratorModel } from '../../models/family.ts';
 import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
 import { smallModelSampling } from '../class-grid.ts';
+import { evenly } from '../evenly.ts';
 import type { PipelineEvent } from '../events.ts';
 import { writeModelFolder } from '../model-folder.ts';
 import { writeReport } from '../report.ts';
@@ -13,6 +14,8 @@ import { fitReport } from './report-content.ts';
 import type { StageContext } from './tokenizer-stage.ts';
 
 const SAMPLES_PER_CLASS = 8;
+/** Of more classes these are enough to look at, taken evenly: thousands of images would take longer than the training. */
+const SHOWN_CLASSES = 64;
 
 export async function* finishStage(
   { out, plan, shippedSamples, signal }: StageContext,
@@ -28,12 +31,25 @@ export async function* finishStage(
 
   const samples = join(out, 'samples');
   const open = { ...content, path, dispose: () => {} };
-  const options = { model: path, out: samples, perClass: SAMPLES_PER_CLASS, seed, reveal: true, signal };
+  const shown = shownClasses(classes);
+  const options = {
+    model: path,
+    out: samples,
+    classes: shown,
+    perClass: SAMPLES_PER_CLASS,
+    seed,
+    reveal: true,
+    signal,
+  };
   for await (const event of sampleModel(open, options)) if (event.kind !== 'result') yield event;
 
   const report = join(out, 'report.html');
   const parameters = { tokenizer: tokenizer.numParameters, generator: model.numParameters };
-  writeReport(report, fitReport({ out, plan, parameters, shippedSamples }));
+  writeReport(report, fitReport({ out, plan, shown, parameters, shippedSamples }));
   yield { kind: 'file', path: report, what: 'the report' };
   return { model: path, samples, report };
+}
+
+export function shownClasses(classes: readonly string[]): string[] {
+  return evenly(classes.length, SHOWN_CLASSES).map((label) => classes[label]!);
 }

@@ -8,6 +8,7 @@ import { statSync } from 'node:fs';
 import { DataError } from '../../data/data-error.ts';
 import { type ImageItem, openImageFolder } from '../../data/image-folder.ts';
 import { type LabelledPixels, PictureSet } from '../../data/picture-set.ts';
+import { evenly } from '../evenly.ts';
 import type { PipelineEvent } from '../events.ts';
 
 export interface FitImages {
@@ -15,8 +16,10 @@ export interface FitImages {
   train: PictureSet;
   /** May be empty. */
   heldOut: PictureSet;
-  /** The first held-out pictures, as many as are measured on; may be empty. */
+  /** Held-out pictures to measure on, at most 512, of all classes; may be empty. */
   measured: LabelledPixels;
+  /** Those, or where none are held out as many to train on. */
+  sample(): Promise<LabelledPixels>;
   /** SHA-256 over the split's names, sizes and labels. */
   fingerprint: string;
   /** Ends the workers. */
@@ -37,6 +40,8 @@ export interface FitImagesOptions {
 export const DEFAULT_MEMORY = 2 ** 31;
 
 const STAGE = 'images';
+/** Pictures that are measured on: decibels of more of them are the same. */
+const MEASURED = 512;
 /** Part of the memory for the held-out pictures. */
 const HELD_OUT_SHARE = 1 / 8;
 
@@ -50,6 +55,7 @@ export async function* loadFitImages(
   const forHeldOut = memory * HELD_OUT_SHARE;
   let heldOut = new PictureSet(split.heldOut, { size, memory: forHeldOut });
   let train = new PictureSet(split.train, { size, memory: memory - forHeldOut });
+  let trainItems = split.train;
   const close = async (): Promise<void> => {
     await Promise.all([train.close(), heldOut.close()]);
   };
@@ -57,7 +63,7 @@ export async function* loadFitImages(
     yield* load(heldOut, signal);
     if (!randomCrop) yield* load(train, signal);
     // That one part has only broken files is no error as long as something can be read.
-    if (train.numImages === 0) [train, heldOut] = [heldOut, train];
+    if (train.numImages === 0) [train, heldOut, trainItems] = [heldOut, train, split.heldOut];
     if (train.numImages === 0) {
       const { reason } = heldOut.skipped[0] ?? train.skipped[0]!;
       throw new DataError('FOLDER_ALL_BROKEN', `No image in ${root} can be read; the first failure: ${reason}`);
@@ -72,12 +78,37 @@ export async function* loadFitImages(
         split.classes.length === 1 ? 'class' : 'classes'
       }`,
     };
-    const measured = await heldOut.block(Math.max(1, Math.floor(forHeldOut / (size * size * 3))));
+    const most = Math.min(MEASURED, Math.max(1, Math.floor(forHeldOut / (size * size * 3))));
+    const measured = await someOf(heldOut, split.heldOut, most);
+    const sample = async () => (measured.labels.length > 0 ? measured : someOf(train, trainItems, MEASURED));
     const fingerprint = fingerprintOf(split.train, split.heldOut, size);
-    return { classes: split.classes, train, heldOut, measured, fingerprint, close };
+    return { classes: split.classes, train, heldOut, measured, sample, fingerprint, close };
   } catch (error) {
     await close();
     throw error;
+  }
+}
+
+/**
+ * Pictures of a set, taken evenly.
+ *
+ * @param items those that the set was made of
+ */
+async function someOf(set: PictureSet, items: readonly ImageItem[], count: number): Promise<LabelledPixels> {
+  const { size, numImages, labels } = set;
+  if (numImages === 0) return { pixels: new Uint8Array(0), size, labels: [] };
+  if (set.fits) {
+    const bytes = size ** 2 * 3;
+    const indices = evenly(numImages, count);
+    const pixels = new Uint8Array(indices.length * bytes);
+    for (const [i, index] of indices.entries()) pixels.set(set.pixels({ index }), i * bytes);
+    return { pixels, size, labels: indices.map((index) => labels[index]!) };
+  }
+  const some = new PictureSet(evenly(items.length, count).map((index) => items[index]!), { size, memory: 0 }); // biome-ignore format: one row
+  try {
+    return await some.block(count);
+  } finally {
+    await some.close();
   }
 }
 

@@ -4,18 +4,18 @@
  */
 
 import { parseConfig } from '@tessera/schedule';
-import { getNumThreads, manualSeed, randint, torchVersion } from '@tessera/torch';
+import { getNumThreads, manualSeed, noGrad, randint, scope, torchVersion } from '@tessera/torch';
 import type { z } from 'zod';
 import type { TokenRows } from '../../data/token-dataset.ts';
 import { Enat, type EnatConfig } from '../../models/enat.ts';
 import { enatRecipeSchema } from '../../models/enat-recipe.ts';
 import { enatPreset } from '../../models/presets.ts';
 import { initialise } from '../../nn/module.ts';
-import type { LlamaGenVq } from '../../tokenizers/llamagen-vq.ts';
+import { LlamaGenVq } from '../../tokenizers/llamagen-vq.ts';
 import { tokenGrid, type VqConfig, vqPreset } from '../../tokenizers/vq-config.ts';
 import { createGeneratorTask } from '../../training/generator-task.ts';
 import { createVqTask, type vqRecipeSchema } from '../../training/vq-task.ts';
-import { type PixelBlock, reconstructionPsnr } from '../decode-tokens.ts';
+import { imageBatch, type PixelBlock, reconstructionPsnr } from '../decode-tokens.ts';
 import type { FitImages } from './images.ts';
 import { secondsPerStep } from './measure.ts';
 import { type FitPlan, fitPlanSchema } from './plan.ts';
@@ -23,8 +23,8 @@ import { type FitPlan, fitPlanSchema } from './plan.ts';
 export type TokenizerChoice = 'auto' | 'keep' | 'fine-tune' | 'train';
 
 export interface PlanOptions {
-  /** Seconds for all training. */
-  seconds: number;
+  /** Seconds that are left for everything, asked when the measuring is over. */
+  secondsLeft(): number;
   seed: number;
   tokenizer: TokenizerChoice;
   /** The shipped tokenizer for this image size, if there is one. */
@@ -44,12 +44,14 @@ const SAVE_EVERY = 30;
 /** Seconds kept for the last samples and the report, and for each measurement and grid of samples on the way. */
 const LAST_SECONDS = 25;
 const WATCH_SECONDS = 8;
-/** Part of the rest kept for tokens, checkpoints and the machine's moods. */
+/** Part of the rest kept for checkpoints and the machine's moods. */
 const SLACK = 0.05;
 const BATCH = 64;
 /** Training longer than this, in seconds, gives the tokenizer larger batches. */
 const LONG_SECONDS = 1200;
 const MIN_STEPS = 10;
+/** Images encoded for measuring, at most. */
+const ENCODED = 64;
 
 /** sample — a few pictures of those images, in memory. */
 export function makePlan(images: FitImages, sample: PixelBlock, options: PlanOptions): FitPlan {
@@ -60,15 +62,21 @@ export function makePlan(images: FitImages, sample: PixelBlock, options: PlanOpt
   const vqConfig: VqConfig =
     mode === 'train' || shipped === undefined ? vqPreset(size >= 64 ? 'vq-small-64' : 'vq-small') : shipped.config;
   const generator = generatorConfig(images, vqConfig);
-  const budget = trainingSeconds(options.seconds);
+  const globalBatch = trainingSeconds(options.secondsLeft()) > LONG_SECONDS ? 32 : 16;
+  const perTokenizerStep = mode === 'keep' ? 0 : measureTokenizer(sample, vqConfig, globalBatch);
+  const perGeneratorStep = measureGenerator(images, generator);
+  measured.secondsPerGeneratorStep = perGeneratorStep;
+  const perImage = measureEncoding(sample, vqConfig);
+  measured.secondsPerImageOfTokens = perImage;
+  // All images become tokens once. What measuring took is gone by now.
+  const tokens = perImage * (images.train.numImages + images.heldOut.numImages);
+  const budget = trainingSeconds(options.secondsLeft() - tokens);
 
   let tokenizerTraining: unknown;
   let recipe: z.input<typeof vqRecipeSchema> = {};
   if (mode !== 'keep') {
-    const globalBatch = budget > LONG_SECONDS ? 32 : 16;
-    const perStep = measureTokenizer(sample, vqConfig, globalBatch);
-    measured.secondsPerTokenizerStep = perStep;
-    const steps = Math.max(MIN_STEPS, Math.floor((budget * TOKENIZER_SHARE[mode]) / perStep));
+    measured.secondsPerTokenizerStep = perTokenizerStep;
+    const steps = Math.max(MIN_STEPS, Math.floor((budget * TOKENIZER_SHARE[mode]) / perTokenizerStep));
     // Mirroring is safe here whatever the classes mean: a tokenizer learns what patches look like, not labels.
     recipe = { horizontalFlip: true, reviveUntil: Math.floor(steps * 0.8) };
     tokenizerTraining = trainingOf(steps, {
@@ -76,13 +84,11 @@ export function makePlan(images: FitImages, sample: PixelBlock, options: PlanOpt
       betas: [0.9, 0.99],
       emaDecay: 0.998,
       globalBatch,
-      perStep,
+      perStep: perTokenizerStep,
       seed,
     });
   }
-  const perStep = measureGenerator(images, generator);
-  measured.secondsPerGeneratorStep = perStep;
-  const steps = Math.max(MIN_STEPS, Math.floor((budget * (1 - TOKENIZER_SHARE[mode])) / perStep));
+  const steps = Math.max(MIN_STEPS, Math.floor((budget * (1 - TOKENIZER_SHARE[mode])) / perGeneratorStep));
   return parseConfig(
     fitPlanSchema,
     {
@@ -105,7 +111,7 @@ export function makePlan(images: FitImages, sample: PixelBlock, options: PlanOpt
           weightDecay: 0.03,
           emaDecay: 0.9995,
           globalBatch: BATCH,
-          perStep,
+          perStep: perGeneratorStep,
           seed,
         }),
       },
@@ -191,6 +197,24 @@ function measureTokenizer({ pixels, size }: PixelBlock, config: VqConfig, global
     return secondsPerStep(task, globalBatch);
   } finally {
     task.dispose();
+  }
+}
+
+/** Seconds of an image on its way to tokens. */
+function measureEncoding(sample: PixelBlock, config: VqConfig): number {
+  manualSeed(0);
+  const tokenizer = initialise((p) => new LlamaGenVq(config, p));
+  const count = Math.min(ENCODED, sample.pixels.length / (sample.size ** 2 * 3));
+  const encode = (): number => {
+    const began = performance.now();
+    noGrad(() => scope(() => tokenizer.encode(imageBatch(sample, 0, count)).toNumbers()));
+    return (performance.now() - began) / 1000 / count;
+  };
+  try {
+    encode(); // the first one warms up
+    return encode();
+  } finally {
+    tokenizer.dispose();
   }
 }
 

@@ -15,12 +15,14 @@ interface Metrics {
 export interface ReportInput {
   out: string;
   plan: FitPlan;
+  /** Names of the classes that were sampled. */
+  shown: readonly string[];
   parameters: { tokenizer: number; generator: number };
   /** Folder with samples of the shipped model, if they were made. */
   shippedSamples: string | undefined;
 }
 
-export function fitReport({ out, plan, parameters, shippedSamples }: ReportInput): ReportContent {
+export function fitReport({ out, plan, shown, parameters, shippedSamples }: ReportInput): ReportContent {
   const { tokenizer, generator } = plan;
   const millions = (count: number): string => `${(count / 1e6).toFixed(1)} M parameters`;
   return {
@@ -34,7 +36,7 @@ export function fitReport({ out, plan, parameters, shippedSamples }: ReportInput
       ['libtorch', `${plan.torch}, ${plan.threads} ${plan.threads === 1 ? 'thread' : 'threads'}`],
     ],
     sections: [
-      samplesSection(out, plan),
+      samplesSection(out, shown, plan.classes.length),
       trainingSection(out, 'generator', 'Training the generator', [
         { title: 'Loss', names: ['loss'], yLabel: 'cross entropy' },
         { title: 'Token accuracy', names: ['accuracy'], yLabel: 'share' },
@@ -53,10 +55,11 @@ export function fitReport({ out, plan, parameters, shippedSamples }: ReportInput
   };
 }
 
-function samplesSection(out: string, plan: FitPlan): ReportSection {
+function samplesSection(out: string, shown: readonly string[], numClasses: number): ReportSection {
+  const some = shown.length < numClasses ? `${shown.length} of ${numClasses} classes. ` : '';
   return {
     heading: 'Samples',
-    paragraphs: [`A class a row, in this order: ${plan.classes.join(', ')}.`],
+    paragraphs: [`${some}A class a row, in this order: ${shown.join(', ')}.`],
     images: pictures(join(out, 'samples'), ['grid.png', 'reveal.webp'], ['the finished generator', 'step by step']),
   };
 }

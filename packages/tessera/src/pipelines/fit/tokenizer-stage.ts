@@ -33,14 +33,18 @@ export async function* tokenizerStage(
   if (existsSync(folder)) return openTokenizer(folder);
   const { mode, reason } = plan.tokenizer;
   yield { kind: 'stage', stage: STAGE, message: `${SAID[mode]}: ${reason}` };
+  if (mode !== 'train' && shipped === undefined) {
+    throw new PipelineError(
+      'NO_TOKENIZER',
+      `The plan ${mode === 'keep' ? 'keeps' : 'fine-tunes'} the shipped tokenizer, which is not installed.`,
+    );
+  }
   if (mode === 'keep') {
-    if (shipped === undefined)
-      throw new PipelineError('NO_TOKENIZER', 'The plan keeps the shipped tokenizer, which is not installed.');
-    writeTokenizerFolder(folder, shipped);
+    writeTokenizerFolder(folder, shipped!);
     return openTokenizer(folder);
   }
   const { config, recipe } = plan.tokenizer;
-  const init = mode === 'fine-tune' && shipped !== undefined ? { tensors: shipped.state, where: 'the shipped tokenizer' } : undefined; // biome-ignore format: one row
+  const init = mode === 'fine-tune' ? { tensors: shipped!.state, where: 'the shipped tokenizer' } : undefined;
   yield* trainTokenizer({
     run: join(out, 'tokenizer-training'),
     out: folder,
