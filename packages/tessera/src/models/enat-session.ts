@@ -62,6 +62,8 @@ export class EnatSession implements MaskedSession {
   private runFirst({ masked }: SessionTokens, labels: readonly number[], wantsUncond: boolean): EnatPrediction {
     const { model, batch } = this;
     const { conditioning, rowOf, numClasses } = this.rowsOfClasses(labels);
+    // A step that revealed nothing is followed by another first one.
+    this.maskTokens?.dispose();
     this.maskTokens = new KnownMaskTokens(model, masked, conditioning, rowOf);
     const count = wantsUncond ? numClasses + 1 : numClasses;
     const features = model.decode(

@@ -117,16 +117,17 @@ class RowByRow implements TokenGeneration {
   private readonly options: StartOptions;
 
   constructor(model: AutoregressiveModel, options: StartOptions) {
-    const { labels, seed, first, strategy } = options;
+    const { labels, seed, first, strategy, images = labels.map((_, i) => first + i) } = options;
+    const labelOf = new Map(images.map((image, i) => [image, labels[i]!]));
     if (!isAutoregressive(strategy)) throw new TypeError('RowByRow: expected autoregressive settings');
     this.numSteps = model.config.gridSize;
     this.options = options;
     this.generation = new AutoregressiveGeneration(model, {
       settings: strategy,
       noise: philoxTokenNoise(seed),
-      images: labels.map((_, i) => first + i),
-      condition: (images, guided) => {
-        const wanted = images.map((image) => labels[image - first]!);
+      images,
+      condition: (some, guided) => {
+        const wanted = some.map((image) => labelOf.get(image)!);
         return model.conditionOn(tensor(wanted, 'int64'), guided);
       },
       slots: labels.length,
