@@ -1,20 +1,8 @@
-import { memoryStats, scope, type Tensor, tensor } from '@tessera/torch';
+import { memoryStats, scope, tensor } from '@tessera/torch';
 import { expect, test } from 'vitest';
-import { ONES } from './initialisation.ts';
-import { initialise, Module, type ParameterBuilder } from './module.ts';
+import { HalfBlock } from './half-block.test-support.ts';
+import { initialise } from './module.ts';
 import { Recompute } from './recompute.ts';
-
-/** A block that float16 runs through, before the factor that makes its gradient small. */
-class HalfBlock extends Module {
-  readonly weight: Tensor;
-
-  constructor(p: ParameterBuilder) {
-    super(p);
-    this.weight = p.parameter('weight', [2], ONES);
-  }
-
-  readonly block = (x: Tensor): Tensor => this.weight.to('float16').mul(x.to('float16')).to('float32');
-}
 
 /** The loss's value and the weight's gradient after `loss · scale` has gone back, not yet divided by the scale. */
 function walked(factor: number, lossScale: number | undefined): { loss: number; gradient: number[] } {

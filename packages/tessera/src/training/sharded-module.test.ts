@@ -2,20 +2,9 @@
 
 import { type ProcessGroup, scope, type Tensor, tensor } from '@tessera/torch';
 import { expect, test } from 'vitest';
-import { ONES } from '../nn/initialisation.ts';
-import { initialise, Module, type ParameterBuilder } from '../nn/module.ts';
+import { HalfBlock } from '../nn/half-block.test-support.ts';
+import { initialise } from '../nn/module.ts';
 import { ShardedModule } from './sharded-module.ts';
-
-class HalfBlock extends Module {
-  readonly weight: Tensor;
-
-  constructor(p: ParameterBuilder) {
-    super(p);
-    this.weight = p.parameter('weight', [2], ONES);
-  }
-
-  readonly block = (x: Tensor): Tensor => this.weight.to('float16').mul(x.to('float16')).to('float32');
-}
 
 /** Nobody to gather from or to scatter to. */
 const ALONE = {

@@ -8,6 +8,8 @@
  * A parameter of n numbers is cut in C order into runs of ⌈n / ranks⌉, the last ones padded with zeros; optimizer, norms and
  * averages work on the pieces as on any tensors, since padding has no gradient. Between passes the module's own tensors
  * are placeholders full of NaN: what used them by mistake would be noticed at once.
+ *
+ * Longer than most files: gathering, running and scattering hold the same pieces.
  */
 
 import {
