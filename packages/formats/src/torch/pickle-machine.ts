@@ -4,7 +4,8 @@
  * Pickle is a stack program that can name and call any Python function. Here a name outside the list in
  * `globals.ts` ends the reading at that opcode, before anything is called, and all memory is counted
  * against a budget, so a small pickle cannot grow large (copies of copies, endless memo entries).
- * Opcodes: Lib/pickletools.py, protocols 0 to 5 as far as checkpoints use them.
+ * Opcodes: Lib/pickletools.py, protocols 0 to 5 as far as checkpoints use them. Longer than most files, since the
+ * opcodes share one stack, one memo and one budget.
  */
 import { findGlobal } from './globals.ts';
 import { parseDecimal, parseFloating, readTwosComplement } from './pickle-numbers.ts';

@@ -12,8 +12,9 @@
  * (evaluate/processes.ts); one of them measures.
  */
 
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
+import { replaceWhole } from '../data/whole-folder.ts';
 import { type Curve, type CurveOptions, checkpointCurve, type Sweep, sweepCurve } from './evaluate/curve.ts';
 import { type EvaluationExtractor, openExtractor } from './evaluate/extractor.ts';
 import { FeatureStore } from './evaluate/feature-store.ts';
@@ -129,13 +130,13 @@ async function* evaluateShared(options: EvaluateOptions, processes: Processes): 
       return;
     }
     for (const message of result.warnings) yield { kind: 'warning', message };
-    writeWhole(join(out, 'result.json'), `${JSON.stringify(result, undefined, 2)}\n`);
-    writeWhole(join(out, 'result.md'), markdownTables([result, ...others.map((other) => other.result)]));
+    replaceWhole(join(out, 'result.json'), `${JSON.stringify(result, undefined, 2)}\n`);
+    replaceWhole(join(out, 'result.md'), markdownTables([result, ...others.map((other) => other.result)]));
     const source = await openSource({ ...options, ...changesOf(curve, result), protocol });
     try {
       const store = new FeatureStore(work, source.images, extractor, protocol);
       const pictures = await reportPictures(source, result, reference.images, store);
-      writeWhole(join(out, 'samples.png'), pictures.samples.bytes);
+      replaceWhole(join(out, 'samples.png'), pictures.samples.bytes);
       writeReport(join(out, 'report.html'), evaluationReport(result, others, pictures));
     } finally {
       source.dispose();
@@ -309,10 +310,4 @@ function nameOf({ source, weights, reconstruction, tokenizer, tokenizerWeights }
   // A checkpoint's own name, step-0000500, says little without its run's.
   const run = dirname(path);
   return basename(run) === 'checkpoints' ? `${basename(dirname(run))}-${basename(path)}` : basename(path);
-}
-
-function writeWhole(path: string, content: string | Uint8Array): void {
-  const temporary = `${path}.writing-${process.pid}`; // two processes may find everything there at once
-  writeFileSync(temporary, content);
-  renameSync(temporary, path);
 }

@@ -12,13 +12,14 @@
  */
 
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { isAutoregressive, type SamplingSettings } from '@tessera/schedule';
 import { noGrad, scope, type Tensor, tensor, upsampleBicubic2d } from '@tessera/torch';
 import { encodePng, gridPng } from '../data/contact-sheet.ts';
 import { decodeImage, type RgbImage } from '../data/image.ts';
 import { classNamesOf } from '../data/imagenet-classes.ts';
+import { replaceWhole } from '../data/whole-folder.ts';
 import type { GeneratorModel, GivenFields } from '../models/family.ts';
 import { type ModelPreset, modelPreset } from '../models/presets.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
@@ -125,7 +126,7 @@ async function* drawTree(run: Run): AsyncGenerator<PipelineEvent> {
   for await (const drawn of drawImages(model, { settings, seed, images, labelOf: labels.of, batch, signal })) {
     const pictures = toPictures(run, drawn);
     for (const [i, { image }] of drawn.entries()) {
-      writeWhole(join(folder, fileOf(image)), await encodePng(pictures[i]!));
+      replaceWhole(join(folder, fileOf(image)), await encodePng(pictures[i]!));
     }
     done += drawn.length;
     yield { kind: 'progress', stage: 'sample', done, total: mine.length, unit: 'images' };
@@ -292,7 +293,7 @@ function pythonFloat(value: number): string {
 function requireSame(path: string, identity: Record<string, unknown>): void {
   const text = `${JSON.stringify(identity, undefined, 2)}\n`;
   if (!existsSync(path)) {
-    writeWhole(path, Buffer.from(text));
+    replaceWhole(path, Buffer.from(text));
     return;
   }
   if (readFileSync(path, 'utf8') === text) return;
@@ -320,13 +321,6 @@ async function* writeArchive(
   } finally {
     archive.dispose();
   }
-}
-
-/** Under another name first: a file is whole or absent, and its name belongs to this process alone. */
-function writeWhole(path: string, bytes: Uint8Array): void {
-  const temporary = `${path}.writing-${process.pid}`;
-  writeFileSync(temporary, bytes);
-  renameSync(temporary, path);
 }
 
 /** Which of several processes this is, by torchrun's environment. */
