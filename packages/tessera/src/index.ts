@@ -176,7 +176,6 @@ export {
   type TokenNoise,
 } from './pipelines/autoregressive-generation.ts';
 export { chooseStrategy, type StrategyChoice } from './pipelines/choose-strategy.ts';
-export { classGrid, smallModelStrategy } from './pipelines/class-grid.ts';
 export { type ConvertOptions, convertTokens } from './pipelines/convert-tokens.ts';
 export { decodeTokens, imageBatch } from './pipelines/decode-tokens.ts';
 export { type EditOptions, edit } from './pipelines/edit.ts';
@@ -236,6 +235,7 @@ export type { SearchOptions } from './pipelines/search/resolve-search.ts';
 export { search } from './pipelines/search.ts';
 export { type SearchTrainingOptions, searchTraining } from './pipelines/search-training.ts';
 export { type SetupOptions, setup } from './pipelines/setup.ts';
+export { smallModelStrategy } from './pipelines/small-model-sampling.ts';
 export { generateLabelled, type StartOptions, startGeneration } from './pipelines/start-generation.ts';
 export { makeStatistics, type StatisticsOptions } from './pipelines/statistics.ts';
 export type { TokenGeneration } from './pipelines/token-generation.ts';

@@ -46,6 +46,15 @@ export function modelPreset(
   return { family, config: parseConfig(familyOf(family).schema, { ...config, ...changes }, `model ${name}`) };
 }
 
+/** The preset of a network's sizes, whatever its classes, codes and heads. */
+export function presetOfSizes(family: FamilyName, config: object): ModelPreset | undefined {
+  const sizes = ['gridSize', 'embedDim', 'depth', 'encoderDepth', 'decoderDepth'];
+  const sizesOf = (of: object): string => JSON.stringify(sizes.map((name) => (of as Record<string, unknown>)[name]));
+  return modelPresetNames.find(
+    (name) => PRESETS[name].family === family && sizesOf(PRESETS[name].config) === sizesOf(config),
+  );
+}
+
 /** A preset of ENAT, as its own type. */
 export function enatPreset(
   name: Extract<ModelPreset, `enat-${string}`>,

@@ -7,7 +7,7 @@
 import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { type FileByteReader, openFile } from '@tessera/formats/node';
-import { ENAT_PRESETS, enatStrategy, type SamplingSettings } from '@tessera/schedule';
+import type { SamplingSettings } from '@tessera/schedule';
 import { isDType } from '@tessera/torch';
 import { z } from 'zod';
 import { classNamesOf } from '../data/imagenet-classes.ts';
@@ -19,7 +19,6 @@ import { type FamilyName, familyOf } from '../models/registry.ts';
 import { checkShapes, shapesOf } from '../nn/state-dict.ts';
 import { tokenizerFamily } from '../tokenizers/registry.ts';
 import { chooseSampling } from './choose-strategy.ts';
-import { smallModelSampling } from './class-grid.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import {
   readModelFolder,
@@ -33,7 +32,7 @@ import { CONSOLIDATED, importLlamagenTraining } from './official/llamagen-traini
 import { readWeights, type WeightsInFile } from './official/read-weights.ts';
 import { writeSafetensors } from './official/tensor-file.ts';
 import { givenFields } from './open-generator.ts';
-import { presetStrategy } from './own-strategy.ts';
+import { presetStrategy, strategyOfSizes } from './own-strategy.ts';
 
 export interface ImportOptions extends GivenFields {
   /** A weights file, a five-file checkpoint folder of AutoNAT or ENAT, or the folder of a sharded LlamaGen run. */
@@ -48,7 +47,7 @@ export interface ImportOptions extends GivenFields {
   tokenizer?: string | undefined;
   /** Of a generator: a JSON list of class names by label, or `labels`; default: ImageNet's for 1,000, else the labels. */
   classes?: string | undefined;
-  /** Of a generator: how to sample it; default: the published settings. */
+  /** Of a generator: how to sample it; default: as the preset of its sizes, else as its family's published network. */
   strategy?: string | undefined;
   /** Of a generator: gives what shapes do not tell, where the fields above do not. */
   model?: ModelPreset | undefined;
@@ -163,7 +162,7 @@ function writeGenerator(folder: string, checkpoint: Checkpoint, options: ImportO
     imageSize,
     config: config as unknown as GeneratorConfig,
     classes: readClasses(options.classes, numClasses),
-    strategy: strategyFor(options, architecture.family as FamilyName, imageSize),
+    strategy: strategyFor(options, architecture.family as FamilyName, { ...config, gridSize }),
     card: `# ${architecture.title}, ${imageSize} px\n\nImported from \`${basename(options.source)}\`.\n`,
   });
   // Sizes of model, tokenizer and class names are compared before the weights are copied.
@@ -216,11 +215,12 @@ function readClasses(path: string | undefined, count: number): string[] {
   return readConfig(path, z.array(z.string()));
 }
 
-/** The preset's, or the published settings at this size, unless a strategy is named. */
-function strategyFor({ strategy, model }: ImportOptions, family: FamilyName, imageSize: number): SamplingSettings {
-  const { generation } = familyOf(family);
-  if (strategy !== undefined) return chooseSampling({ strategy }, undefined, generation);
-  if (model !== undefined) return presetStrategy(model);
-  if (generation === 'autoregressive') return smallModelSampling(generation);
-  return enatStrategy(ENAT_PRESETS[imageSize as keyof typeof ENAT_PRESETS] ?? ENAT_PRESETS[256]);
+/** The preset's that is named, or of these sizes, or its family's, unless a strategy is named. */
+function strategyFor(
+  { strategy, model }: ImportOptions,
+  family: FamilyName,
+  config: { gridSize: number },
+): SamplingSettings {
+  if (strategy !== undefined) return chooseSampling({ strategy }, undefined, familyOf(family).generation);
+  return model === undefined ? strategyOfSizes(family, config) : presetStrategy(model);
 }

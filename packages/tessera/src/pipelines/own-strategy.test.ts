@@ -1,8 +1,8 @@
 import { autonatSearched8, ENAT_PRESETS, enatStrategy, isAutoregressive, type Strategy } from '@tessera/schedule';
 import { describe, expect, it } from 'vitest';
-import type { ModelPreset } from '../models/presets.ts';
+import { type ModelPreset, modelPreset } from '../models/presets.ts';
 import { chooseSampling, type StrategyChoice } from './choose-strategy.ts';
-import { ownStrategy, presetStrategy } from './own-strategy.ts';
+import { ownStrategy, presetStrategy, strategyOfSizes } from './own-strategy.ts';
 
 const KINDS = { enat: 'masked', autonat: 'masked', gpt: 'autoregressive' } as const;
 
@@ -43,5 +43,18 @@ describe('how a checkpoint without a strategy is sampled', () => {
     expect(sampled(undefined, 'autonat')).toEqual(enatStrategy({ numSteps: 8 }));
     expect(sampled('autonat-l', 'enat')).toEqual(enatStrategy({ numSteps: 8 }));
     expect(sampled('gpt-b', 'enat')).toEqual(enatStrategy({ numSteps: 8 }));
+  });
+
+  it('a network without a name: as the preset of its sizes, whatever its classes, else as the nearest published one', () => {
+    const of = (name: ModelPreset, changes: object = {}) => {
+      const { family, config } = modelPreset(name);
+      return strategyOfSizes(family, { ...config, ...changes });
+    };
+    for (const name of ['autonat-l', 'autonat-nano', 'enat-l', 'enat-l-512', 'enat-nano', 'gpt-b'] as const) {
+      expect(of(name, { numClasses: 7, numHeads: 1 })).toEqual(presetStrategy(name));
+    }
+    expect(of('autonat-nano', { depth: 9 })).toEqual(autonatSearched8());
+    expect(of('enat-nano', { embedDim: 48 })).toEqual(enatStrategy(ENAT_PRESETS[256]));
+    expect(of('enat-l-512', { encoderDepth: 3 })).toEqual(enatStrategy(ENAT_PRESETS[512]));
   });
 });

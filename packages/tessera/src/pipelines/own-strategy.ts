@@ -10,9 +10,10 @@
 
 import { autonatSearched8, ENAT_PRESETS, enatStrategy, type SamplingSettings } from '@tessera/schedule';
 import type { GeneratorModel } from '../models/family.ts';
-import { type ModelPreset, modelPreset } from '../models/presets.ts';
+import { type ModelPreset, modelPreset, presetOfSizes } from '../models/presets.ts';
+import type { FamilyName } from '../models/registry.ts';
 import type { OwnSampling } from './choose-strategy.ts';
-import { SMALL_MODEL, smallModelSampling } from './class-grid.ts';
+import { SMALL_MODEL, smallModelSampling } from './small-model-sampling.ts';
 
 /** @returns undefined of a masked model whose size nobody has named */
 export function ownStrategy(
@@ -27,6 +28,12 @@ export function ownStrategy(
 export function presetStrategy(name: ModelPreset): SamplingSettings {
   const own = ofPreset(name);
   return 'enat' in own ? enatStrategy(own.enat) : own;
+}
+
+/** Of a network that nobody has named: as the preset of its sizes, else as the nearest published one of its family. */
+export function strategyOfSizes(family: FamilyName, config: { gridSize: number }): SamplingSettings {
+  const published = family === 'gpt' ? 'gpt-b' : (`${family}-l${config.gridSize > 16 ? '-512' : ''}` as const);
+  return presetStrategy(presetOfSizes(family, config) ?? published);
 }
 
 function ofPreset(name: ModelPreset): OwnSampling {

@@ -4,9 +4,10 @@ import { noGrad, scope } from '@tessera/torch';
 import type { RgbImage } from '../data/image.ts';
 import type { GeneratorModel } from '../models/family.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
-import { smallModelSampling } from './class-grid.ts';
 import { decodeTokens } from './decode-tokens.ts';
 import { evenly } from './evenly.ts';
+import { forgetGraph } from './masked-graph.ts';
+import { smallModelSampling } from './small-model-sampling.ts';
 import { generateLabelled } from './start-generation.ts';
 
 /** At most. */
@@ -27,6 +28,10 @@ export function trainingGrid(
 ): { images: RgbImage[]; perClass: number } {
   const { labels, perClass } = gridLabels(model.config.numClasses);
   const options = { strategy: smallModelSampling(model.generation), labels, seed, first: 0 };
-  const images = noGrad(() => scope(() => decodeTokens(tokenizer, generateLabelled(model, options))));
-  return { images, perClass };
+  try {
+    const images = noGrad(() => scope(() => decodeTokens(tokenizer, generateLabelled(model, options))));
+    return { images, perClass };
+  } finally {
+    forgetGraph(model); // training goes on, and needs its memory
+  }
 }

@@ -3,12 +3,12 @@
 import { join } from 'node:path';
 import type { GeneratorModel } from '../../models/family.ts';
 import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
-import { smallModelSampling } from '../class-grid.ts';
 import { evenly } from '../evenly.ts';
 import type { PipelineEvent } from '../events.ts';
 import { writeModelFolder } from '../model-folder.ts';
 import { writeReport } from '../report.ts';
 import { sampleModel } from '../sample.ts';
+import { smallModelSampling } from '../small-model-sampling.ts';
 import { modelCard } from './model-card.ts';
 import { fitReport } from './report-content.ts';
 import type { StageContext } from './tokenizer-stage.ts';
