@@ -34,9 +34,14 @@ export function moveIntoPlace(temporary: string, path: string): void {
   rmSync(aside, { recursive: true, force: true });
 }
 
+/** Where to write what several processes, of several machines too, may write at once: a name of its own each time. */
+export function temporaryOfMany(path: string): string {
+  return `${path}.${randomUUID()}.writing`;
+}
+
 /** Replaces a file by a whole one; readers see the old content or the new. For what a crash must not lose: durable-file.ts. */
 export function replaceWhole(path: string, content: string | Uint8Array): void {
-  const temporary = `${path}.${randomUUID()}.writing`;
+  const temporary = temporaryOfMany(path);
   try {
     writeFileSync(temporary, content);
     renameSync(temporary, path);

@@ -6,7 +6,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { modelPreset } from '../models/presets.ts';
 import { familyOf } from '../models/registry.ts';
 import { initialise, type Module } from '../nn/module.ts';
+import { firstTokenizer } from './first-tokenizer.ts';
 import { copyInitialWeights } from './initial-weights.ts';
+import { train } from './train.ts';
 
 let folder: string;
 let file: string;
@@ -56,4 +58,15 @@ test('says what does not fit and what to do, and changes nothing', () => {
   expect(() => copyInitialWeights(target, join(folder, 'absent'), [])).toThrow(/expected weights/);
   expect(target.state.get('norm.weight')!.toNumbers()).toEqual(before);
   target.dispose();
+});
+
+test('settings of weights to start from are refused where there are none', async () => {
+  const start = (options: object) =>
+    train({ dryRun: true, model: 'enat-nano', data: ['tokens'], out: 'run', ...options }).next();
+  await expect(start({ entry: 'ema' })).rejects.toThrow(
+    '--entry speaks of weights to start from: name them with --init-from.',
+  );
+  await expect(start({ ignoreKeys: ['norm'] })).rejects.toThrow(/--ignore-keys .* --init-from/);
+  const tokenizer = { model: 'vq-small', codebookSize: undefined, initFrom: undefined, seed: 1 };
+  expect(() => firstTokenizer({ ...tokenizer, entry: 'ema', ignoreKeys: [] })).toThrow(/--entry .* --init-from/);
 });

@@ -17,6 +17,19 @@ export interface CopiedWeights {
   kept: string[];
 }
 
+export interface InitialWeights {
+  initFrom?: string | undefined;
+  entry?: string | undefined;
+  ignoreKeys?: readonly string[] | undefined;
+}
+
+/** Refuses what is said of weights to start from where there are none. */
+export function checkInitialWeights({ initFrom, entry, ignoreKeys = [] }: InitialWeights): void {
+  if (initFrom !== undefined || (entry === undefined && ignoreKeys.length === 0)) return;
+  const flag = entry === undefined ? '--ignore-keys' : '--entry';
+  throw new PipelineError('OPTIONS', `${flag} speaks of weights to start from: name them with --init-from.`);
+}
+
 /**
  * @param ignored names, or beginnings of names, of tensors that keep their values
  * @param entry which state dict of a file that has several, such as `ema`

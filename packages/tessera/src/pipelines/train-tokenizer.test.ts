@@ -6,7 +6,7 @@ import { memoryStats, saveSafetensors, scope, setNumThreads, zeros } from '@tess
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { encodePng } from '../data/contact-sheet.ts';
 import type { PipelineEvent } from './events.ts';
-import { firstTokenizer } from './init-weights.ts';
+import { firstTokenizer } from './first-tokenizer.ts';
 import { openTokenizer } from './model-folder.ts';
 import { openRecipe } from './tokenizer-recipes.ts';
 import { type TrainTokenizerOptions, trainTokenizerOnImages } from './train-tokenizer.ts';

@@ -10,7 +10,7 @@ import type { GeneratorModel } from '../models/family.ts';
 import type { GptRecipe } from '../models/gpt-recipe.ts';
 import type { Ranks } from '../training/ranks.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
-import { copyInitialWeights } from './initial-weights.ts';
+import { checkInitialWeights, copyInitialWeights } from './initial-weights.ts';
 import { amongRanks } from './join-ranks.ts';
 import { openAnyTokenizer, writeModelFolder } from './model-folder.ts';
 import { presetStrategy } from './own-strategy.ts';
@@ -42,6 +42,7 @@ export interface TrainOptions extends TrainFlags {
 }
 
 export async function* train(options: TrainOptions): AsyncGenerator<PipelineEvent> {
+  checkInitialWeights(options);
   const file = options.config === undefined ? {} : readTrainFile(options.config);
   if (options.dryRun === true) {
     const { preset, family, config, recipe, training } = resolveTraining(options, file, undefined);

@@ -7,6 +7,7 @@ import { closeSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'n
 import { dirname } from 'node:path';
 import { NpzArrayStream } from '@tessera/formats';
 import type { RgbImage } from '../data/image.ts';
+import { temporaryOfMany } from '../data/whole-folder.ts';
 
 export class ImagesNpzWriter {
   private readonly path: string;
@@ -17,8 +18,7 @@ export class ImagesNpzWriter {
   /** @param path replaced when all `count` pictures of `imageSize` pixels a side are there */
   constructor(path: string, count: number, imageSize: number, options: { zip64?: boolean } = {}) {
     this.path = path;
-    // Another process may be writing the same archive.
-    this.temporary = `${path}.writing-${process.pid}`;
+    this.temporary = temporaryOfMany(path);
     this.stream = new NpzArrayStream('arr_0', 'uint8', [count, imageSize, imageSize, 3], options);
     mkdirSync(dirname(path), { recursive: true });
     this.file = openSync(this.temporary, 'w');

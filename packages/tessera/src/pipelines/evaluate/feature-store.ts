@@ -12,6 +12,7 @@
 import { existsSync, mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { cat, empty, keep, loadSafetensors, saveSafetensors, scope, type Tensor } from '@tessera/torch';
+import { temporaryOfMany } from '../../data/whole-folder.ts';
 import {
   type FeatureStatistics,
   RunningStatistics,
@@ -148,7 +149,7 @@ export class FeatureStore {
 
   private write(block: number, parts: readonly Columns[]): void {
     const path = this.path(block);
-    const own = `${path}.${process.pid}`;
+    const own = temporaryOfMany(path);
     scope(() => {
       const entries = Object.keys(parts[0]!).map((name): [string, Tensor] => [
         name,

@@ -6,6 +6,7 @@
 import { existsSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { keep, loadSafetensors, saveSafetensors, scope, type Tensor } from '@tessera/torch';
+import { temporaryOfMany } from '../../data/whole-folder.ts';
 import { ClassJudge, type JudgeQuality, trainClassJudge } from '../../metrics/class-judge.ts';
 import { PipelineError } from '../events.ts';
 import type { FeatureStore } from './feature-store.ts';
@@ -54,8 +55,9 @@ export function openJudge(work: string, reference: ImageSet, features: FeatureSt
     ['weight', judge.weight],
     ['bias', judge.bias],
   ];
-  saveSafetensors(`${path}.${process.pid}`, entries, { quality: JSON.stringify(judge.quality) });
-  renameSync(`${path}.${process.pid}`, path);
+  const temporary = temporaryOfMany(path);
+  saveSafetensors(temporary, entries, { quality: JSON.stringify(judge.quality) });
+  renameSync(temporary, path);
   return { judge, classes };
 }
 

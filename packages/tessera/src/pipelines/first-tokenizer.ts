@@ -20,6 +20,7 @@ import {
 } from '../tokenizers/registry.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { PipelineError } from './events.ts';
+import { checkInitialWeights } from './initial-weights.ts';
 import { loadWeights } from './load-weights.ts';
 import { openAnyTokenizer } from './model-folder.ts';
 
@@ -48,6 +49,7 @@ export interface FirstTokenizerOptions {
 
 export function firstTokenizer(options: FirstTokenizerOptions): FirstTokenizer {
   const { model, codebookSize, initFrom } = options;
+  checkInitialWeights(options);
   const asked = model === undefined ? undefined : presetNamed(model);
   if (initFrom === undefined) {
     if (asked === undefined)
