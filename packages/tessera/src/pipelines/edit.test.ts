@@ -78,6 +78,18 @@ describe('edit', () => {
     expect(new Set(all.map(String)).size).toBe(4);
   });
 
+  it('leaves no pictures of another edit among its own', async () => {
+    const out = join(folder, 'again');
+    await run({ out, variations: 0.5, numImages: 2 });
+    const before = readdirSync(out);
+    await expect(run({ out, variations: 0.5, numImages: 1 })).rejects.toThrow(
+      `${out} holds 1 pictures that this run does not draw, such as 00001-s0.png: take another --out, or remove them.`,
+    );
+    expect(readdirSync(out)).toEqual(before);
+    await run({ out, variations: 0.5, numImages: 3 });
+    expect(await pictures(out)).toHaveLength(3);
+  });
+
   it('writes pictures batch by batch, and a grid that stays a picture', async () => {
     const out = join(folder, 'many');
     const there: string[][] = [];

@@ -17,7 +17,7 @@ import { decodeImage, type RgbImage } from '../data/image.ts';
 import { chooseStrategy, requireNullClass, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
 import { imageBatch, toRgbImages } from './decode-tokens.ts';
-import { drawnName } from './drawn-files.ts';
+import { drawnName, refuseOtherPictures } from './drawn-files.ts';
 import {
   type Box,
   blended,
@@ -88,6 +88,8 @@ async function* editWith(folder: ModelFolder, options: EditOptions): AsyncGenera
       : planImages([options.class], model.config.numClasses, classes, { numImages: 1 }).labels[0]!;
   const strategy = chooseStrategy(options, folder.strategy as Strategy, folder.path);
   requireNullClass(strategy, folder.nullClass, options.model);
+  const nameOf = (index: number): string => drawnName(index, undefined, seed);
+  refuseOtherPictures(out, new Set(Array.from({ length: numImages }, (_, index) => nameOf(index))));
   const { picture, mask } = await prepare(options, imageSize);
   const known = noGrad(() => scope(() => tokenizer.encode(asBatch(picture)).toNumbers()));
   const region = mask === undefined ? undefined : tokenMask(mask, imageSize, tokenizer.downsampleFactor);
@@ -127,7 +129,7 @@ async function* editWith(folder: ModelFolder, options: EditOptions): AsyncGenera
         const keep = mask ?? pixelsOf(regionOf(index), imageSize, tokenizer.downsampleFactor);
         const image = options.blend === true ? blended(decoded, picture, keep) : decoded;
         const png = withPngText(await encodePng(image), { ...texts, Image: String(index) });
-        writeFileSync(join(out, drawnName(index, undefined, seed)), png);
+        writeFileSync(join(out, nameOf(index)), png);
         if (tiles.length < shown.indices.length) tiles.push(image);
       }
     } finally {
