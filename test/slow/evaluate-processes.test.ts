@@ -18,14 +18,22 @@ const started = new Set<ChildProcess>();
 let alone: string;
 
 /** Patterns by formula; 400 pictures are four blocks of features. */
-function writePictures(name: string, count: number, salt: number): string {
-  const data = Uint8Array.from({ length: count * 16 * 16 * 3 }, (_, i) => 128 + 127 * Math.sin(i * i * salt * 1e-4));
-  writeFileSync(at(name), encodeNpz([['arr_0', { dtype: 'uint8', shape: [count, 16, 16, 3], data }]]));
+function writePictures(name: string, count: number, salt: number, size = 16): string {
+  const shape = [count, size, size, 3];
+  const data = Uint8Array.from(
+    { length: count * size * size * 3 },
+    (_, i) => 128 + 127 * Math.sin(i * i * salt * 1e-4),
+  );
+  writeFileSync(at(name), encodeNpz([['arr_0', { dtype: 'uint8', shape, data }]]));
   return at(name);
 }
 
-function start(out: string, launcher: string[] = []): ChildProcess {
-  const words = ['evaluate', at('samples.npz'), '--reference', at('reference.npz'), '--protocol', 'local'];
+function start(
+  out: string,
+  launcher: string[] = [],
+  what = [at('samples.npz'), '--reference', at('reference.npz')],
+): ChildProcess {
+  const words = ['evaluate', ...what, '--protocol', 'local'];
   const settings = ['--resamples', '10', '--json', '--out', out];
   const child = spawn(
     process.execPath,
@@ -85,4 +93,16 @@ test('two ranks end in the bits of one', LIMIT, async () => {
   expect(await end(start(out, ['launch', '--nproc-per-node', '2']))).toBe(0);
   expect(readFileSync(join(out, 'result.json'), 'utf8')).toBe(alone);
   expect(blocksOf(out).size).toBe(7);
+});
+
+test('a curve of two ranks ends in the bits of one', LIMIT, async () => {
+  const model = join(dirname(TESSERA), '../../models-emoji/emoji-32');
+  const reference = writePictures('reference-32.npz', 130, 3, 32);
+  const drawn = ['--num-images', '130', '--strategy', 'cosine', '--num-steps', '2', '--sweep', 'guidance-scale=1,3'];
+  const curve = [model, ...drawn, '--reference', reference];
+  expect(await end(start(at('curve'), [], curve))).toBe(0);
+  expect(await end(start(at('curve by two'), ['launch', '--nproc-per-node', '2'], curve))).toBe(0);
+  const [one, two] = ['curve', 'curve by two'].map((out) => readFileSync(join(at(out), 'result.json'), 'utf8'));
+  expect(JSON.parse(one!).sweep.points).toHaveLength(2);
+  expect(two).toBe(one);
 });

@@ -22,7 +22,7 @@ import type { ImageSet } from './evaluate/image-set.ts';
 import { checkJudge, type OpenJudge, openJudge } from './evaluate/judge.ts';
 import { type Measurement, measure } from './evaluate/measure.ts';
 import { checkSource, checkStrategies, openSource, type Source, type SourceOptions } from './evaluate/open-source.ts';
-import { amongProcesses, type Processes } from './evaluate/processes.ts';
+import { amongProcesses, ONE_PROCESS, type Processes } from './evaluate/processes.ts';
 import { PROTOCOLS, type Protocol, type ProtocolName } from './evaluate/protocols.ts';
 import { openReference, openUnseen, type Reference, sizesDiffer } from './evaluate/reference.ts';
 import { evaluationReport } from './evaluate/report-content.ts';
@@ -188,6 +188,16 @@ async function* featuresOf(run: Run, images: ImageSet, stage: string): AsyncGene
   return store;
 }
 
+/** The pictures' features alone. */
+async function* fillOne(run: Run, options: EvaluateOptions, changes: CurveOptions): AsyncGenerator<PipelineEvent> {
+  const source = await openSource({ ...options, ...changes, protocol: run.protocol });
+  try {
+    yield* featuresOf(run, source.images, 'samples');
+  } finally {
+    source.dispose();
+  }
+}
+
 async function* evaluateOne(
   run: Run,
   options: EvaluateOptions,
@@ -255,9 +265,18 @@ async function* evaluateCurve(
   { setting, points }: Curve,
 ): AsyncGenerator<PipelineEvent, EvaluationResult | undefined> {
   const results: EvaluationResult[] = [];
+  // Measuring is the first process's alone: the others would wait for it between the points, and not without end.
+  if (run.processes.areTogether) {
+    for (const { value, changes } of points) {
+      yield { kind: 'note', message: `${setting} ${value}` };
+      yield* fillOne(run, options, changes);
+    }
+    if (run.processes.rank > 0) return undefined;
+  }
+  const measuring = run.processes.areTogether ? { ...run, processes: ONE_PROCESS } : run;
   for (const { value, changes } of points) {
     yield { kind: 'note', message: `${setting} ${value}` };
-    const result = yield* evaluateOne(run, options, compared, changes);
+    const result = yield* evaluateOne(measuring, options, compared, changes);
     if (result !== undefined) results.push(result);
   }
   if (results.length < points.length) return undefined;

@@ -5,7 +5,7 @@
  */
 
 import { hasLauncherEnvironment } from '@tessera/torch';
-import type { Ranks } from '../../training/ranks.ts';
+import { Ranks } from '../../training/ranks.ts';
 import { PipelineError, type PipelineEvent } from '../events.ts';
 import { amongRanks } from '../join-ranks.ts';
 
@@ -46,6 +46,8 @@ function processesOf(ranks: Ranks): Processes {
     meet: async () => void (await ranks.all(null)),
   };
 }
+
+export const ONE_PROCESS: Processes = processesOf(new Ranks());
 
 /** Those that know their numbers alone. */
 function separateProcesses(env: NodeJS.ProcessEnv): Processes {
