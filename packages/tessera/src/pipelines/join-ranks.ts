@@ -11,12 +11,17 @@ import { PipelineError, type PipelineEvent } from './events.ts';
 export const TIMEOUT_VARIABLE = 'TESSERA_RANK_TIMEOUT';
 const DEFAULT_TIMEOUT = 600;
 
+/** Whether this process is one of several that a launcher started. */
+export function isOneOfSeveral(env: NodeJS.ProcessEnv = process.env): boolean {
+  return hasLauncherEnvironment(env) && env.WORLD_SIZE !== '1';
+}
+
 /** Runs a pipeline on every process of the run that this one belongs to. Where it fails, the others are not waited for. */
 export async function* amongRanks(
   body: (ranks: Ranks) => AsyncIterable<PipelineEvent>,
   env: NodeJS.ProcessEnv = process.env,
 ): AsyncGenerator<PipelineEvent> {
-  if (!hasLauncherEnvironment(env) || env.WORLD_SIZE === '1') {
+  if (!isOneOfSeveral(env)) {
     yield* body(new Ranks());
     return;
   }

@@ -24,11 +24,21 @@ export function openingsOf(model: GeneratorModel, labels: readonly number[] = []
   return model.generation === 'masked' && !areForgotten(model, labels) ? new Openings(model) : undefined;
 }
 
-/** Whether labels go round and round through more classes than may be kept: then each would be run for nothing, alone. */
+/** Whether most labels come again only when they are gone, of more classes than may be kept: they would be run alone, for nothing. */
 function areForgotten({ seqLen, config }: MaskedModel, labels: readonly number[]): boolean {
-  const numClasses = new Set(labels).size;
-  if (numClasses * seqLen * config.codebookSize <= DEFAULT_NUMBERS) return false;
-  return labels.every((label, i) => label === labels[i % numClasses]);
+  const room = Math.max(1, Math.floor(DEFAULT_NUMBERS / (seqLen * config.codebookSize)));
+  if (new Set(labels).size <= room) return false;
+  const kept = new Set<number>();
+  let runs = 0;
+  for (const label of labels) {
+    if (!kept.delete(label)) runs += 1;
+    kept.add(label);
+    for (const oldest of kept) {
+      if (kept.size <= room) break;
+      kept.delete(oldest);
+    }
+  }
+  return runs > labels.length / 2;
 }
 
 export class Openings {

@@ -140,8 +140,11 @@ describe('searchTraining', () => {
   });
 
   it.each([
-    ['network: { embedDim: 8 }', 'network: the sizes are those of the model folder'],
-    ['training: { totalSteps: 8 }', 'training.totalSteps: give steps'],
+    ['network: { embedDim: 9 }', 'network.embedDim: that of the model folder is'],
+    ['heldOut: tokens/val', 'heldOut: trainings are compared by their images'],
+    ['tokenizer: models/vq', "tokenizer: the model folder's is taken"],
+    ['training: { evaluateEvery: 8 }', 'training.evaluateEvery: trainings are measured at their ends'],
+    ['training: { learningRate: 1.0e-3 }', 'training.learningRate: expected a curve'],
     ['training: { seed: 8 }', 'training.seed: give the seed of the search'],
     ['recipe: { maskDistribution: cosine }', 'recipe.maskDistribution: the search is over Beta'],
   ])('refuses a file with %j, which nobody would read', async (text, message) => {
@@ -198,6 +201,37 @@ describe('searchTraining', () => {
     expect(resultOf(await run('autonat run', options))).toMatchObject({ evaluations: 2 });
     const { family } = JSON.parse(readFileSync(join(folder, 'autonat run', 'model', 'config.json'), 'utf8'));
     expect(family).toBe('autonat');
+    // The original's own configuration, below what this search is told.
+    const config = join(folder, 'AutoNAT.yaml');
+    const nnet =
+      'codebook_size: 1024, mlp_ratio: 4, qkv_bias: False, num_classes: 1001, use_checkpoint: True, skip: True';
+    const official = (embedDim: number) => `
+train: { n_steps: 500000, batch_size: 4 }
+optimizer: { name: adamw, lr: 0.002, weight_decay: 0.01, betas: [0.9, 0.9] }
+lr_scheduler: { name: customized, warmup_steps: 0 }
+nnet: { img_size: 16, embed_dim: ${embedDim}, depth: 2, num_heads: 2, ${nnet} }
+muse: { ignore_ind: -1, smoothing: 0 }
+dataset: { name: imagenet256_features, path: features, cfg: True, p_uncond: 0.25 }
+`;
+    writeFileSync(config, official(16));
+    const asOfficial = {
+      ...options,
+      config,
+      learningRate: undefined,
+      globalBatch: undefined,
+      budget: { evaluations: 1 },
+    };
+    await run('official', asOfficial);
+    const plan = JSON.parse(readFileSync(join(folder, 'official', 'search.json'), 'utf8'));
+    expect(plan.recipe).toMatchObject({ labelSmoothing: 0, labelDrop: 0.25 });
+    expect(plan.training).toMatchObject({
+      globalBatch: 4,
+      totalSteps: 2,
+      weightDecay: 0.01,
+      learningRate: { base: 0.002 },
+    });
+    writeFileSync(config, official(768));
+    await expect(run('refused', asOfficial)).rejects.toThrow('network.embedDim: that of the model folder is 16');
     await expect(run('refused', { model: gpt })).rejects.toThrow('Mask ratios belong to masked models');
     const launcher = { RANK: '0', LOCAL_RANK: '0', WORLD_SIZE: '2', MASTER_ADDR: '127.0.0.1', MASTER_PORT: '1' };
     for (const [name, value] of Object.entries(launcher)) vi.stubEnv(name, value);

@@ -12,21 +12,20 @@
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseConfig, type Strategy, strategySchema } from '@tessera/schedule';
-import { hasLauncherEnvironment } from '@tessera/torch';
 import { openTokens, requireTokens } from '../data/tokens/open-tokens.ts';
 import { familyOf } from '../models/registry.ts';
 import type { MaskBeta, MaskRatioBounds } from '../search/mask-ratio-space.ts';
 import type { SearchBudget } from '../search/run-search.ts';
 import { SearchError } from '../search/search-error.ts';
-import { resolveTrainingConfig, type TrainingConfig } from '../training/config.ts';
 import { chooseSampling } from './choose-strategy.ts';
 import type { PipelineEvent } from './events.ts';
+import { isOneOfSeveral } from './join-ranks.ts';
 import { readModelFolder } from './model-folder.ts';
+import { checkInnerFile, innerTraining } from './search/inner-training.ts';
 import { parseTerms } from './search/objective-terms.ts';
 import type { SearchOptions } from './search/resolve-search.ts';
 import { type RatioMethod, type RatiosFound, searchRatios } from './search/search-ratios.ts';
 import { search } from './search.ts';
-import { NAT_OPTIMIZER } from './train-recipes.ts';
 import { readTrainFile, type TrainFile } from './train-settings.ts';
 
 export interface SearchTrainingOptions
@@ -79,7 +78,7 @@ export async function* searchTraining(options: SearchTrainingOptions): AsyncGene
   checkOptions(options);
   const { out, rounds = 0 } = options;
   const file = options.config === undefined ? {} : readTrainFile(options.config);
-  checkFile(file, options.config);
+  checkInnerFile(file, options.config, readModelFolder(options.model).config);
   if (rounds === 0) {
     const found = yield* searchOnce(options, file, { out, strategy: options.strategy, start: options.start });
     yield { kind: 'result', result: { out, ...found } };
@@ -107,7 +106,7 @@ function checkOptions(options: SearchTrainingOptions): void {
   if (budget.images === undefined && budget.minutes === undefined && budget.evaluations === undefined) {
     throw new SearchError('SEARCH_OPTIONS', 'Expected a budget: evaluations (trainings), minutes or images.');
   }
-  if (hasLauncherEnvironment() && process.env.WORLD_SIZE !== '1') {
+  if (isOneOfSeveral()) {
     throw new SearchError(
       'SEARCH_OPTIONS',
       'A search of mask ratios is one process with all threads: run it without a launcher.',
@@ -127,20 +126,6 @@ function checkOptions(options: SearchTrainingOptions): void {
   if (rounds === 0 && given !== undefined) {
     throw new SearchError('SEARCH_OPTIONS', `${given[0]} belongs to the search of the schedule: give rounds too.`);
   }
-}
-
-/** What the search decides itself must not stand in the file, where nobody would read it. */
-function checkFile({ network, training, recipe }: TrainFile, path: string | undefined): void {
-  const strange = [
-    ...(network === undefined ? [] : ['network: the sizes are those of the model folder']),
-    ...(training?.totalSteps === undefined ? [] : ['training.totalSteps: give steps']),
-    ...(training?.seed === undefined ? [] : ['training.seed: give the seed of the search']),
-    ...((recipe?.maskDistribution ?? 'beta') === 'beta'
-      ? []
-      : ['recipe.maskDistribution: the search is over Beta(α, β)']),
-  ];
-  if (strange.length > 0)
-    throw new SearchError('SEARCH_OPTIONS', `${path} holds what this search decides: ${strange.join('; ')}.`);
 }
 
 /** Everything but its result, which is in its folder. */
@@ -195,7 +180,8 @@ async function* searchOnce(
       population: options.population,
       start: place.start ?? maskBeta,
       bounds: options.bounds ?? {},
-      training: trainingOf(options, file),
+      training: innerTraining(options, file),
+      recompute: file.recompute ?? false,
       fromScratch: options.fromScratch ?? false,
       numImages: options.numImages ?? 1000,
       budget: options.budget,
@@ -204,25 +190,4 @@ async function* searchOnce(
   } finally {
     data.dispose();
   }
-}
-
-/** Of every training: the same data in the same order, measured at its end alone. */
-function trainingOf(options: SearchTrainingOptions, file: TrainFile): TrainingConfig {
-  const { steps, seed = 0, globalBatch, learningRate } = options;
-  const { learningRate: fileRate, ...rest } = (file.training ?? {}) as { learningRate?: object };
-  return resolveTrainingConfig(
-    {
-      ...NAT_OPTIMIZER,
-      globalBatch: 64,
-      checkpointEvery: Math.max(1, Math.min(500, Math.floor(steps / 4))),
-      ...rest,
-      ...(globalBatch === undefined ? {} : { globalBatch }),
-      learningRate: {
-        ...{ kind: 'constant', base: 1e-4, warmupSteps: 0, ...fileRate },
-        ...(learningRate === undefined ? {} : { base: learningRate }),
-      },
-      ...{ totalSteps: steps, seed, evaluateEvery: steps, sampleEvery: steps, keepCheckpoints: 1 },
-    },
-    'the trainings of the search',
-  );
 }

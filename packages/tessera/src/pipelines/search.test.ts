@@ -237,9 +237,10 @@ describe('search', () => {
 
   it('names the field that differs, and refuses another reference of the same name', async () => {
     const reference = join(folder, 'moving');
-    const write = (rows: number): void => {
+    const write = (rows: number, madeFrom?: string): void => {
       rmSync(reference, { recursive: true, force: true });
-      const writer = new TokenDatasetWriter(reference, { gridSize: 4, codebookSize: 32, classes: TINY_CLASSES });
+      const classes = TINY_CLASSES;
+      const writer = new TokenDatasetWriter(reference, { gridSize: 4, codebookSize: 32, classes, madeFrom });
       for (let i = 0; i < rows; i++) writer.add(i % 3, new Array<number>(16).fill(i));
       writer.finish();
     };
@@ -249,6 +250,14 @@ describe('search', () => {
     await expect(run('moved', { ...options, seed: 7 })).rejects.toThrow('objective.seed: 0 there, 7 now');
     write(9);
     await expect(run('moved', options)).rejects.toThrow(`${reference} has changed since the search`);
+    write(6, 'another tokenizer');
+    await expect(run('moved', options)).rejects.toThrow(`${reference} has changed since the search`);
+    // As a version left it that did not keep what tells references apart.
+    const path = join(folder, 'moved', 'search.json');
+    const { referenceHash, ...plan } = JSON.parse(readFileSync(path, 'utf8'));
+    expect(referenceHash).toMatch(/^[0-9a-f]{64}$/);
+    writeFileSync(path, JSON.stringify(plan));
+    await run('moved', options);
   });
 
   it('refuses other settings, and weights that have changed', async () => {

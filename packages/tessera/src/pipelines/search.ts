@@ -8,7 +8,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SamplingSettings } from '@tessera/schedule';
-import { getNumThreads, hasLauncherEnvironment } from '@tessera/torch';
+import { getNumThreads } from '@tessera/torch';
 import { Ledger } from '../search/ledger.ts';
 import { startMethod } from '../search/methods.ts';
 import type { Parametrisation } from '../search/parametrisation.ts';
@@ -17,7 +17,7 @@ import { SearchError } from '../search/search-error.ts';
 import type { Ranks } from '../training/ranks.ts';
 import { lockRun } from '../training/run-lock.ts';
 import type { PipelineEvent } from './events.ts';
-import { amongRanks } from './join-ranks.ts';
+import { amongRanks, isOneOfSeveral } from './join-ranks.ts';
 import { checkStrategyName, saveStrategy } from './named-strategy-files.ts';
 import { type Confirmation, confirm } from './search/confirm.ts';
 import { LocalEvaluators, ProcessEvaluators, RankEvaluators } from './search/evaluators.ts';
@@ -32,7 +32,7 @@ export async function* search(options: SearchOptions): AsyncGenerator<PipelineEv
   if (budget.images === undefined && budget.minutes === undefined && budget.evaluations === undefined) {
     throw new SearchError('SEARCH_OPTIONS', 'Expected a budget: images, minutes or evaluations.');
   }
-  if (hasLauncherEnvironment() && workers > 1) {
+  if (isOneOfSeveral() && workers > 1) {
     throw new SearchError(
       'SEARCH_OPTIONS',
       `Under a launcher the ranks measure: start more of them, without workers (got ${workers}).`,

@@ -49,7 +49,8 @@ export function sampleObjective(options: SampleObjectiveOptions): Objective {
       throw new SearchError('SEARCH_OBJECTIVE', `${kind} compares with images: the reference holds statistics alone.`);
     }
   }
-  const openings = openingsOf(model);
+  const classes = Array.from({ length: model.config.numClasses }, (_, label) => label);
+  const openings = openingsOf(model, classes);
   if (openings !== undefined) model.companions.add(openings);
   return {
     weightsChanged: () => {
@@ -69,7 +70,7 @@ export function sampleObjective(options: SampleObjectiveOptions): Objective {
         for (let first = 0; first < numImages; first += batch) {
           signal?.throwIfAborted();
           const count = Math.min(batch, numImages - first);
-          const labels = Array.from({ length: count }, (_, i) => (first + i) % model.config.numClasses);
+          const labels = Array.from({ length: count }, (_, i) => classes[(first + i) % classes.length]!);
           noGrad(() =>
             scope(() => {
               const tokens = generateLabelled(model, { strategy, labels, seed: seedOf(seedBlock), first, openings });

@@ -69,14 +69,16 @@ export function joinSearch<
       `The weights of ${plan.objective.model} have changed since the search in ${folder} began: its values belong to other ones. Choose another --out.`,
     );
   }
-  if (there.referenceHash !== plan.referenceHash && there.objective.reference === plan.objective.reference) {
+  // Searches of before it was kept have none.
+  const referenceHash = there.referenceHash ?? plan.referenceHash;
+  if (referenceHash !== plan.referenceHash && there.objective.reference === plan.objective.reference) {
     throw new SearchError(
       'SEARCH_CHANGED',
       `${plan.objective.reference} has changed since the search in ${folder} began: its values are distances from other images. Choose another --out.`,
     );
   }
   const now = JSON.parse(JSON.stringify(plan)) as Plan;
-  const differing = differences(there, now);
+  const differing = differences({ ...there, referenceHash }, now);
   if (differing.length === 0) return;
   const what = differing.join('; ');
   throw new SearchError(
@@ -114,18 +116,35 @@ function differences(there: unknown, now: unknown, path: readonly string[] = [])
   return [`${path.join('.')}: ${shown(there)} there, ${shown(now)} now`];
 }
 
-/** Of a file its bytes; of a folder the names and sizes of its files, since reading all of them takes minutes. */
+/** Whole files are read up to here; of longer ones the two ends. */
+const READ_WHOLE = 2 ** 30;
+const END = 2 ** 24;
+
+/**
+ * Of a file its bytes; of a folder the names and sizes of its files, since reading all of them takes minutes, and what it
+ * says of itself: tokens of other codes have the same sizes.
+ */
 export async function hashReference(path: string): Promise<string | undefined> {
   if (!existsSync(path)) return undefined;
   const hash = createHash('sha256');
-  if (statSync(path).isFile()) for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-  else {
+  const add = async (file: string, range: { start?: number; end?: number } = {}): Promise<void> => {
+    for await (const chunk of createReadStream(file, range)) hash.update(chunk as Buffer);
+  };
+  const { size } = statSync(path);
+  if (!statSync(path).isFile()) {
     const files = readdirSync(path, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
     const lines = files.map(({ parentPath, name }) => {
       const file = join(parentPath, name);
       return `${relative(path, file)}\0${statSync(file).size}`;
     });
     hash.update(lines.sort().join('\n'));
+    const description = join(path, 'dataset.json');
+    if (existsSync(description)) await add(description);
+  } else if (size <= READ_WHOLE) await add(path);
+  else {
+    hash.update(String(size));
+    await add(path, { end: END - 1 });
+    await add(path, { start: size - END });
   }
   return hash.digest('hex');
 }

@@ -58,6 +58,8 @@ export interface RatioSearch {
   /** Of the family, but for the mask ratios. */
   recipe: object;
   training: TrainingConfig;
+  /** Of every training: blocks are run again in the backward pass. */
+  recompute: boolean;
   fromScratch: boolean;
   numImages: number;
   budget: SearchBudget;
@@ -113,6 +115,7 @@ export async function* searchRatios(options: RatioSearch): AsyncGenerator<Pipeli
     const told = new ToldEvents();
     const inner = {
       ...{ folder: join(out, 'inner'), family, recipe: options.recipe, training, data },
+      recompute: options.recompute,
       initFrom: options.fromScratch ? undefined : model,
     };
     const evaluators = new TrainingEvaluators(opened, strategy, inner, told.tell, signal);

@@ -28,6 +28,8 @@ export interface InnerTraining {
   recipe: object;
   training: TrainingConfig;
   data: OpenedTokens;
+  /** Blocks are run again in the backward pass. */
+  recompute: boolean;
   /** Model folder to begin at; undefined: random weights. */
   initFrom: string | undefined;
 }
@@ -73,7 +75,7 @@ export class TrainingEvaluators implements Evaluators<MaskRatios> {
 
   /** Puts the weights trained with these mask ratios, averaged, into the objective's network. */
   async train({ maskBeta }: MaskRatios): Promise<void> {
-    const { family, recipe, training, data, initFrom } = this.inner;
+    const { family, recipe, training, data, recompute, initFrom } = this.inner;
     const network = this.opened.folder.model;
     const running = trainGenerator({
       run: this.folderOf({ maskBeta }),
@@ -86,6 +88,7 @@ export class TrainingEvaluators implements Evaluators<MaskRatios> {
       heldOut: undefined,
       dataIdentity: data.identity,
       tokenizer: undefined,
+      recompute,
       prepare: (model) => {
         if (initFrom !== undefined) copyInitialWeights(model, initFrom, []);
       },

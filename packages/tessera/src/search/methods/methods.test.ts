@@ -113,6 +113,28 @@ describe('trustRegion', () => {
     expect(Math.min(...search.told)).toBe(-2);
   });
 
+  it('measures no point twice, nor what its bounds hold fixed', () => {
+    const held: Space = { ...six, lower: six.lower.with(1, -1).with(4, -2), upper: six.upper.with(1, -1).with(4, -2) };
+    for (const space of [two, six, held, { ...two, start: [5, 5] }]) {
+      for (const roughness of [0, 0.02]) {
+        const search = new AskTell(trustRegion({ ...space }, { seed: 1 }));
+        const seen = new Set<string>();
+        const rough: Objective = (x) => sphere(x) + roughness * Math.sin(1e3 * x.reduce((sum, v) => sum + v, 0));
+        let count = 0;
+        while (!search.isDone && count < 60) {
+          const batch = search.ask();
+          for (const { point } of batch) seen.add(String(point));
+          count += batch.length;
+          expect(seen.size).toBe(count);
+          search.tell(batch.map(({ point }) => rough(point)));
+        }
+      }
+    }
+    const fixed = new AskTell(trustRegion({ ...two, lower: two.start, upper: two.start }, { seed: 1 }));
+    fixed.tell([1]);
+    expect(fixed.isDone).toBe(true);
+  });
+
   it('does not shrink into the noise: what is left of the sphere, of the median of 15 seeds', () => {
     // In units of the noise, which a single measurement cannot see below.
     const left = Array.from({ length: 15 }, (_, seed) => {
