@@ -2,7 +2,6 @@
 // where the general kernel is made for many queries. Rows may have come differently far. Sums are added up in the same
 // order whatever the number of rows or threads, so a row's result is the same bits in any batch.
 #include <ATen/Parallel.h>
-#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -119,10 +118,9 @@ napi_value attendRows(Arguments& a) {
   }
 #ifdef TESSERA_ROWS
   const AttendOne kernel = kernelOf(query.size(3));
-  const bool plain = query.is_cpu() && keys.is_cpu() && values.is_cpu() && query.scalar_type() == at::kFloat &&
-                     keys.scalar_type() == at::kFloat && values.scalar_type() == at::kFloat && rowsLieTogether(keys) &&
+  const bool plain = isPlain(query) && isPlain(keys) && isPlain(values) && rowsLieTogether(keys) &&
                      rowsLieTogether(values) && (!lengths.has_value() || lengths->is_cpu());
-  if (hasAvx2() && kernel != nullptr && plain && !(c10::GradMode::is_enabled() && query.requires_grad())) {
+  if (hasAvx2() && kernel != nullptr && plain) {
     const at::Tensor queries = query.contiguous();
     const at::Tensor counts = lengths.has_value() ? lengths->contiguous() : at::Tensor();
     const int64_t heads = query.size(1);

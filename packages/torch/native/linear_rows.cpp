@@ -6,7 +6,6 @@
 // result is the same bits in any batch. Weights may be int8 with one scale an output: a quarter of the bytes. What follows
 // a product at once, the sum with the branch's input or the gate of a SwiGLU, is done where the outputs are made.
 #include <ATen/Parallel.h>
-#include <c10/core/GradMode.h>
 
 #include <algorithm>
 
@@ -171,9 +170,8 @@ void applyGate(float* gate, const float* up, int64_t n) {
 bool streams(const at::Tensor& x, const Weight& weight, int64_t rows) {
 #ifdef TESSERA_ROWS
   const at::Tensor& values = weight.values;
-  return hasAvx2() && rows >= 1 && rows <= kMostRows && x.is_cpu() && values.is_cpu() && x.scalar_type() == at::kFloat &&
-         (weight.scales.has_value() || values.scalar_type() == at::kFloat) && values.is_contiguous() &&
-         x.size(-1) >= 8 && !(c10::GradMode::is_enabled() && (x.requires_grad() || values.requires_grad()));
+  return hasAvx2() && rows >= 1 && rows <= kMostRows && x.size(-1) >= 8 && isPlain(x) && values.is_contiguous() &&
+         (weight.scales.has_value() ? values.is_cpu() : isPlain(values));
 #else
   (void)x, (void)weight, (void)rows;
   return false;

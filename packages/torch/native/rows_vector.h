@@ -6,6 +6,7 @@
 #define TESSERA_ROWS 1
 #include <immintrin.h>
 
+#include <ATen/autocast_mode.h>
 #include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
 
@@ -18,9 +19,10 @@ inline bool hasAvx2() {
   return has;
 }
 
-/** Float32 on the CPU, without a gradient to record. */
+/** Float32 on the CPU, without a gradient to record; not under autocast, which would have chosen another type. */
 inline bool isPlain(const at::Tensor& x) {
-  return x.is_cpu() && x.scalar_type() == at::kFloat && !(c10::GradMode::is_enabled() && x.requires_grad());
+  return x.is_cpu() && x.scalar_type() == at::kFloat && !(c10::GradMode::is_enabled() && x.requires_grad()) &&
+         !at::autocast::is_autocast_enabled(at::kCPU);
 }
 
 /** The sums of four vectors. Each is added up in the same order, whatever the others are. */

@@ -10,7 +10,7 @@ export function geluOver(x: Tensor, approximate: 'none' | 'tanh' = 'none'): Tens
   return isGradEnabled() ? gelu(x, { approximate }) : geluInPlace(x, approximate);
 }
 
-/** x + y. */
+/** x + y, of the type that it has with gradients too: under autocast a sum of 16-bit products is wider than they are. */
 export function addOver(x: Tensor, y: Tensor): Tensor {
-  return isGradEnabled() ? x.add(y) : x.add_(y);
+  return isGradEnabled() || x.dtype !== y.dtype ? x.add(y) : x.add_(y);
 }
