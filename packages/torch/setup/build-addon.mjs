@@ -111,7 +111,9 @@ export async function buildAddon(cache, libtorch, env, options = {}) {
     progress('configuring the native addon');
     const configured = await runCommand(tools.cmake, configure, { env });
     if (configured.code !== 0) return { what: 'Configuring the native addon with cmake', output: configured.output };
-    for (const [, note] of configured.output.matchAll(/^-- (Without .*)$/gm)) notes.add(note);
+    // The second try does without NCCL, and why has been said.
+    const omitted = nccl ? /^-- (Without .*)$/gm : /^-- (Without (?!NCCL).*)$/gm;
+    for (const [, note] of configured.output.matchAll(omitted)) notes.add(note);
 
     progress('compiling the native addon');
     const compile = ['--build', binary, '--parallel', String(jobs(env))];

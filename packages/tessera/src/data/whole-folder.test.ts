@@ -1,8 +1,23 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { moveIntoPlace, requireReplaceable, temporaryFor } from './whole-folder.ts';
+
+vi.mock('node:fs', async (original) => {
+  const fs = await original<typeof import('node:fs')>();
+  return { ...fs, renameSync: vi.fn(fs.renameSync) };
+});
 
 let folder: string;
 beforeAll(() => {
@@ -27,6 +42,28 @@ it.each(['plain', 'slashed/', 'dotted/.'])('replaces the folder %s by a whole on
   expect(readdirSync(folder).filter((entry) => /writing|replaced/.test(entry))).toEqual([]);
 });
 
+it('removes what kills left, but no old folder that is all there is', () => {
+  const path = join(folder, 'killed');
+  write(`${path}.replaced-1`, 'old');
+  write(`${path}.writing`, 'half');
+  temporaryFor(path);
+  expect(readdirSync(folder)).toContain('killed.replaced-1');
+  expect(readdirSync(folder)).not.toContain('killed.writing');
+  write(path, 'new');
+  temporaryFor(path);
+  expect(readdirSync(folder)).not.toContain('killed.replaced-1');
+});
+
+it('replaces a file in one step', () => {
+  const path = join(folder, 'weights.pt');
+  writeFileSync(path, 'old');
+  writeFileSync(temporaryFor(path), 'new');
+  vi.mocked(renameSync).mockClear();
+  moveIntoPlace(`${path}.writing`, path);
+  expect(readFileSync(path, 'utf8')).toBe('new');
+  expect(renameSync).toHaveBeenCalledOnce();
+});
+
 it('leaves the old folder where the new one cannot be moved', () => {
   const path = join(folder, 'stays');
   write(path, 'old');
@@ -48,4 +85,8 @@ it('refuses what is something else, and what is read', () => {
   expect(() => requireReplaceable(`${model}/`, 'config.json', [model])).toThrow('which is read');
   requireReplaceable(model, 'config.json', [`${model}.pt`, join(folder, '..model')]);
   expect(existsSync(inside)).toBe(false);
+  symlinkSync(model, join(folder, 'alias'));
+  const linked = join(folder, 'alias', 'config.json');
+  expect(() => requireReplaceable(model, 'config.json', [linked])).toThrow('which is read');
+  expect(() => requireReplaceable(join(folder, 'alias'), 'config.json', [join(model, 'config.json')])).toThrow('read');
 });

@@ -4,26 +4,38 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import { existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join, relative, resolve } from 'node:path';
+import { existsSync, readdirSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { DataError } from './data-error.ts';
+
+/** Of a folder on its way out, which a kill may leave. */
+const ASIDE = '.replaced-';
 
 /** Where to write what is to stand at `path`; what a kill left there is removed. */
 export function temporaryFor(path: string): string {
   // Resolved: with a slash at its end it would lie within the folder that it replaces.
-  const temporary = `${resolve(path)}.writing`;
+  const place = resolve(path);
+  const temporary = `${place}.writing`;
   rmSync(temporary, { recursive: true, force: true });
+  if (existsSync(place)) removeReplaced(place);
   return temporary;
+}
+
+/** Folders that a new one has replaced; where there is no new one, the old one may be all that is left. */
+function removeReplaced(place: string): void {
+  const old = readdirSync(dirname(place)).filter((name) => name.startsWith(`${basename(place)}${ASIDE}`));
+  for (const name of old) rmSync(join(dirname(place), name), { recursive: true, force: true });
 }
 
 /** Moves what is finished to its place. */
 export function moveIntoPlace(temporary: string, path: string): void {
   const place = resolve(path);
-  if (!existsSync(place)) {
+  // A file replaces a file in one step, a folder none that has files.
+  if (!existsSync(place) || !statSync(place).isDirectory()) {
     renameSync(temporary, place);
     return;
   }
-  const aside = `${place}.replaced-${randomUUID()}`;
+  const aside = `${place}${ASIDE}${randomUUID()}`;
   renameSync(place, aside);
   try {
     renameSync(temporary, place);
@@ -71,6 +83,11 @@ export function requireReplaceable(path: string, marker: string, sources: readon
 }
 
 function holds(folder: string, path: string): boolean {
-  const way = relative(resolve(folder), resolve(path));
+  const way = relative(real(folder), real(path));
   return way === '' || !/^\.\.($|[/\\])/.test(way);
+}
+
+/** Through links; of what is not there, the name. */
+function real(path: string): string {
+  return existsSync(path) ? realpathSync(path) : resolve(path);
 }

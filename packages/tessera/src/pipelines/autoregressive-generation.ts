@@ -136,7 +136,7 @@ export class AutoregressiveGeneration {
 
   /** The tokens in all slots, 0 where not known yet: [slots, n] int64, where the model is; the caller's. */
   snapshot(): Tensor {
-    return scope(() => keep(this.tokens.clone()));
+    return scope(() => this.tokens.clone());
   }
 
   /** Picks one token of every image under way. Returns those that this finished. */

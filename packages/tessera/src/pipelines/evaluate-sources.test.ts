@@ -175,6 +175,30 @@ describe('sources of an evaluation', () => {
     await expect(measured({ source: run, ...how, checkpoints: [3] })).rejects.toThrow(/step 3; there are 2, 4/);
     await expect(measured({ source: tiny, ...how, checkpoints: 'all' })).rejects.toThrow(/folder with checkpoints/);
   });
+
+  it('a run without dropped labels is not guided, but where its network drops them', async () => {
+    const made = async (family: string, network: string, flags: object): Promise<string> => {
+      const [run, tokens, config] = [at(`whole ${family}`), at(`tokens of ${family}`), at(`${family}.yaml`)];
+      const writer = new TokenDatasetWriter(tokens, { gridSize: 4, codebookSize: 32, classes: ['even', 'odd'] });
+      for (let i = 0; i < 4; i++) writer.add(i % 2, new Array<number>(16).fill(i));
+      writer.finish();
+      writeFileSync(
+        config,
+        `model: ${family}-nano\nnetwork: ${network}\ntraining: { globalBatch: 4, totalSteps: 1 }\n`,
+      );
+      await drain(train({ config, data: [tokens], out: run, labelDrop: 0, ...flags }));
+      return run;
+    };
+    const how = { tokenizer: join(tiny, 'tokenizer'), numImages: 10 };
+    const enat = await made('enat', '{ embedDim: 16, encoderDepth: 2, decoderDepth: 1, numHeads: 2 }', {
+      exactOriginal: true,
+    });
+    const guided = await measured({ source: enat, ...how, strategy: 'enat', guidanceScale: 3 });
+    expect(guided.source.strategy).toMatchObject({ numSteps: 8 });
+    const gpt = await made('gpt', '{ embedDim: 16, depth: 1, numHeads: 2, ffnMultipleOf: 16 }', {});
+    expect((await measured({ source: gpt, ...how })).source.strategy).toMatchObject({ guidanceScale: 1 });
+    await expect(measured({ source: gpt, ...how, guidanceScale: 2 })).rejects.toThrow('null class');
+  });
 });
 
 describe('a reconstruction', () => {

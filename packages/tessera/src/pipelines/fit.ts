@@ -65,7 +65,8 @@ export async function* fit(options: FitOptions): AsyncGenerator<PipelineEvent> {
       yield { kind: 'stage', stage: 'plan', message: 'measuring this machine' };
       const secondsLeft = () => minutes * 60 - (performance.now() - began) / 1000;
       const { tokenizer = 'auto' } = options;
-      plan = makePlan(images, await images.sample(), { secondsLeft, seed, tokenizer, shipped });
+      const [sample, secondsToRead] = [await images.sample(), await images.secondsToRead()];
+      plan = makePlan(images, sample, { secondsLeft, secondsToRead, seed, tokenizer, shipped });
     } else {
       yield { kind: 'note', message: `by the plan ${hasPlan(planFile) ? planFile : options.plan}: it decides, not the minutes nor the tokenizer that are asked for` }; // biome-ignore format: one row
     }

@@ -3,8 +3,8 @@
  * anew, such as the class table for other classes, is named and keeps its random values; everything else must fit.
  */
 
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { noGrad, scope, type Tensor } from '@tessera/torch';
 import type { Module } from '../nn/module.ts';
 import { hasStored, wholeFile } from '../training/stored-tensors.ts';
@@ -28,6 +28,14 @@ export function checkInitialWeights({ initFrom, entry, ignoreKeys = [] }: Initia
   if (initFrom !== undefined || (entry === undefined && ignoreKeys.length === 0)) return;
   const flag = entry === undefined ? '--ignore-keys' : '--entry';
   throw new PipelineError('OPTIONS', `${flag} speaks of weights to start from: name them with --init-from.`);
+}
+
+/** What tells a file from others in a run's settings, from whatever folder it is named: its name and its bytes; of a folder two names. */
+export function nameAndSize(path: string): string {
+  const whole = resolve(path);
+  if (!existsSync(whole)) return basename(whole);
+  const stat = statSync(whole);
+  return stat.isFile() ? `${basename(whole)} ${stat.size}` : join(basename(dirname(whole)), basename(whole));
 }
 
 /**

@@ -8,7 +8,13 @@
  *   our small sizes            ENAT's formula with settings chosen for them
  */
 
-import { autonatSearched8, ENAT_PRESETS, enatStrategy, type SamplingSettings } from '@tessera/schedule';
+import {
+  autonatSearched8,
+  ENAT_PRESETS,
+  enatStrategy,
+  isAutoregressive,
+  type SamplingSettings,
+} from '@tessera/schedule';
 import type { GeneratorModel } from '../models/family.ts';
 import { type ModelPreset, modelPreset, presetOfSizes } from '../models/presets.ts';
 import type { FamilyName } from '../models/registry.ts';
@@ -34,6 +40,16 @@ export function presetStrategy(name: ModelPreset): SamplingSettings {
 export function strategyOfSizes(family: FamilyName, config: { gridSize: number }): SamplingSettings {
   const published = family === 'gpt' ? 'gpt-b' : (`${family}-l${config.gridSize > 16 ? '-512' : ''}` as const);
   return presetStrategy(presetOfSizes(family, config) ?? published);
+}
+
+/** The same without guidance, for networks that have learned no null class. */
+export function unguided(own: SamplingSettings): SamplingSettings;
+export function unguided(own: OwnSampling | undefined): OwnSampling | undefined;
+export function unguided(own: OwnSampling | undefined): OwnSampling | undefined {
+  if (own === undefined) return undefined;
+  if ('enat' in own) return { enat: { ...own.enat, guidanceScale: 1 } };
+  if (isAutoregressive(own)) return { ...own, guidanceScale: 1 };
+  return { ...own, steps: own.steps.map((step) => ({ ...step, guidanceScale: 1 })) };
 }
 
 function ofPreset(name: ModelPreset): OwnSampling {

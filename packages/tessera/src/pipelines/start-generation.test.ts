@@ -23,17 +23,22 @@ afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-it.each(['enat', 'gpt'])('%s: an image is the same by its index, wherever it stands', (name) => {
-  const { model } = name === 'enat' ? enat : gpt;
-  const strategy = name === 'enat' ? cosineStrategy({ numSteps: 3, guidanceScale: 2 }) : autoregressiveSettings({});
-  const draw = (labels: number[], images?: number[]): number[][] =>
-    scope(() => {
-      const tokens = generateLabelled(model, { strategy, labels, seed: 4, first: 0, images });
-      return labels.map((_, row) => tokens.select(0, row).toNumbers());
-    });
-  const all = draw([0, 1, 2, 0, 1, 2]);
-  expect(draw([2, 1], [5, 1])).toEqual([all[5], all[1]]);
-});
+it.each(['enat', 'gpt'])(
+  '%s: an image is the same by its index, wherever it stands, and leaves nothing behind',
+  (name) => {
+    const { model } = name === 'enat' ? enat : gpt;
+    const strategy = name === 'enat' ? cosineStrategy({ numSteps: 3, guidanceScale: 2 }) : autoregressiveSettings({});
+    const draw = (labels: number[], images?: number[]): number[][] =>
+      scope(() => {
+        const tokens = generateLabelled(model, { strategy, labels, seed: 4, first: 0, images });
+        return labels.map((_, row) => tokens.select(0, row).toNumbers());
+      });
+    const all = draw([0, 1, 2, 0, 1, 2]);
+    const before = memoryStats().liveTensors;
+    expect(draw([2, 1], [5, 1])).toEqual([all[5], all[1]]);
+    expect(memoryStats().liveTensors).toBe(before);
+  },
+);
 
 it('leaves nothing behind where first steps reveal nothing', () => {
   const plain = cosineStrategy({ numSteps: 4 });

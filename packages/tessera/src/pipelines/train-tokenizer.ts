@@ -1,7 +1,6 @@
 /** `tessera train-tokenizer`: a VQ tokenizer on a folder of images, in a run folder that resumes. */
 
-import { statSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parseConfig } from '@tessera/schedule';
 import { scope } from '@tessera/torch';
 import { type Lpips, loadLpips } from '../tokenizers/lpips.ts';
@@ -12,6 +11,7 @@ import { vqRecipeSchema } from '../training/vq-task.ts';
 import type { PipelineEvent } from './events.ts';
 import { firstTokenizer } from './first-tokenizer.ts';
 import { type FitImages, loadFitImages } from './fit/images.ts';
+import { nameAndSize } from './initial-weights.ts';
 import { amongRanks } from './join-ranks.ts';
 import { loadWeights } from './load-weights.ts';
 import { openRecipe } from './tokenizer-recipes.ts';
@@ -144,10 +144,10 @@ async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGene
       identity: {
         data: fingerprint,
         images: train.numImages,
-        initFrom: initFrom ?? null,
+        initFrom: initFrom === undefined ? null : nameAndSize(initFrom),
         entry: entry ?? null,
         ignoreKeys,
-        lpips: (options.lpipsWeights ?? []).map((file) => `${basename(file)} ${statSync(file).size}`),
+        lpips: (options.lpipsWeights ?? []).map(nameAndSize),
       },
       init: network === undefined ? undefined : { tensors: network.state, where: initFrom! },
       lpips,

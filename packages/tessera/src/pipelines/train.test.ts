@@ -1,6 +1,6 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { memoryStats, setNumThreads } from '@tessera/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
@@ -58,6 +58,9 @@ describe('train', () => {
     );
     const resumed = await run({ ...second, initFrom, ignoreKeys: ['context_embed.word'] });
     expect(resumed.at(-1)).toMatchObject({ result: { steps: 1 } });
+    // However its place is written.
+    const elsewhere = `${out}/../${basename(out)}/model/`;
+    await run({ ...second, initFrom: elsewhere, ignoreKeys: ['context_embed.word'] });
     // What a run started from is one of its settings.
     await expect(run({ ...second, initFrom, ignoreKeys: ['context_embed'] })).rejects.toThrow(/start.ignoreKeys: \["context_embed.word"\] there/); // biome-ignore format: one row
     await expect(run(second)).rejects.toThrow(/start.initFrom: .* there, nothing now/);

@@ -1,7 +1,6 @@
 /** `tessera train`: a generator on a token data set, in a run folder that resumes. */
 
 import { join, resolve } from 'node:path';
-import { isAutoregressive, type SamplingSettings } from '@tessera/schedule';
 import { DataError } from '../data/data-error.ts';
 import { MixedTokens } from '../data/tokens/mixed-tokens.ts';
 import { type OpenedTokens, openTokens, requireTokens } from '../data/tokens/open-tokens.ts';
@@ -10,10 +9,10 @@ import type { GeneratorModel } from '../models/family.ts';
 import type { GptRecipe } from '../models/gpt-recipe.ts';
 import type { Ranks } from '../training/ranks.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
-import { checkInitialWeights, copyInitialWeights } from './initial-weights.ts';
+import { checkInitialWeights, copyInitialWeights, nameAndSize } from './initial-weights.ts';
 import { amongRanks } from './join-ranks.ts';
 import { openAnyTokenizer, writeModelFolder } from './model-folder.ts';
-import { presetStrategy } from './own-strategy.ts';
+import { presetStrategy, unguided } from './own-strategy.ts';
 import { trainGenerator } from './train-generator.ts';
 import { dropsLabels } from './train-recipes.ts';
 import { describeStages } from './train-schedule.ts';
@@ -127,7 +126,7 @@ async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): A
       startIdentity:
         initFrom === undefined
           ? undefined
-          : { initFrom, entry: options.entry ?? null, ignoreKeys: options.ignoreKeys ?? [] },
+          : { initFrom: nameAndSize(initFrom), entry: options.entry ?? null, ignoreKeys: options.ignoreKeys ?? [] },
       ranks,
       signal: options.signal,
     });
@@ -182,9 +181,4 @@ function checkSize(size: number | undefined, gridSize: number, factor = 16): voi
 /** A model may have more classes than the data names. */
 function classNames(names: readonly string[], count: number): string[] {
   return Array.from({ length: count }, (_, label) => names[label] ?? `class ${label}`);
-}
-
-function unguided(settings: SamplingSettings): SamplingSettings {
-  if (isAutoregressive(settings)) return { ...settings, guidanceScale: 1 };
-  return { ...settings, steps: settings.steps.map((step) => ({ ...step, guidanceScale: 1 })) };
 }

@@ -13,8 +13,9 @@ export type TrainingErrorCode =
   | 'RUN_FOLDER'
   /** The processes of a run do not fit one another or the settings. */
   | 'RANKS'
-  /** A checkpoint could not be written; earlier ones are whole. */
+  /** A checkpoint is not whole, or not what its manifest says. */
   | 'CHECKPOINT_READ'
+  /** A checkpoint could not be written; earlier ones are whole. */
   | 'CHECKPOINT_WRITE';
 
 export class TrainingError extends Error {

@@ -20,8 +20,9 @@ import { loadOfficialTokenizer } from '../load-weights.ts';
 import { openModelFolder, readModelFolder } from '../model-folder.ts';
 import { openRunCheckpoint } from '../official/run-checkpoint.ts';
 import { openGenerator } from '../open-generator.ts';
-import { ownStrategy } from '../own-strategy.ts';
+import { ownStrategy, unguided } from '../own-strategy.ts';
 import { chooseTokenizer } from '../tokenize/choose-tokenizer.ts';
+import { dropsLabels } from '../train-recipes.ts';
 import { isModelFolder } from './image-set.ts';
 
 export interface ModelChoice extends Omit<GivenFields, 'gridSize'> {
@@ -84,7 +85,9 @@ function openFolder(path: string): OpenedModel {
   return { ...folder, weights: join(path, 'model.safetensors'), folder: path };
 }
 
-const taskSchema = z.object({ task: z.object({ labelDrop: z.number().optional() }).optional() });
+const taskSchema = z.object({
+  task: z.object({ labelDrop: z.number().optional(), networkLabelDrop: z.number().optional() }).optional(),
+});
 
 /** The newest checkpoint of a run, or one that is named. */
 function openCheckpoint(path: string, choice: ModelChoice): OpenedModel {
@@ -104,12 +107,14 @@ function openCheckpoint(path: string, choice: ModelChoice): OpenedModel {
       return loadModule((p) => familyOf(family).construct(checked, p), loadSafetensors(weights).tensors, weights);
     }),
   );
+  const nullClass = task === undefined || dropsLabels(task);
+  const own = ownStrategy(choice.model, opened.model);
   return {
     path: found.path,
     weights,
-    strategy: described?.strategy ?? ownStrategy(choice.model, opened.model),
+    strategy: described?.strategy ?? (nullClass ? own : unguided(own)),
     classes: described?.classes,
-    nullClass: task?.labelDrop !== 0,
+    nullClass,
     folder: finished,
     ...opened,
   };

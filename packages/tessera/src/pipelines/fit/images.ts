@@ -20,6 +20,8 @@ export interface FitImages {
   measured: LabelledPixels;
   /** Those, or where none are held out as many to train on. */
   sample(): Promise<LabelledPixels>;
+  /** Seconds of a picture to train on, read from its file and decoded; 0 where all are in memory. */
+  secondsToRead(): Promise<number>;
   /** SHA-256 over the split's names, sizes and labels. */
   fingerprint: string;
   /** Ends the workers. */
@@ -42,6 +44,8 @@ export const DEFAULT_MEMORY = 2 ** 31;
 const STAGE = 'images';
 /** Pictures that are measured on: decibels of more of them are the same. */
 const MEASURED = 512;
+/** Pictures whose reading is timed. */
+const READ = 64;
 /** Part of the memory for the held-out pictures. */
 const HELD_OUT_SHARE = 1 / 8;
 
@@ -81,8 +85,14 @@ export async function* loadFitImages(
     const most = Math.min(MEASURED, Math.max(1, Math.floor(forHeldOut / (size * size * 3))));
     const measured = await someOf(heldOut, split.heldOut, most);
     const sample = async () => (measured.labels.length > 0 ? measured : someOf(train, trainItems, MEASURED));
+    const secondsToRead = async (): Promise<number> => {
+      if (train.fits) return 0;
+      const began = performance.now();
+      const { labels } = await someOf(train, trainItems, READ);
+      return (performance.now() - began) / 1000 / Math.max(1, labels.length);
+    };
     const fingerprint = fingerprintOf(split.train, split.heldOut, size);
-    return { classes: split.classes, train, heldOut, measured, sample, fingerprint, close };
+    return { classes: split.classes, train, heldOut, measured, sample, secondsToRead, fingerprint, close };
   } catch (error) {
     await close();
     throw error;

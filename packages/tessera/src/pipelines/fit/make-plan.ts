@@ -25,6 +25,8 @@ export type TokenizerChoice = 'auto' | 'keep' | 'fine-tune' | 'train';
 export interface PlanOptions {
   /** Seconds that are left for everything, asked when the measuring is over. */
   secondsLeft(): number;
+  /** Of a picture that is not kept in memory. Default 0. */
+  secondsToRead?: number | undefined;
   seed: number;
   tokenizer: TokenizerChoice;
   /** The shipped tokenizer for this image size, if there is one. */
@@ -69,7 +71,9 @@ export function makePlan(images: FitImages, sample: PixelBlock, options: PlanOpt
   const perImage = measureEncoding(sample, vqConfig);
   measured.secondsPerImageOfTokens = perImage;
   // All images become tokens once. What measuring took is gone by now.
-  const tokens = perImage * (images.train.numImages + images.heldOut.numImages);
+  const { secondsToRead = 0 } = options;
+  const tokens =
+    perImage * (images.train.numImages + images.heldOut.numImages) + secondsToRead * images.train.numImages;
   const budget = trainingSeconds(options.secondsLeft() - tokens);
 
   let tokenizerTraining: unknown;

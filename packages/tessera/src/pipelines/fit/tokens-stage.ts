@@ -43,6 +43,10 @@ async function* writeDataset(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<PipelineEvent> {
   const writer = new TokenDatasetWriter(path, options);
-  yield* writeTokens(writer, tokenizer, images, signal);
-  writer.finish();
+  try {
+    yield* writeTokens(writer, tokenizer, images, signal);
+    writer.finish();
+  } finally {
+    writer.dispose();
+  }
 }
