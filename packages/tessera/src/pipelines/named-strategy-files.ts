@@ -3,8 +3,9 @@
  * the run folder of a search stands for the strategy in it.
  */
 
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { replaceWhole } from '../data/whole-folder.ts';
 import { PipelineError } from './events.ts';
 
 const FOLDER = 'strategies';
@@ -32,8 +33,7 @@ export function saveStrategy(modelFolder: string, name: string, from: string): s
   checkStrategyName(name);
   const path = join(modelFolder, FOLDER, `${name}.yaml`);
   mkdirSync(join(modelFolder, FOLDER), { recursive: true });
-  copyFileSync(from, `${path}.writing`);
-  renameSync(`${path}.writing`, path);
+  replaceWhole(path, readFileSync(from));
   return path;
 }
 

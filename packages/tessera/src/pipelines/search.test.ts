@@ -160,7 +160,7 @@ describe('search', () => {
     [{ saveAs: '../x' }, 'Expected a name of letters'],
     [{ bounds: { topP: [0, 1] as [number, number] } }, 'got those of topP'],
     [{ bounds: { guidance: [0, Number.POSITIVE_INFINITY] as [number, number] } }, 'got 0 and Infinity'],
-    [{ method: 'halving' as const, objective: 'fd-local', numImages: 27 }, 'at least 54 images an evaluation, got 27'],
+    [{ method: 'halving' as const, objective: 'fd-local', numImages: 40 }, 'at least 41 images an evaluation, got 40'],
   ])('refuses %j', async (changes, message) => {
     await expect(run('refused', changes)).rejects.toThrow(message);
     rmSync(join(folder, 'refused'), { recursive: true, force: true });

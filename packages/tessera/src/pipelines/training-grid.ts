@@ -1,11 +1,11 @@
 /** Samples along a training of a generator, for looking at: few, since they are drawn often and take time from it. */
 
 import { noGrad, scope } from '@tessera/torch';
+import { evenly } from '../data/evenly.ts';
 import type { RgbImage } from '../data/image.ts';
 import type { GeneratorModel } from '../models/family.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { decodeTokens } from './decode-tokens.ts';
-import { evenly } from './evenly.ts';
 import { forgetGraph } from './masked-graph.ts';
 import { smallModelSampling } from './small-model-sampling.ts';
 import { generateLabelled } from './start-generation.ts';

@@ -2,6 +2,7 @@
 
 import { DrawPurpose } from '@tessera/schedule';
 import { autocast, noGrad, scope } from '@tessera/torch';
+import { evenly } from '../data/evenly.ts';
 import type { TokenRows } from '../data/token-dataset.ts';
 import type { GeneratorModel, RunBlock } from '../models/family.ts';
 import { familyOf } from '../models/registry.ts';
@@ -85,12 +86,10 @@ const MEASURED_ROWS = 256;
 
 /** Means over held-out rows, taken evenly: data sets lie class by class. */
 function measure(network: GeneratorModel, heldOut: TokenRows, nextPass?: () => RunBlock): Record<string, number> {
-  const numRows = Math.min(heldOut.numRows, MEASURED_ROWS);
+  const measured = evenly(heldOut.numRows, MEASURED_ROWS);
   const means: Record<string, number> = {};
-  for (let start = 0; start < numRows; start += MEASURED_BATCH) {
-    const indices = Array.from({ length: Math.min(MEASURED_BATCH, numRows - start) }, (_, i) =>
-      Math.floor(((start + i) * heldOut.numRows) / numRows),
-    );
+  for (let start = 0; start < measured.length; start += MEASURED_BATCH) {
+    const indices = measured.slice(start, start + MEASURED_BATCH);
     const batch = noGrad(() =>
       scope(() => {
         const rows = onDeviceOf(network, heldOut.rows(indices, undefined));
@@ -98,7 +97,7 @@ function measure(network: GeneratorModel, heldOut: TokenRows, nextPass?: () => R
       }),
     );
     for (const [name, value] of Object.entries(batch)) {
-      means[name] = (means[name] ?? 0) + (value * indices.length) / numRows;
+      means[name] = (means[name] ?? 0) + (value * indices.length) / measured.length;
     }
   }
   return means;

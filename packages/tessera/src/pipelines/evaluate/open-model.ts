@@ -3,12 +3,13 @@
  * last two a tokenizer must be named where the run does not hold one; the rest is told by the files.
  */
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseConfig } from '@tessera/schedule';
 import { loadSafetensors, scope } from '@tessera/torch';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
+import { readConfig } from '../../data/read-config.ts';
 import type { GeneratorModel, GivenFields } from '../../models/family.ts';
 import type { ModelPreset } from '../../models/presets.ts';
 import { familyOf } from '../../models/registry.ts';
@@ -96,8 +97,7 @@ function openCheckpoint(path: string, choice: ModelChoice): OpenedModel {
   const whole = resolve(run, '..');
   const finished = finishedModel(run) ?? (generatorRun(whole) === run ? finishedModel(whole) : undefined);
   const weights = join(found.path, found.averaged);
-  const settings = parseYaml(readFileSync(join(run, 'config.yaml'), 'utf8'), { maxAliasCount: 0 }) as unknown;
-  const { task } = parseConfig(taskSchema, settings, join(run, 'config.yaml'));
+  const { task } = readConfig(join(run, 'config.yaml'), taskSchema, (text) => parseYaml(text, { maxAliasCount: 0 }));
   const described = finished === undefined ? undefined : readModelFolder(finished);
   const tokenizer = tokenizerOf(path, choice, [finished, join(whole, 'tokenizer')]);
   const opened = together(tokenizer, () =>

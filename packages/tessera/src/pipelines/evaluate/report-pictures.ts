@@ -5,6 +5,7 @@
 
 import { noGrad, scope, type Tensor } from '@tessera/torch';
 import { gridPng } from '../../data/contact-sheet.ts';
+import { evenly } from '../../data/evenly.ts';
 import type { RgbImage } from '../../data/image.ts';
 import { toRgbImages } from '../decode-tokens.ts';
 import type { ReportImage } from '../report.ts';
@@ -52,10 +53,7 @@ export async function reportPictures(
 /** Rows of originals, each above what came back. */
 async function reconstructions(originals: ImageSet, images: ImageSet): Promise<ReportImage> {
   const tiles: RgbImage[] = [];
-  const chosen = evenly(
-    Array.from({ length: images.count }, (_, i) => i),
-    (COLUMNS * ROWS) / 2,
-  );
+  const chosen = evenly(images.count, (COLUMNS * ROWS) / 2);
   for (let start = 0; start < chosen.length; start += COLUMNS) {
     const some = chosen.slice(start, start + COLUMNS);
     if (some.length < COLUMNS && start > 0) break; // a short row would put pairs askew
@@ -92,7 +90,7 @@ function rgbImages(batch: Tensor): RgbImage[] {
 /** Up to 8 of each of up to 8 classes that have as many, evenly chosen; without labels evenly over all. */
 function gridIndices({ count, labels }: ImageSet): { indices: number[]; labels: number[] } {
   const all = Array.from({ length: count }, (_, i) => i);
-  if (labels === undefined) return { indices: evenly(all, COLUMNS * ROWS), labels: [] };
+  if (labels === undefined) return { indices: spread(all, COLUMNS * ROWS), labels: [] };
   const byClass = new Map<number, number[]>();
   for (const i of all) {
     const same = byClass.get(labels[i]!);
@@ -100,14 +98,13 @@ function gridIndices({ count, labels }: ImageSet): { indices: number[]; labels: 
     else same.push(i);
   }
   const full = [...byClass.keys()].filter((label) => byClass.get(label)!.length >= COLUMNS).sort((a, b) => a - b);
-  if (full.length === 0) return { indices: evenly(all, COLUMNS * ROWS), labels: [] };
-  const chosen = evenly(full, ROWS);
-  return { indices: chosen.flatMap((label) => evenly(byClass.get(label)!, COLUMNS)), labels: chosen };
+  if (full.length === 0) return { indices: spread(all, COLUMNS * ROWS), labels: [] };
+  const chosen = spread(full, ROWS);
+  return { indices: chosen.flatMap((label) => spread(byClass.get(label)!, COLUMNS)), labels: chosen };
 }
 
-function evenly<T>(from: readonly T[], most: number): T[] {
-  if (from.length <= most) return [...from];
-  return Array.from({ length: most }, (_, i) => from[Math.floor((i * from.length) / most)]!);
+function spread<T>(from: readonly T[], most: number): T[] {
+  return evenly(from.length, most).map((i) => from[i]!);
 }
 
 async function image(pictures: readonly RgbImage[], columns: number, caption: string): Promise<ReportImage> {

@@ -4,10 +4,10 @@
  * Read as hostile: shapes and types are looked at before anything is read.
  */
 
-import { renameSync, writeFileSync } from 'node:fs';
 import { encodeNpz, type NpyArray, type NpzArchive, readNpz } from '@tessera/formats';
 import { withFile } from '@tessera/formats/node';
 import { fromTypedArray, type Tensor } from '@tessera/torch';
+import { replaceWhole } from '../../data/whole-folder.ts';
 import type { FeatureStatistics } from '../../metrics/feature-statistics.ts';
 import { PipelineError } from '../events.ts';
 
@@ -36,8 +36,7 @@ export function readStatistics(path: string): StatisticsFile | undefined {
 /** Written whole, in float64. */
 export function writeStatistics(path: string, pool: FeatureStatistics, spatial?: FeatureStatistics): void {
   const arrays = [...pair(pool, 'mu', 'sigma'), ...(spatial === undefined ? [] : pair(spatial, 'mu_s', 'sigma_s'))];
-  writeFileSync(`${path}.writing`, encodeNpz(arrays));
-  renameSync(`${path}.writing`, path);
+  replaceWhole(path, encodeNpz(arrays));
 }
 
 function pair({ mean, covariance }: FeatureStatistics, mu: string, sigma: string): [string, NpyArray][] {

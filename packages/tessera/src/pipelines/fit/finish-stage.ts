@@ -1,9 +1,9 @@
 /** The last stage of a fit: the model folder, samples with a grid and a reveal, the report. */
 
 import { join } from 'node:path';
+import { evenly } from '../../data/evenly.ts';
 import type { GeneratorModel } from '../../models/family.ts';
 import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
-import { evenly } from '../evenly.ts';
 import type { PipelineEvent } from '../events.ts';
 import { writeModelFolder } from '../model-folder.ts';
 import { writeReport } from '../report.ts';

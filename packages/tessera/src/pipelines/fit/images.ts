@@ -6,9 +6,9 @@
 import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { DataError } from '../../data/data-error.ts';
+import { evenly } from '../../data/evenly.ts';
 import { type ImageItem, openImageFolder } from '../../data/image-folder.ts';
 import { type LabelledPixels, PictureSet } from '../../data/picture-set.ts';
-import { evenly } from '../evenly.ts';
 import type { PipelineEvent } from '../events.ts';
 
 export interface FitImages {

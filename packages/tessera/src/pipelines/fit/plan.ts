@@ -4,9 +4,10 @@
  * bits, and `--plan FILE` repeats a run elsewhere.
  */
 
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { parseConfig, strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
+import { replaceWhole } from '../../data/whole-folder.ts';
 import { enatConfigSchema } from '../../models/enat.ts';
 import { enatRecipeSchema } from '../../models/enat-recipe.ts';
 import { vqConfigSchema } from '../../tokenizers/vq-config.ts';
@@ -60,8 +61,7 @@ export function readPlan(path: string): FitPlan {
 
 /** Writes the plan whole or not at all. */
 export function writePlan(path: string, plan: FitPlan): void {
-  writeFileSync(`${path}.writing`, `${JSON.stringify(plan, undefined, 2)}\n`);
-  renameSync(`${path}.writing`, path);
+  replaceWhole(path, `${JSON.stringify(plan, undefined, 2)}\n`);
 }
 
 export function hasPlan(path: string): boolean {

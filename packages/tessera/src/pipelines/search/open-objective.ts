@@ -11,6 +11,7 @@ import { withFile } from '@tessera/formats/node';
 import { parseConfig, strictConfig } from '@tessera/schedule';
 import { cat, fromTypedArray, keep, noGrad, scope, type Tensor } from '@tessera/torch';
 import { z } from 'zod';
+import { evenly } from '../../data/evenly.ts';
 import { treeSizes } from '../../data/tokens/llamagen-tree.ts';
 import { openTokens, requireTokens } from '../../data/tokens/open-tokens.ts';
 import type { FeatureExtractor } from '../../metrics/feature-extractor.ts';
@@ -210,11 +211,8 @@ function featuresOfTokens(
   const data = openTokens(path);
   try {
     requireTokens(data, { ...model.config }, path, 'the model');
-    const rowOf = evenly(data.numRows, most);
-    return batches(Math.min(most, data.numRows)).map((rows) =>
-      noGrad(() =>
-        scope(() => keep(extractor.features(tokenizer.decode(data.rows(rows.map(rowOf), undefined).tokens)))),
-      ),
+    return batches(evenly(data.numRows, most)).map((rows) =>
+      noGrad(() => scope(() => keep(extractor.features(tokenizer.decode(data.rows(rows, undefined).tokens))))),
     );
   } finally {
     data.dispose();
@@ -229,11 +227,10 @@ async function featuresOfImages(
 ): Promise<Tensor[]> {
   const images = await openFolderSet(path, size, { alpha });
   try {
-    const rowOf = evenly(images.count, most);
     const features: Tensor[] = [];
-    for (const rows of batches(Math.min(most, images.count))) {
+    for (const rows of batches(evenly(images.count, most))) {
       const pictures: Tensor[] = [];
-      for (const row of rows) pictures.push(await images.read(rowOf(row), 1));
+      for (const row of rows) pictures.push(await images.read(row, 1));
       features.push(noGrad(() => scope(() => keep(extractor.features(cat(pictures))))));
       for (const picture of pictures) picture.dispose();
     }
@@ -243,16 +240,9 @@ async function featuresOfImages(
   }
 }
 
-/** The rows to take where there are more than wanted: from all classes, which lie one behind the other. */
-function evenly(count: number, most: number): (i: number) => number {
-  const step = Math.max(1, count / most);
-  return (i) => Math.floor(i * step);
-}
-
-function batches(count: number): number[][] {
-  return Array.from({ length: Math.ceil(count / DECODED_BATCH) }, (_, b) =>
-    Array.from({ length: Math.min(DECODED_BATCH, count - b * DECODED_BATCH) }, (_, i) => b * DECODED_BATCH + i),
-  );
+function batches(rows: readonly number[]): number[][] {
+  const count = Math.ceil(rows.length / DECODED_BATCH);
+  return Array.from({ length: count }, (_, b) => rows.slice(b * DECODED_BATCH, (b + 1) * DECODED_BATCH));
 }
 
 function own(statistics: Reference['statistics'], owned: { dispose(): void }[]): Reference['statistics'] {

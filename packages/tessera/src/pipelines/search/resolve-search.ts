@@ -137,9 +137,11 @@ function checkMethodOptions(options: SearchOptions, method: MethodName): void {
 function checkFirstRung(numImages: number, fewest: number, population: number | undefined): void {
   const share = smallestShare(population);
   if (numImages * share >= 1 && imagesOfShare(numImages, share) >= fewest) return;
+  // Shares are rounded.
+  const least = Math.ceil(Math.max(1, fewest - 0.5) / share);
   throw new SearchError(
     'SEARCH_OPTIONS',
-    `Halving begins on 1/${Math.round(1 / share)} of the images, and this objective needs ${fewest} there: expected at least ${Math.ceil(fewest / share)} images an evaluation, got ${numImages}.`,
+    `Halving begins on 1/${Math.round(1 / share)} of the images, and this objective needs ${fewest} there: expected at least ${least} images an evaluation, got ${numImages}.`,
   );
 }
 

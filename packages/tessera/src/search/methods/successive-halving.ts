@@ -7,6 +7,9 @@
 import { DrawPurpose, Draws } from '@tessera/schedule';
 import { type Candidate, type Method, pointAt, type Space, stepsTo } from '../method.ts';
 
+const CANDIDATES = 27;
+const FACTOR = 3;
+
 export interface HalvingOptions {
   seed: number;
   /** Candidates of a round's first rung. Default 27. */
@@ -20,8 +23,8 @@ export interface HalvingOptions {
 }
 
 /** Of the images, that a candidate of the first rung gets. */
-export function smallestShare(candidates = 27, factor = 3): number {
-  return factor ** -rungsOf(candidates, factor);
+export function smallestShare(candidates = CANDIDATES): number {
+  return FACTOR ** -rungsOf(candidates, FACTOR);
 }
 
 function rungsOf(candidates: number, factor: number): number {
@@ -29,7 +32,7 @@ function rungsOf(candidates: number, factor: number): number {
 }
 
 export function* successiveHalving(space: Space, options: HalvingOptions): Method {
-  const { seed, candidates = 27, factor = 3, spread = 1.5, narrowing = 0.7 } = options;
+  const { seed, candidates = CANDIDATES, factor = FACTOR, spread = 1.5, narrowing = 0.7 } = options;
   const rungs = rungsOf(candidates, factor);
   let best: readonly number[] = space.start;
   let [bestValue] = (yield [{ phase: 'start', point: best, share: 1 }]) as [number];
