@@ -6,6 +6,7 @@
 import type { ArgDef } from 'citty';
 import type { z } from 'zod';
 import type { PipelineEvent } from '../pipelines/events.ts';
+import { kebabCase } from '../pipelines/flag-name.ts';
 import { CliError } from './cli-error.ts';
 
 /**
@@ -61,13 +62,11 @@ function parseOptions<Schema extends z.ZodType>(schema: Schema, texts: Record<st
   if (result.success) return result.data;
   const issues = result.error.issues.map(({ path, message }) => {
     const [name] = path;
+    // What follows "--" has no flag.
+    if (name === 'rest') return message;
     return name === undefined ? message : `--${kebabCase(String(name))}: ${message}`;
   });
   throw new CliError('ARGUMENT', issues.join('; '));
-}
-
-export function kebabCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
 export function camelCase(name: string): string {

@@ -35,9 +35,11 @@ const LAUNCHER_LOOK_MS = 1000;
 /** Runs a command line on this process's streams and sets its exit code. */
 export async function main(words: readonly string[]): Promise<void> {
   // Pipes that close early (`| head`) end the output, not the work.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-  });
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+    });
+  }
   adoptSlurmEnvironment(process.env);
   process.exitCode = await run(words, process);
 }

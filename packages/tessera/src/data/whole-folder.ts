@@ -63,6 +63,19 @@ export function replaceWhole(path: string, content: string | Uint8Array): void {
   }
 }
 
+/** Refuses the place of a file where a folder is. */
+export function requireFileName(path: string): void {
+  if (!existsSync(path) || !statSync(path).isDirectory()) return;
+  throw new DataError('OUT_TAKEN', `${path} is a folder: expected the name of the file to write.`);
+}
+
+/** Refuses the place of a file where anything is. */
+export function requireFree(path: string): void {
+  requireFileName(path);
+  if (!existsSync(path)) return;
+  throw new DataError('OUT_TAKEN', `${path} is there already: choose another name, or remove it.`);
+}
+
 /**
  * Refuses to replace what is no folder of its kind, and folders that hold what is read.
  *

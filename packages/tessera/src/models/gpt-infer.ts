@@ -31,7 +31,7 @@ export function inferGptConfig(shapes: Shapes, { numHeads, gridSize }: GivenFiel
   if (numHeads === undefined || gridSize === undefined) {
     throw new StateDictError(
       `${where} has ${depth} blocks of width ${embedDim}; its shapes do not tell the number of heads nor the grid: ` +
-        'give numHeads and gridSize, or a preset that has them',
+        'give the number of heads and the size (--num-heads, --size), or a preset that has them',
     );
   }
   const headDim = embedDim / numHeads;

@@ -54,7 +54,7 @@ export function inferEnatConfig(shapes: Shapes, given: GivenFields, where: strin
   if (encoderDepth === undefined || decoderDepth === undefined || numHeads === undefined) {
     throw new StateDictError(
       `${where} has ${depth} blocks of width ${embedDim}; its shapes do not tell how many are the encoder's, nor the number of heads: ` +
-        'give encoderDepth (or decoderDepth) and numHeads, or a preset that has them',
+        'give the depth of the encoder or the decoder and the number of heads (--encoder-depth, --num-heads), or a preset that has them',
     );
   }
   if (encoderDepth + decoderDepth !== depth) {

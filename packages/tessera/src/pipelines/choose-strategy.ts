@@ -28,6 +28,7 @@ import {
 import { parse as parseYaml } from 'yaml';
 import type { GenerationKind } from '../models/family.ts';
 import { PipelineError } from './events.ts';
+import { flagName } from './flag-name.ts';
 import { namedStrategies, strategyFile } from './named-strategy-files.ts';
 
 export interface StrategyChoice {
@@ -75,7 +76,7 @@ export function chooseSampling(
   const given = foreign.find((key) => choice[key] !== undefined);
   if (given !== undefined) {
     const other = kind === 'masked' ? 'autoregressive' : 'masked';
-    throw new PipelineError('OPTIONS', `${given} belongs to ${other} models; this one is ${kind}.`);
+    throw new PipelineError('OPTIONS', `${flagName(given)} belongs to ${other} models; this one is ${kind}.`);
   }
   if (kind === 'masked') return chooseStrategy(choice, own as Strategy | OwnFormula | undefined, modelFolder);
   const { guidanceScale, sampleTemperature: temperature, topK, topP, greedy } = choice;

@@ -88,6 +88,8 @@ describe('edit', () => {
     expect(readdirSync(out)).toEqual(before);
     await run({ out, variations: 0.5, numImages: 3 });
     expect(await pictures(out)).toHaveLength(3);
+    const two = run({ out: join(folder, 'two'), variations: 0.5, class: 'apples,1' });
+    await expect(two).rejects.toThrow('Expected one class of what is made, got 2 ("apples,1")');
   });
 
   it('writes pictures batch by batch, and a grid that stays a picture', async () => {

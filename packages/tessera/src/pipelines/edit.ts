@@ -82,10 +82,7 @@ async function* editWith(folder: ModelFolder, options: EditOptions): AsyncGenera
       `${options.model} was trained without a null class, so it knows nothing of pictures without a class: give one (--class).`,
     );
   }
-  const label =
-    options.class === undefined
-      ? model.nullLabel
-      : planImages([options.class], model.config.numClasses, classes, { numImages: 1 }).labels[0]!;
+  const label = labelOf(options.class, folder);
   const strategy = chooseStrategy(options, folder.strategy as Strategy, folder.path);
   requireNullClass(strategy, folder.nullClass, options.model);
   const nameOf = (index: number): string => drawnName(index, undefined, seed);
@@ -141,6 +138,13 @@ async function* editWith(folder: ModelFolder, options: EditOptions): AsyncGenera
   writeFileSync(grid, await gridPng(tiles, { columns: shown.columns, scale }));
   yield { kind: 'file', path: grid, what: 'the picture that was given, then those made of it' };
   yield { kind: 'result', result: { out, numImages, seed, tokensMade: count, class: classes[label], strategy } };
+}
+
+function labelOf(wanted: string | undefined, { model, classes }: ModelFolder): number {
+  if (wanted === undefined) return model.nullLabel;
+  const { chosen } = planImages([wanted], model.config.numClasses, classes, { numImages: 1 });
+  if (chosen.length === 1) return chosen[0]!;
+  throw new PipelineError('OPTIONS', `Expected one class of what is made, got ${chosen.length} ("${wanted}").`);
 }
 
 /** The picture at the model's size, and the pixels to make; no mask where each image has its own. */

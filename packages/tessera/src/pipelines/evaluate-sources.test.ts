@@ -53,10 +53,19 @@ async function drain(events: AsyncIterable<{ kind: string }>): Promise<Record<st
   return last as Record<string, unknown>;
 }
 
+let count = 0;
+
 async function measured(options: EvaluateOptions): Promise<EvaluationResult> {
   const before = memoryStats().liveTensors;
   const result = await drain(
-    evaluate({ protocol: 'local', reference, resamples: 0, features: at('features'), out: at('out'), ...options }),
+    evaluate({
+      protocol: 'local',
+      reference,
+      resamples: 0,
+      features: at('features'),
+      out: at(`out ${count++}`),
+      ...options,
+    }),
   );
   expect(memoryStats().liveTensors).toBe(before);
   return result as unknown as EvaluationResult;
@@ -159,7 +168,7 @@ describe('sources of an evaluation', () => {
     await drain(train({ config: at('tiny.yaml'), data: [at('tokens')], out: run }));
     const how = { tokenizer: join(tiny, 'tokenizer'), numImages: 10 };
     await expect(measured({ source: run, numImages: 10 })).rejects.toThrow(/makes tokens/);
-    await expect(measured({ source: run, ...how, numHeads: 2 })).rejects.toThrow(/numHeads belongs to --weights/);
+    await expect(measured({ source: run, ...how, numHeads: 2 })).rejects.toThrow(/--num-heads belongs to --weights/);
     const newest = await measured({ source: run, ...how });
     expect(newest.source.path).toBe(join(run, 'checkpoints', 'step-0000004'));
     const first = await measured({ source: join(run, 'checkpoints', 'step-0000002'), ...how });
@@ -235,9 +244,9 @@ describe('a reconstruction', () => {
     expect(wide.metrics.PSNR).toEqual(metrics.PSNR);
     await expect(measured({ ...options, tokenizer: undefined })).rejects.toThrow(/goes through a tokenizer/);
     await expect(measured({ ...options, source: tiny })).rejects.toThrow(/starts from pictures/);
-    await expect(measured({ ...options, numImages: 3 })).rejects.toThrow(/numImages.*draws nothing/);
+    await expect(measured({ ...options, numImages: 3 })).rejects.toThrow(/--num-images.*draws nothing/);
     await expect(measured({ ...options, heldOut: reference })).rejects.toThrow(/--held-out.*a reconstruction/);
-    await expect(measured({ source: reference, ssimRange: 2 })).rejects.toThrow(/ssimRange belongs to/);
+    await expect(measured({ source: reference, ssimRange: 2 })).rejects.toThrow(/--ssim-range belongs to/);
     const odd = writeDiscs(at('odd.npz'), 4, 1, { size: 18 });
     await expect(measured({ ...options, source: odd })).rejects.toThrow(/multiples of 4.*got 18×18/);
   });

@@ -229,13 +229,25 @@ describe('evaluate a model', () => {
     const options = { source: model, reference, out: at('model'), numImages: 24, seed: 3 };
     const sweep = { setting: 'guidanceScale' as const, values: [1, 3] };
     const swept = await measured({ ...options, sweep });
-    const single = await measured({ ...options, guidanceScale: 3 });
+    const other = { ...options, guidanceScale: 3 };
+    await expect(measured({ ...other, sweep })).rejects.toThrow('The sweep gives values of --guidance-scale');
+    // The curve's result is not written over.
+    await expect(measured(other)).rejects.toThrow(
+      `${at('model')} holds the result of another evaluation (${model}, local)`,
+    );
+    const features = at('model/features');
+    const single = await measured({ ...other, out: at('single'), features });
     expect(swept.sweep!.points.map(({ value }) => value)).toEqual([1, 3]);
     expect(swept.sweep!.points[1]!.metrics).toEqual(single.metrics);
     expect(swept.sweep!.points[0]!.metrics).not.toEqual(single.metrics);
     expect(single.source).toMatchObject({ kind: 'model', numImages: 24, seed: 3 });
     // The reference and two settings: the single run found its features there.
-    expect(readdirSync(at('model/features'))).toHaveLength(3);
+    expect(readdirSync(features)).toHaveLength(3);
+    expect(await measured({ ...options, sweep })).toEqual(swept);
+    // What cannot be measured is told before the reference is looked at.
+    const early = { ...options, out: at('early'), topK: 5 };
+    await expect(measured(early)).rejects.toThrow('--top-k belongs to autoregressive models');
+    expect(existsSync(at('early'))).toBe(false);
     expect(readFileSync(at('model/report.html'), 'utf8')).toContain('a class a row');
   });
 });

@@ -18,7 +18,7 @@ import { replaceWhole } from '../data/whole-folder.ts';
 import { type Curve, type CurveOptions, checkpointCurve, type Sweep, sweepCurve } from './evaluate/curve.ts';
 import { type EvaluationExtractor, openExtractor } from './evaluate/extractor.ts';
 import { FeatureStore } from './evaluate/feature-store.ts';
-import type { ImageSet } from './evaluate/image-set.ts';
+import { type ImageSet, sha256 } from './evaluate/image-set.ts';
 import { checkJudge, type OpenJudge, openJudge } from './evaluate/judge.ts';
 import { type Measurement, measure } from './evaluate/measure.ts';
 import { checkSource, checkStrategies, openSource, type Source, type SourceOptions } from './evaluate/open-source.ts';
@@ -27,8 +27,9 @@ import { PROTOCOLS, type Protocol, type ProtocolName } from './evaluate/protocol
 import { openReference, openUnseen, type Reference, sizesDiffer } from './evaluate/reference.ts';
 import { evaluationReport } from './evaluate/report-content.ts';
 import { reportPictures } from './evaluate/report-pictures.ts';
-import { type EvaluationResult, markdownTables, readResult } from './evaluate/result.ts';
+import { type EvaluationResult, markdownTables, readResult, refuseOtherResult } from './evaluate/result.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
+import { flagName } from './flag-name.ts';
 import { writeReport } from './report.ts';
 
 export type { Sweep } from './evaluate/curve.ts';
@@ -71,6 +72,8 @@ interface Run {
   work: string;
   processes: Processes;
   signal: AbortSignal | undefined;
+  /** Opens what is measured; owned by the caller. */
+  open(changes: CurveOptions): Promise<Source>;
 }
 
 /** What all points of a curve are compared with. */
@@ -109,17 +112,29 @@ async function* evaluateShared(options: EvaluateOptions, processes: Processes): 
   try {
     const reference = await openReference(path, protocol, extractor, { size, signal });
     if (reference.images !== undefined) owned.push(reference.images);
+    // Before hours of work on the reference.
+    const open = (changes: CurveOptions): Promise<Source> => openSource({ ...options, ...changes, protocol });
+    let first: Source | undefined = await open(curve?.points[0]?.changes ?? {});
+    owned.push({ dispose: () => first?.dispose() });
+    if (options.judge === true) checkJudge(first.images, reference.images, reference.path);
+    const request = requestOf(options, first.images, reference);
+    refuseOtherResult(out, request);
     const work = options.features ?? join(out, 'features');
     mkdirSync(out, { recursive: true });
     mkdirSync(work, { recursive: true });
-    const run: Run = { protocol, extractor, reference, work, processes, signal };
-    if (options.judge === true) await checkFirst(options, run);
+    const take = (changes: CurveOptions): Promise<Source> => {
+      if (first === undefined) return open(changes);
+      const opened = first;
+      first = undefined;
+      return Promise.resolve(opened);
+    };
+    const run: Run = { protocol, extractor, reference, work, processes, signal, open: take };
     yield { kind: 'stage', stage: 'evaluate', message: `${protocol.name}: ${protocol.what}` };
     const compared = yield* openCompared(run, options, owned);
-    const result = yield* curve === undefined
+    const found = yield* curve === undefined
       ? evaluateOne(run, options, compared, {})
       : evaluateCurve(run, options, compared, curve);
-    if (result === undefined) {
+    if (found === undefined) {
       if (!processes.areTogether) {
         yield {
           kind: 'note',
@@ -129,10 +144,11 @@ async function* evaluateShared(options: EvaluateOptions, processes: Processes): 
       yield { kind: 'result', result: { out, complete: false } };
       return;
     }
+    const result: EvaluationResult = { ...found, request };
     for (const message of result.warnings) yield { kind: 'warning', message };
     replaceWhole(join(out, 'result.json'), `${JSON.stringify(result, undefined, 2)}\n`);
     replaceWhole(join(out, 'result.md'), markdownTables([result, ...others.map((other) => other.result)]));
-    const source = await openSource({ ...options, ...changesOf(curve, result), protocol });
+    const source = await open(changesOf(curve, result));
     try {
       const store = new FeatureStore(work, source.images, extractor, protocol);
       const pictures = await reportPictures(source, result, reference.images, store);
@@ -189,8 +205,8 @@ async function* featuresOf(run: Run, images: ImageSet, stage: string): AsyncGene
 }
 
 /** The pictures' features alone. */
-async function* fillOne(run: Run, options: EvaluateOptions, changes: CurveOptions): AsyncGenerator<PipelineEvent> {
-  const source = await openSource({ ...options, ...changes, protocol: run.protocol });
+async function* fillOne(run: Run, changes: CurveOptions): AsyncGenerator<PipelineEvent> {
+  const source = await run.open(changes);
   try {
     yield* featuresOf(run, source.images, 'samples');
   } finally {
@@ -205,7 +221,7 @@ async function* evaluateOne(
   changes: CurveOptions,
 ): AsyncGenerator<PipelineEvent, EvaluationResult | undefined> {
   const { protocol, extractor, reference, processes } = run;
-  const source: Source = await openSource({ ...options, ...changes, protocol });
+  const source = await run.open(changes);
   try {
     const { images, strategy, tokenizer } = source;
     const samples = yield* featuresOf(run, images, 'samples');
@@ -269,7 +285,7 @@ async function* evaluateCurve(
   if (run.processes.areTogether) {
     for (const { value, changes } of points) {
       yield { kind: 'note', message: `${setting} ${value}` };
-      yield* fillOne(run, options, changes);
+      yield* fillOne(run, changes);
     }
     if (run.processes.rank > 0) return undefined;
   }
@@ -286,11 +302,19 @@ async function* evaluateCurve(
   return { ...results[best]!, sweep: { setting, points: measured, best: points[best]!.value } };
 }
 
-function curveOf({ sweep, checkpoints, source }: EvaluateOptions): Curve | undefined {
+function curveOf(options: EvaluateOptions): Curve | undefined {
+  const { sweep, checkpoints, source } = options;
   if (sweep !== undefined && checkpoints !== undefined) {
     throw new PipelineError('OPTIONS', 'A sweep is of one model: leave --sweep or --checkpoints out.');
   }
-  if (sweep !== undefined) return sweepCurve(sweep);
+  if (sweep !== undefined) {
+    const { setting } = sweep;
+    if (options[setting] === undefined) return sweepCurve(sweep);
+    throw new PipelineError(
+      'OPTIONS',
+      `The sweep gives values of ${flagName(setting)}: leave the flag or the sweep out.`,
+    );
+  }
   return checkpoints === undefined ? undefined : checkpointCurve(source, checkpoints);
 }
 
@@ -299,13 +323,12 @@ function changesOf(curve: Curve | undefined, result: EvaluationResult): CurveOpt
   return curve?.points.find(({ value }) => value === result.sweep?.best)?.changes ?? {};
 }
 
-async function checkFirst(options: EvaluateOptions, run: Run): Promise<void> {
-  const source = await openSource({ ...options, ...curveOf(options)?.points[0]?.changes, protocol: run.protocol });
-  try {
-    checkJudge(source.images, run.reference.images, run.reference.path);
-  } finally {
-    source.dispose();
-  }
+/** What tells evaluations apart whose results would have the same place. A curve over checkpoints may grow with its run. */
+function requestOf(options: EvaluateOptions, { fingerprint }: ImageSet, { sha256: reference }: Reference): string {
+  const { protocol = 'fid', sweep, checkpoints, source, judge = false, heldOut = null } = options;
+  const curve = checkpoints === undefined ? (sweep ?? null) : resolve(source!);
+  const what = { protocol, reference, curve, judge, heldOut, what: checkpoints === undefined ? fingerprint : null };
+  return sha256(JSON.stringify(what));
 }
 
 /** Published numbers are against published files; those of tokenizers against the pictures that everyone packs anew. */
@@ -326,7 +349,8 @@ function withoutNearest({ memorisation, ...rest }: Measurement): Measurement {
 function nameOf({ source, weights, reconstruction, tokenizer, tokenizerWeights }: EvaluateOptions): string {
   if (reconstruction === true) return basename(resolve(tokenizer ?? tokenizerWeights ?? 'reconstruction'));
   const path = resolve(source ?? weights ?? 'model');
-  // A checkpoint's own name, step-0000500, says little without its run's.
+  // A checkpoint's own name, step-0000500, says little without its run's, and all finished models are called model.
   const run = dirname(path);
+  if (basename(path) === 'model') return basename(run);
   return basename(run) === 'checkpoints' ? `${basename(dirname(run))}-${basename(path)}` : basename(path);
 }

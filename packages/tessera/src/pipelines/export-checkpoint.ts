@@ -4,11 +4,11 @@
  * A GPT's file holds what there is of its training too, as its trainer's does; of other runs, the averaged network.
  */
 
-import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { readSafetensorsHeader } from '@tessera/formats';
 import { withFile } from '@tessera/formats/node';
-import { moveIntoPlace, requireReplaceable, temporaryFor } from '../data/whole-folder.ts';
+import { moveIntoPlace, requireFree, requireReplaceable, temporaryFor } from '../data/whole-folder.ts';
 import type { GptConfig } from '../models/gpt-config.ts';
 import { checkShapes, shapesOf } from '../nn/state-dict.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
@@ -41,9 +41,7 @@ export async function* exportCheckpoint(options: ExportOptions): AsyncGenerator<
   const names = [...expected.keys()];
   yield { kind: 'stage', stage: 'export', message: `${architecture.title}: ${names.length} tensors` };
   if (checkpointFolder) requireReplaceable(out, EMA_FILE, [source]);
-  else if (existsSync(out) && statSync(out).isDirectory()) {
-    throw new PipelineError('OPTIONS', `${out} is a folder: expected the name of the file to write.`);
-  }
+  else requireFree(out);
   const temporary = temporaryFor(out);
   mkdirSync(dirname(out), { recursive: true });
   try {

@@ -31,7 +31,7 @@ import { EMA_FILE, importTraining, isCheckpointFolder } from './official/checkpo
 import { CONSOLIDATED, importLlamagenTraining } from './official/llamagen-training.ts';
 import { readWeights, type WeightsInFile } from './official/read-weights.ts';
 import { writeSafetensors } from './official/tensor-file.ts';
-import { givenFields } from './open-generator.ts';
+import { givenFields, requireFamily } from './open-generator.ts';
 import { presetStrategy, strategyOfSizes } from './own-strategy.ts';
 
 export interface ImportOptions extends GivenFields {
@@ -64,6 +64,7 @@ export async function* importCheckpoint(options: ImportOptions): AsyncGenerator<
   try {
     const checkpoint = openCheckpoint(file, { ...options, ...givenFields(options, options.model) });
     const { architecture, config, weights, names } = checkpoint;
+    if (options.model !== undefined) requireFamily(options.model, architecture.family, file);
     yield {
       kind: 'stage',
       stage: 'import',

@@ -99,9 +99,11 @@ describe('tokenizers', () => {
     const source = save('tokenizer.pt', wrap(stateDict(module(), undefined, prefix)));
     const result = await bring(source, at(label));
     expect(result).toMatchObject({ part: 'tokenizer', tensors: module().state.size });
-    await send(at(label), at('back.pt'));
+    const back = at(`${label}.pt`);
+    await send(at(label), back);
+    await expect(send(at(label), back)).rejects.toThrow(`${back} is there already: choose another name, or remove it.`);
     save('plain.pt', stateDict(module()));
-    expect([...content(at('back.pt'), entry)]).toEqual([...content(at('plain.pt'))]);
+    expect([...content(back, entry)]).toEqual([...content(at('plain.pt'))]);
     const opened = openTokenizer(at(label));
     noGrad(() =>
       scope(() => {
@@ -203,7 +205,7 @@ describe('a model', () => {
   }); // biome-ignore format: long lines
 
   it('needs what its shapes do not tell, and a tokenizer', async () => {
-    await expect(bring(at('nnet_ema.pth'), at('x'), { tokenizer: at('tiny') })).rejects.toThrow('numHeads');
+    await expect(bring(at('nnet_ema.pth'), at('x'), { tokenizer: at('tiny') })).rejects.toThrow('--num-heads');
     await expect(bring(at('nnet_ema.pth'), at('x'), { encoderDepth: 2, numHeads: 2 })).rejects.toThrow('--tokenizer');
   });
 

@@ -34,6 +34,7 @@ import { type TokenizerFamilyName, tokenizerFamily, tokenizerFamilyNames } from 
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import { PipelineError } from './events.ts';
 import { loadOfficialTokenizer } from './load-weights.ts';
+import { keepNamedStrategies } from './named-strategy-files.ts';
 
 const FORMAT_VERSION = 1;
 
@@ -174,7 +175,7 @@ export function openAnyTokenizer(path: string): { tokenizer: Tokenizer; imageSiz
   return { tokenizer: openTokenizer(inner), imageSize: config.imageSize };
 }
 
-/** Writes a whole folder or nothing; an older one at `path` is replaced. */
+/** Writes a whole folder or nothing; an older one at `path` is replaced, but for the strategies that it keeps by name. */
 export function writeModelFolder(path: string, content: ModelToWrite): void {
   const { imageSize, model, tokenizer, strategy, classes, nullClass, card, dtype = 'float32' } = content;
   const temporary = temporaryFor(path);
@@ -190,6 +191,7 @@ export function writeModelFolder(path: string, content: ModelToWrite): void {
   });
   saveModule(join(temporary, 'model.safetensors'), model, dtype);
   writeTokenizer(join(temporary, 'tokenizer'), tokenizer, dtype);
+  keepNamedStrategies(path, temporary);
   moveIntoPlace(temporary, path);
 }
 

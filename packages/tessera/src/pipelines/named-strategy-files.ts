@@ -3,7 +3,7 @@
  * the run folder of a search stands for the strategy in it.
  */
 
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { replaceWhole } from '../data/whole-folder.ts';
 import { PipelineError } from './events.ts';
@@ -35,6 +35,12 @@ export function saveStrategy(modelFolder: string, name: string, from: string): s
   mkdirSync(join(modelFolder, FOLDER), { recursive: true });
   replaceWhole(path, readFileSync(from));
   return path;
+}
+
+/** Takes the strategies of a model folder over into the one that is to replace it. */
+export function keepNamedStrategies(from: string, to: string): void {
+  const folder = join(from, FOLDER);
+  if (existsSync(folder)) cpSync(folder, join(to, FOLDER), { recursive: true });
 }
 
 export function checkStrategyName(name: string): void {

@@ -6,7 +6,7 @@ import { scope } from '@tessera/torch';
 import type { GeneratorModel, GivenFields, Shapes } from '../models/family.ts';
 import { Gpt } from '../models/gpt.ts';
 import { type ModelPreset, modelPreset } from '../models/presets.ts';
-import { type FamilyName, familyNames, familyOf, recogniseFamily } from '../models/registry.ts';
+import { familyNames, familyOf, recogniseFamily } from '../models/registry.ts';
 import { loadModule, type NetworkDType, shapesOf, stateShapes } from '../nn/state-dict.ts';
 import { hasStored, wholeFile } from '../training/stored-tensors.ts';
 import { PipelineError } from './events.ts';
@@ -63,7 +63,10 @@ export function openGenerator(choice: GeneratorChoice): GeneratorModel {
         `${file}: expected the weights of ${familyNames.join(', ')}, got other tensors.`,
       );
     }
-    if (choice.exactly === true && preset !== undefined) requirePreset(shapes, name, preset, file);
+    if (preset !== undefined) {
+      requireFamily(preset, name, file);
+      if (choice.exactly === true) requirePreset(shapes, preset, file);
+    }
     const family = familyOf(name);
     const config = family.inferConfig(shapes, givenFields(choice, preset), file);
     const model = loadModule((p) => family.construct(config, p), tensors, file, loadedType(choice.dtype));
@@ -86,10 +89,14 @@ export function givenFields(fields: GivenFields, preset: ModelPreset | undefined
   return { encoderDepth: split.encoderDepth, decoderDepth: split.decoderDepth, numHeads, gridSize };
 }
 
-/** Refuses weights of another family, depth or width; numbers of codes, classes and positions may be others. */
-function requirePreset(shapes: Shapes, name: FamilyName, preset: ModelPreset, where: string): void {
+export function requireFamily(preset: ModelPreset, family: string, where: string): void {
+  if (modelPreset(preset).family === family) return;
+  throw new PipelineError('WEIGHTS', `${where}: expected ${preset}, got weights of ${family}.`);
+}
+
+/** Refuses weights of another depth or width; numbers of codes, classes and positions may be others. */
+function requirePreset(shapes: Shapes, preset: ModelPreset, where: string): void {
   const { family, config } = modelPreset(preset);
-  if (name !== family) throw new PipelineError('WEIGHTS', `${where}: expected ${preset}, got weights of ${name}.`);
   const expected = stateShapes((p) => familyOf(family).construct(config, p));
   for (const [tensor, shape] of expected) {
     const got = shapes.get(tensor);

@@ -142,7 +142,7 @@ test('without flags a checkpoint is sampled alike as pictures and as tokens', as
   for (const choice of [{}, nat]) {
     const { model = 'gpt-nano', weights = at('gpt.safetensors') } = choice as Partial<typeof nat>;
     const { settings } = await draw({ ...choice, out: at('own'), numImages: 1 });
-    const events = sampleTokens({ weights, preset: model, tokens: at('own.npy'), numImages: 1 });
+    const events = sampleTokens({ weights, preset: model, tokens: at(`own-${model}.npy`), numImages: 1 });
     let strategy: unknown;
     for await (const event of events) if (event.kind === 'result') strategy = event.result.strategy;
     expect(strategy).toEqual(settings);

@@ -24,7 +24,8 @@ function threeRanks(): Ranks[] {
     await met;
     return value;
   };
-  return [0, 1, 2].map((rank) => ({ rank, size: 3, isFirst: rank === 0, together }) as unknown as Ranks);
+  const decide = async (body: () => unknown): Promise<unknown> => body();
+  return [0, 1, 2].map((rank) => ({ rank, size: 3, isFirst: rank === 0, together, decide }) as unknown as Ranks);
 }
 
 it('processes share the images, and one of them writes the file that one alone would write', async () => {
@@ -49,4 +50,7 @@ it('processes share the images, and one of them writes the file that one alone w
   expect(drawn).toEqual([2, 2, 3]);
   expect(readdirSync(out)).toEqual(['shared.npy']);
   expect(readFileSync(tokens)).toEqual(readFileSync(alone));
+  await expect(sampleTokens({ ...options, tokens }).next()).rejects.toThrow(`${tokens} is there already`);
+  const gpt = { ...options, preset: 'gpt-nano' as const, tokens: join(out, 'gpt.npy') };
+  await expect(sampleTokens(gpt).next()).rejects.toThrow('expected gpt-nano, got weights of enat');
 });

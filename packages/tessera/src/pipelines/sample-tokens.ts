@@ -8,6 +8,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { encodeNpy } from '@tessera/formats';
 import { classNamesOf } from '../data/imagenet-classes.ts';
+import { replaceWhole, requireFree } from '../data/whole-folder.ts';
 import type { GeneratorConfig, GeneratorModel } from '../models/family.ts';
 import type { Ranks } from '../training/ranks.ts';
 import { chooseSampling, describeSampling, type StrategyChoice } from './choose-strategy.ts';
@@ -37,6 +38,7 @@ export function sampleTokens(options: SampleTokensOptions): AsyncGenerator<Pipel
 /** What one of the processes does. */
 export async function* sampleTokensOn(options: SampleTokensOptions, ranks: Ranks): AsyncGenerator<PipelineEvent> {
   const { seed = 0, tokens: path } = options;
+  await ranks.decide(() => requireFree(path) ?? null);
   // int8 comes after what is said of the weights.
   const model = openGenerator({ ...options, dtype: loadedType(options.dtype) });
   try {
@@ -71,7 +73,7 @@ export async function* sampleTokensOn(options: SampleTokensOptions, ranks: Ranks
       data.set(new BigInt64Array(new Uint8Array(bytes).buffer), shareEnd(rank) * model.seqLen);
       rmSync(partOf(rank));
     }
-    writeFileSync(path, encodeNpy({ dtype: 'int64', shape: [labels.length, model.seqLen], data }));
+    replaceWhole(path, encodeNpy({ dtype: 'int64', shape: [labels.length, model.seqLen], data }));
     yield { kind: 'file', path, what: `token ids, int64 [${labels.length}, ${model.seqLen}]` };
     const distinct = new Set(data).size;
     yield { kind: 'result', result: { tokens: path, config, labels, seed, strategy, distinctTokens: distinct } };

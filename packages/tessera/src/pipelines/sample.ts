@@ -11,6 +11,7 @@ import type { SamplingSettings } from '@tessera/schedule';
 import { noGrad, scope } from '@tessera/torch';
 import { animatedGif, animatedWebp, encodePng, gridPng } from '../data/contact-sheet.ts';
 import { decodeImage, type RgbImage } from '../data/image.ts';
+import { requireFileName } from '../data/whole-folder.ts';
 import { Ranks } from '../training/ranks.ts';
 import { chooseSampling, describeSampling, requireNullClass, type StrategyChoice } from './choose-strategy.ts';
 import { planImages } from './class-choice.ts';
@@ -76,6 +77,7 @@ export async function* sampleModel(
   const { labels, chosen } = planImages(options.classes ?? [], model.config.numClasses, classes, options);
   const strategy = chooseSampling(options, folder.strategy, model.generation, folder.path);
   requireNullClass(strategy, folder.nullClass, options.model);
+  if (npz !== undefined) await ranks.decide(() => requireFileName(npz) ?? null);
   const name = basename(resolve(options.model));
   const out = await ranks.decide(() => options.out ?? freshFolder('samples', name));
   const message = `Sampling ${labels.length} images of ${chosen.length} classes, ${imageSize} px, ${describeSampling(strategy)}, seed ${seed}`;

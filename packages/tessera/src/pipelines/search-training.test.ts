@@ -242,9 +242,9 @@ dataset: { name: imagenet256_features, path: features, cfg: True, p_uncond: 0.25
   it.each([
     [{ budget: {} }, 'Expected a budget'],
     [{ data: [] }, 'Expected tokens to train on'],
-    [{ population: 4, method: 'coordinate' as const }, 'A population belongs to trust-region and cma-es'],
+    [{ population: 4, method: 'coordinate' as const }, '--population belongs to trust-region and cma-es'],
     [{ rounds: 1 }, 'expected a budget of images for it'],
-    [{ scheduleImages: 9 }, 'scheduleImages belongs to the search of the schedule'],
+    [{ scheduleImages: 9 }, '--schedule-images belongs to the search of the schedule'],
     [{ bounds: { alpha: [3, 2] as [number, number] } }, 'bounds of alpha with 0 < low'],
     [{ start: [0, 1] as [number, number] }, 'α and β above 0'],
     [{ budget: { images: 5 } }, 'does not hold one training'],

@@ -19,6 +19,7 @@ import type { SearchBudget } from '../search/run-search.ts';
 import { SearchError } from '../search/search-error.ts';
 import { chooseSampling } from './choose-strategy.ts';
 import type { PipelineEvent } from './events.ts';
+import { flagName } from './flag-name.ts';
 import { isOneOfSeveral } from './join-ranks.ts';
 import { readModelFolder } from './model-folder.ts';
 import { checkInnerFile, innerTraining } from './search/inner-training.ts';
@@ -115,7 +116,7 @@ function checkOptions(options: SearchTrainingOptions): void {
   if (population !== undefined && method === 'coordinate') {
     throw new SearchError(
       'SEARCH_OPTIONS',
-      `A population belongs to trust-region and cma-es; the method is ${method}.`,
+      `--population belongs to trust-region and cma-es; the method is ${method}.`,
     );
   }
   if (data.length === 0) throw new SearchError('SEARCH_OPTIONS', 'Expected tokens to train on, got none.');
@@ -124,7 +125,10 @@ function checkOptions(options: SearchTrainingOptions): void {
   }
   const given = Object.entries({ scheduleImages, numSteps, workers }).find(([, value]) => value !== undefined);
   if (rounds === 0 && given !== undefined) {
-    throw new SearchError('SEARCH_OPTIONS', `${given[0]} belongs to the search of the schedule: give rounds too.`);
+    throw new SearchError(
+      'SEARCH_OPTIONS',
+      `${flagName(given[0])} belongs to the search of the schedule: give --rounds too.`,
+    );
   }
 }
 

@@ -155,8 +155,8 @@ describe('search', () => {
     [{ bounds: { guidance: [2, 1] as [number, number] } }, 'Expected bounds of guidance'],
     [{ method: 'finite-difference' as const, parametrisation: 'smooth' as const }, 'moves all 4T − 2 numbers'],
     [{ knots: 9, numSteps: 4 }, 'Expected 1 to 4 knots for 4 steps'],
-    [{ momentum: 0.1 }, 'momentum belongs to the method finite-difference'],
-    [{ method: 'coordinate' as const, population: 9 }, 'A population belongs to trust-region, cma-es and halving'],
+    [{ momentum: 0.1 }, '--momentum belongs to the method finite-difference'],
+    [{ method: 'coordinate' as const, population: 9 }, '--population belongs to trust-region, cma-es and halving'],
     [{ saveAs: '../x' }, 'Expected a name of letters'],
     [{ bounds: { topP: [0, 1] as [number, number] } }, 'got those of topP'],
     [{ bounds: { guidance: [0, Number.POSITIVE_INFINITY] as [number, number] } }, 'got 0 and Infinity'],
@@ -167,7 +167,7 @@ describe('search', () => {
   });
 
   it('refuses masked options for autoregressive models, and likelihood', async () => {
-    await expect(run('refused', { model: gpt, numSteps: 4 })).rejects.toThrow('numSteps belongs to masked models');
+    await expect(run('refused', { model: gpt, numSteps: 4 })).rejects.toThrow('--num-steps belongs to masked models');
     await expect(run('refused', { model: gpt })).rejects.toThrow('likelihood measures masked models');
     rmSync(join(folder, 'refused'), { recursive: true, force: true });
   });

@@ -6,16 +6,18 @@
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { scope } from '@tessera/torch';
+import { requireFileName } from '../data/whole-folder.ts';
 import { openExtractor } from './evaluate/extractor.ts';
 import { FeatureStore } from './evaluate/feature-store.ts';
+import { holdsModel } from './evaluate/open-model.ts';
 import { openSource } from './evaluate/open-source.ts';
 import { amongProcesses, type Processes } from './evaluate/processes.ts';
 import { PROTOCOLS, type ProtocolName } from './evaluate/protocols.ts';
 import { writeStatistics } from './evaluate/statistics-file.ts';
-import type { PipelineEvent } from './events.ts';
+import { PipelineError, type PipelineEvent } from './events.ts';
 
 export interface StatisticsOptions {
-  /** Pictures or a model, as for evaluate. */
+  /** Pictures, as for evaluate. */
   source: string;
   /** File to write. */
   out: string;
@@ -32,6 +34,13 @@ export async function* makeStatistics(options: StatisticsOptions): AsyncGenerato
 async function* statisticsShared(options: StatisticsOptions, processes: Processes): AsyncGenerator<PipelineEvent> {
   const { source: path, out, inception, size, signal } = options;
   const protocol = PROTOCOLS[options.protocol ?? 'fid'];
+  requireFileName(out);
+  if (holdsModel(path)) {
+    throw new PipelineError(
+      'OPTIONS',
+      `${path} is a model, and statistics are of pictures: let "tessera sample" draw some.`,
+    );
+  }
   const extractor = openExtractor(protocol, inception);
   try {
     const source = await openSource({ source: path, protocol, size, signal });

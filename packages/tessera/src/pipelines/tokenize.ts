@@ -13,6 +13,7 @@ import { openImageSource } from '../data/image-source.ts';
 import { imagenetClasses } from '../data/imagenet-classes.ts';
 import { type ImageRecipe, recipeSchema, variantsPerImage } from '../data/variants.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
+import { usualSize } from '../tokenizers/usual-size.ts';
 import { lockRun } from '../training/run-lock.ts';
 import { TrainingError } from '../training/training-error.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
@@ -33,7 +34,7 @@ export interface TokenizeOptions {
   tokenizer: string;
   /** Weights of a named architecture. */
   tokenizerWeights?: string | undefined;
-  /** Pixels of a side; default: those of the model, else 256. */
+  /** Pixels of a side; default: those of the model, else what the tokenizer is for. */
   size?: number | undefined;
   /** The pictures of each image; default one, the centre crop. */
   variants?: ImageRecipe['variants'] | undefined;
@@ -58,7 +59,7 @@ export async function* tokenize(options: TokenizeOptions): AsyncGenerator<Pipeli
   const choice = { tokenizer: options.tokenizer, weights: options.tokenizerWeights };
   const { tokenizer, imageSize } = chooseTokenizer(choice);
   try {
-    const recipe = recipeOf(options, options.size ?? imageSize ?? DEFAULT_SIZE);
+    const recipe = recipeOf(options, options.size ?? imageSize ?? usualSize(tokenizer));
     const [gridSize] = tokenizer.grid(recipe.size, recipe.size);
     yield { kind: 'stage', stage: 'images', message: `listing the images of ${images}` };
     const source = await openImageSource(images, { classNames: options.classNames, signal });
@@ -68,8 +69,6 @@ export async function* tokenize(options: TokenizeOptions): AsyncGenerator<Pipeli
     tokenizer.dispose();
   }
 }
-
-const DEFAULT_SIZE = 256;
 
 /** A folder called by a WordNet id, in the path of an image. */
 const WORDNET_FOLDER = /(?:^|\/)(n\d{8})\//;

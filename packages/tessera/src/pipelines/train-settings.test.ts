@@ -100,7 +100,16 @@ describe('resolveTraining', () => {
 
   it.each([
     [{}, {}, /Expected a model \(autonat-l/],
-    [{ model: 'autonat-nano', reuseProbability: 0.5 }, {}, /the recipe of autonat: unknown key "reuseProbability"/],
+    [{ model: 'autonat-nano', reuseProbability: 0.5 }, {}, /--reuse-probability is not of autonat: leave it out/],
+    [{ model: 'gpt-nano', maskBeta: [3, 4] }, {}, /--mask-beta is not of gpt/],
+    [{ model: 'enat-nano', patchLevel: 2 }, {}, /--patch-level is of GPT alone/],
+    [{ model: 'enat-nano', shardParameters: true }, {}, /--shard-parameters is of GPT alone/],
+    [{ model: 'gpt-nano', epochRate: 0.3 }, {}, /--epoch-rate is of the stages of --patch-level/],
+    [
+      { model: 'enat-nano', maskBeta: [3, 4] },
+      { recipe: { maskDistribution: 'cosine' } },
+      /--mask-beta .* this one is cosine/,
+    ],
     [{ model: 'autonat-nano', numClasses: 2 }, {}, /The data has 3 classes, the model would have 2/],
     [{ model: 'autonat-nano' }, { network: { dept: 3 } }, /did you mean "depth"/],
     [{ model: 'autonat-nano' }, { training: { globlBatch: 3 } }, /did you mean "globalBatch"/],

@@ -12,6 +12,7 @@ import { type ModelPreset, modelPreset, modelPresetNames } from '../models/prese
 import { type FamilyName, familyOf } from '../models/registry.ts';
 import { resolveTrainingConfig, type TrainingConfig } from '../training/config.ts';
 import { PipelineError } from './events.ts';
+import { flagName } from './flag-name.ts';
 import { fromOfficialAutonat, isOfficialAutonat } from './official/autonat-config.ts';
 import { curveOf, fileCurve, numberAt, type RateFlags, rateChoice } from './train-rate.ts';
 import { exactOriginal, GPT_OPTIMIZER, NAT_OPTIMIZER, trainRecipe } from './train-recipes.ts';
@@ -143,6 +144,7 @@ export function resolveTraining(flags: TrainFlags, file: TrainFile, data: DataSi
       `The data has ${data.numClasses} classes, the model would have ${config.numClasses}: labels would have no place.`,
     );
   }
+  checkFlags(flags, file, family);
   const original = flags.exactOriginal === true ? exactOriginal(family) : { recipe: {}, training: {} };
   const { maskDistribution, maskBeta, labelSmoothing, labelDrop, reuseProbability, reuseFrom } = flags;
   const schedule = scheduleOf(preset, flags, file, data?.numRows ?? IMAGENET_IMAGES);
@@ -166,6 +168,38 @@ export function resolveTraining(flags: TrainFlags, file: TrainFile, data: DataSi
     shardOptimizer: flags.shardOptimizer ?? file.shardOptimizer ?? false,
     shardParameters: flags.shardParameters ?? file.shardParameters ?? shardedPresets.has(preset),
   };
+}
+
+const RECIPE_FLAGS = [
+  'maskDistribution',
+  'maskBeta',
+  'labelSmoothing',
+  'labelDrop',
+  'reuseProbability',
+  'reuseFrom',
+] as const;
+
+/** Refuses flags that this model or the other flags leave without effect. */
+function checkFlags(flags: TrainFlags, file: TrainFile, family: FamilyName): void {
+  const refuse = (flag: string, why: string): never => {
+    throw new PipelineError('OPTIONS', `${flagName(flag)} ${why}: leave it out.`);
+  };
+  const known = Object.keys((familyOf(family).recipe as z.ZodObject).shape);
+  const foreign = RECIPE_FLAGS.find((flag) => flags[flag] !== undefined && !known.includes(flag));
+  if (foreign !== undefined) refuse(foreign, `is not of ${family}`);
+  if (family !== 'gpt') {
+    const { patchLevel, epochRate, shardParameters } = flags;
+    if (patchLevel !== undefined) refuse('patchLevel', 'is of GPT alone');
+    if (epochRate !== undefined) refuse('epochRate', 'is of GPT alone');
+    if (shardParameters === true) refuse('shardParameters', 'is of GPT alone');
+  }
+  if (flags.epochRate !== undefined && (flags.patchLevel ?? 1) === 1) {
+    refuse('epochRate', 'is of the stages of --patch-level, and this run has one');
+  }
+  const distribution = flags.maskDistribution ?? file.recipe?.maskDistribution;
+  if (flags.maskBeta !== undefined && distribution !== undefined && distribution !== 'beta') {
+    refuse('maskBeta', `is of the distribution beta, and this one is ${String(distribution)}`);
+  }
 }
 
 /** Length, rate and stages, once in steps. */

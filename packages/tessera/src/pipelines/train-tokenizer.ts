@@ -5,6 +5,7 @@ import { parseConfig } from '@tessera/schedule';
 import { scope } from '@tessera/torch';
 import { type Lpips, loadLpips } from '../tokenizers/lpips.ts';
 import { tokenizerFamily } from '../tokenizers/registry.ts';
+import { usualSize } from '../tokenizers/usual-size.ts';
 import { resolveTrainingConfig } from '../training/config.ts';
 import type { Ranks } from '../training/ranks.ts';
 import { vqRecipeSchema } from '../training/vq-task.ts';
@@ -101,7 +102,7 @@ async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGene
     first = firstTokenizer({ model, codebookSize, initFrom, entry, ignoreKeys, seed });
     const { family, config, network, fresh } = first;
     const factor = tokenizerFamily(family).downsampleFactor(config);
-    const size = options.size ?? usualSize(factor, config.channels);
+    const size = options.size ?? usualSize({ downsampleFactor: factor, config });
     if (lpips === undefined && recipe.perceptualWeight > 0) {
       yield {
         kind: 'note',
@@ -167,9 +168,4 @@ async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGene
 function openLpips(files: readonly string[] | undefined): Lpips | undefined {
   if (files === undefined || files.length === 0) return undefined;
   return scope(() => loadLpips(new Map(files.flatMap((file) => [...loadWeights(file)])), files.join(' and ')));
-}
-
-/** Pixels of a side: 8×8 tokens for the narrow tokenizers of small pictures, 256 for the published ones. */
-function usualSize(factor: number, channels: unknown): number {
-  return Number(channels) < 64 ? 8 * factor : 256;
 }

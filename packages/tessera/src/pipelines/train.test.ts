@@ -5,6 +5,7 @@ import { memoryStats, setNumThreads } from '@tessera/torch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
 import type { PipelineEvent } from './events.ts';
+import { saveStrategy } from './named-strategy-files.ts';
 import { sample } from './sample.ts';
 import { writeTinyModel } from './tiny-model.test-support.ts';
 import { type TrainOptions, train } from './train.ts';
@@ -49,6 +50,12 @@ describe('train', () => {
       made.push(event);
     }
     expect(made.at(-1)).toMatchObject({ result: { numImages: 2, classes: ['even', 'odd'] } });
+
+    // The same command again writes the same model, and leaves the strategies that were kept in it.
+    const kept = join(out, 'model', 'strategies', 'quick.yaml');
+    saveStrategy(join(out, 'model'), 'quick', join(out, 'model', 'strategy.yaml'));
+    await run({ config, data: [data], out, tokenizer: join(folder, 'tiny'), recompute: true });
+    expect(existsSync(kept)).toBe(true);
 
     // Three classes instead of two: the class table starts anew, the rest from the first run.
     const second = { config, data: [data], out: join(folder, 'second'), numClasses: 3, steps: 1 };
@@ -101,13 +108,21 @@ describe('train', () => {
     expect(existsSync(join(folder, 'dry'))).toBe(false);
   });
 
-  it.each([
-    [{}, 'OPTIONS', 'expected tokens (--data)'],
-    [{ data: ['x'] }, 'OPTIONS', 'expected a run folder (--out)'],
-  ])('refuses %j', async (options, code, message) => {
-    await expect(run({ config, ...options })).rejects.toMatchObject({
-      code,
-      message: expect.stringContaining(message),
+  it('shows the settings that the data decides, and what is wrong with it', async () => {
+    const before = memoryStats().liveTensors;
+    const [event] = await run({ config, dryRun: true, data: [data], epochs: 2 });
+    expect(event).toMatchObject({
+      result: { settings: { network: { numClasses: 2, gridSize: 4 }, training: { totalSteps: 6 } } },
     });
+    await expect(run({ config, dryRun: true, data: ['nowhere'] })).rejects.toThrow('Expected tokens at nowhere');
+    await expect(run({ config, dryRun: true, data: [data], mix: [1, 2] })).rejects.toThrow(
+      /weight for each of 1 token sets, got 2/,
+    );
+    expect(memoryStats().liveTensors).toBe(before);
+  });
+
+  it('refuses a training without tokens, and one without a run folder', async () => {
+    await expect(run({ config })).rejects.toThrow('expected tokens (--data)');
+    await expect(run({ config, data: [data] })).rejects.toThrow('expected a run folder (--out)');
   });
 });

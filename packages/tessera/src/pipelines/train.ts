@@ -1,18 +1,17 @@
 /** `tessera train`: a generator on a token data set, in a run folder that resumes. */
 
 import { join, resolve } from 'node:path';
-import { DataError } from '../data/data-error.ts';
 import { MixedTokens } from '../data/tokens/mixed-tokens.ts';
-import { type OpenedTokens, openTokens, requireTokens } from '../data/tokens/open-tokens.ts';
-import { gridSideOf } from '../data/tokens/token-rows.ts';
+import type { OpenedTokens } from '../data/tokens/open-tokens.ts';
 import type { GeneratorModel } from '../models/family.ts';
 import type { GptRecipe } from '../models/gpt-recipe.ts';
 import type { Ranks } from '../training/ranks.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
 import { checkInitialWeights, copyInitialWeights, nameAndSize } from './initial-weights.ts';
 import { amongRanks } from './join-ranks.ts';
-import { openAnyTokenizer, writeModelFolder } from './model-folder.ts';
+import { writeModelFolder } from './model-folder.ts';
 import { presetStrategy, unguided } from './own-strategy.ts';
+import { openTrainingData } from './train-data.ts';
 import { trainGenerator } from './train-generator.ts';
 import { dropsLabels } from './train-recipes.ts';
 import { describeStages } from './train-schedule.ts';
@@ -44,65 +43,35 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
   checkInitialWeights(options);
   const file = options.config === undefined ? {} : readTrainFile(options.config);
   if (options.dryRun === true) {
-    const { preset, family, config, recipe, training } = resolveTraining(options, file, undefined);
-    yield { kind: 'result', result: { settings: { model: preset, family, network: config, recipe, training } } };
+    const data = (options.data ?? file.data) === undefined ? undefined : openTrainingData(options, file);
+    try {
+      const { preset, family, config, recipe, training } = resolveTraining(options, file, data?.sizes);
+      yield { kind: 'result', result: { settings: { model: preset, family, network: config, recipe, training } } };
+    } finally {
+      data?.dispose();
+    }
     return;
   }
   yield* amongRanks((ranks) => trainOn(options, file, ranks));
 }
 
 async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): AsyncGenerator<PipelineEvent> {
-  const out = options.out ?? file.out;
-  const paths = options.data ?? file.data ?? [];
-  const [path] = paths;
-  if (path === undefined || out === undefined) {
-    const what = path === undefined ? 'tokens (--data)' : 'a run folder (--out)';
-    throw new PipelineError('OPTIONS', `train: expected ${what}, as a flag or in the configuration.`);
-  }
-  const heldOutPath = options.heldOut ?? file.heldOut;
-  const tokenizerPath = options.tokenizer ?? file.tokenizer;
-  const opened = tokenizerPath === undefined ? undefined : openAnyTokenizer(tokenizerPath);
-  let data: OpenedTokens | undefined;
-  let heldOut: OpenedTokens | undefined;
+  const opened = openTrainingData(options, file);
+  const { path, data, heldOut, tokenizer } = opened;
   let ema: GeneratorModel | undefined;
   try {
-    const assumed = {
-      imageSize: options.size,
-      codebookSize: opened?.tokenizer.codebookSize,
-      numClasses: options.numClasses,
-    };
-    data = openTokens(paths, { ...assumed, weights: options.mix });
-    if (heldOutPath !== undefined) {
-      heldOut = openTokens([heldOutPath], assumed);
-      const { codebookSize, classes } = data;
-      const needed = { gridSize: gridSideOf(data.seqLen, path), codebookSize, numClasses: classes.length };
-      requireTokens(heldOut, needed, heldOutPath, 'the training data');
+    const out = options.out ?? file.out;
+    if (out === undefined) {
+      throw new PipelineError('OPTIONS', 'train: expected a run folder (--out), as a flag or in the configuration.');
     }
-    if (opened !== undefined) {
-      const { codebookSize, downsampleFactor } = opened.tokenizer;
-      const gridSize = options.size === undefined ? undefined : options.size / downsampleFactor;
-      requireTokens(data, { codebookSize, gridSize, downsampleFactor }, path, 'the tokenizer');
-    }
-    if (options.size !== undefined && data.imageSize !== undefined && data.imageSize !== options.size) {
-      throw new DataError(
-        'TOKENS_SIZE',
-        `${path} was made of images of ${data.imageSize} px, --size says ${options.size}: tokenize the images with ` +
-          `--size ${options.size}, or train at ${data.imageSize}.`,
-      );
-    }
+    const run = resolve(out);
     if (options.verify === true) yield* verify(data, path);
-    const settings = resolveTraining(options, file, {
-      gridSize: gridSideOf(data.seqLen, path),
-      codebookSize: data.codebookSize,
-      numClasses: data.classes.length,
-      numRows: data.numRows,
-    });
-    checkSize(options.size, settings.config.gridSize, opened?.tokenizer.downsampleFactor);
+    const settings = resolveTraining(options, file, opened.sizes);
+    checkSize(options.size, settings.config.gridSize, tokenizer?.downsampleFactor);
     const { preset, family, config, recipe, training, recompute, shardOptimizer, shardParameters } = settings;
     yield { kind: 'stage', stage: 'train', message: `training ${preset} on ${data.numRows} images` };
     const { stages } = recipe as Partial<GptRecipe>;
     if (stages !== undefined && stages.length > 1) yield { kind: 'note', message: describeStages(stages) };
-    const run = resolve(out);
     const { initFrom } = options;
     ema = yield* trainGenerator({
       run,
@@ -114,7 +83,7 @@ async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): A
       data,
       heldOut,
       dataIdentity: data.identity,
-      tokenizer: opened?.tokenizer,
+      tokenizer,
       recompute,
       shardOptimizer,
       shardParameters,
@@ -133,8 +102,7 @@ async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): A
     const steps = training.totalSteps;
     const nullClass = dropsLabels(recipe);
     const result: Record<string, unknown> = { run, steps };
-    if (opened !== undefined && ranks.isFirst) {
-      const { tokenizer } = opened;
+    if (tokenizer !== undefined && ranks.isFirst) {
       const folder = join(run, 'model');
       writeModelFolder(folder, {
         imageSize: config.gridSize * tokenizer.downsampleFactor,
@@ -150,7 +118,8 @@ async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): A
     }
     yield { kind: 'result', result };
   } finally {
-    for (const owned of [ema, data, heldOut, opened?.tokenizer]) owned?.dispose();
+    ema?.dispose();
+    opened.dispose();
   }
 }
 

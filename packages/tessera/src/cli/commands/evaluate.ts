@@ -8,8 +8,9 @@ import { sweepSettings } from '../../pipelines/evaluate/curve.ts';
 import { protocolNames } from '../../pipelines/evaluate/protocols.ts';
 import { type EvaluationResult, withInterval } from '../../pipelines/evaluate/result.ts';
 import { evaluate } from '../../pipelines/evaluate.ts';
+import { kebabCase } from '../../pipelines/flag-name.ts';
 import { oneOf, realNumber, text, typedPath, wholeNumber } from '../argument-values.ts';
-import { camelCase, defineCommand, kebabCase } from '../command.ts';
+import { camelCase, defineCommand } from '../command.ts';
 
 const CHECKPOINTS = /^all$|^\d+(,\d+)*$/;
 

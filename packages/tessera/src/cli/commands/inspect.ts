@@ -3,11 +3,12 @@
 import { strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
 import { modelPresetNames } from '../../models/presets.ts';
+import { flagName } from '../../pipelines/flag-name.ts';
 import type { Inspection } from '../../pipelines/inspect/inspection.ts';
 import { inspect } from '../../pipelines/inspect.ts';
 import { oneOf, realNumber, text, wholeNumber } from '../argument-values.ts';
 import { CliError } from '../cli-error.ts';
-import { defineCommand, kebabCase } from '../command.ts';
+import { defineCommand } from '../command.ts';
 import { printInspection } from '../print-inspection.ts';
 
 export const inspectCommand = defineCommand({
@@ -76,7 +77,7 @@ export const inspectCommand = defineCommand({
       (name) => options[name] !== undefined,
     );
     if (options.model === undefined && about !== undefined) {
-      throw new CliError('ARGUMENT', `--${kebabCase(about)} belongs to --model, which was not given.`);
+      throw new CliError('ARGUMENT', `${flagName(about)} belongs to --model, which was not given.`);
     }
     if (options.images === undefined && (options.out !== undefined || options.tokenizer !== undefined)) {
       throw new CliError('ARGUMENT', '--out and --tokenizer belong to --images N, which was not given.');

@@ -4,10 +4,13 @@ import { strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
 import { launch } from '../../pipelines/launch.ts';
 import { realNumber, text, wholeNumber } from '../argument-values.ts';
+import { CliError } from '../cli-error.ts';
 import { defineCommand } from '../command.ts';
 
 /** Commands that know what to do as one of several processes. */
-const OWN_COMMANDS = ['train', 'train-tokenizer', 'tokenize', 'sample', 'evaluate', 'search'];
+export const SHARING = ['train', 'train-tokenizer', 'tokenize', 'sample', 'evaluate', 'stats', 'search'];
+/** Ours that would all do the same; there may be other programs of these names. */
+export const SINGLE = 'convert demo edit export fetch fit import inspect launch search-training setup'.split(' ');
 
 export const launchCommand = defineCommand({
   name: 'launch',
@@ -57,14 +60,18 @@ export const launchCommand = defineCommand({
     grace: realNumber(0, 1e6).optional(),
     rest: z.array(z.string()).min(1, 'expected "-- COMMAND …" at the end'),
   }),
-  run: ({ rest, ...options }, { signal }) =>
-    launch({
-      ...options,
-      command: OWN_COMMANDS.includes(rest[0]!) ? [process.execPath, process.argv[1]!, ...rest] : rest,
-      output: passOn,
-      signal,
-    }),
+  run: ({ rest, ...options }, { signal }) => launch({ ...options, command: commandOf(rest), output: passOn, signal }),
 });
+
+function commandOf(rest: readonly string[]): readonly string[] {
+  const name = rest[0]!;
+  if (SHARING.includes(name)) return [process.execPath, process.argv[1]!, ...rest];
+  if (!SINGLE.includes(name)) return rest;
+  throw new CliError(
+    'ARGUMENT',
+    `"tessera ${name}" is one process; ${SHARING.join(', ')} share their work. Another program of that name goes by its path.`,
+  );
+}
 
 function passOn(rank: number, stream: 'stdout' | 'stderr', line: string): void {
   const isAnswer = rank === 0 && stream === 'stdout';

@@ -4,6 +4,7 @@ import { strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
 import { modelPresetNames } from '../../models/presets.ts';
 import { strategyNames } from '../../pipelines/choose-strategy.ts';
+import { flagName } from '../../pipelines/flag-name.ts';
 import { weightsTypes } from '../../pipelines/open-generator.ts';
 import { sample } from '../../pipelines/sample.ts';
 import { sampleEvaluation } from '../../pipelines/sample-evaluation.ts';
@@ -203,6 +204,5 @@ export const sampleCommand = defineCommand({
 function refuse(options: Options, names: readonly (keyof Options)[], needed: string): void {
   const given = names.find((name) => options[name] !== undefined);
   if (given === undefined) return;
-  const flag = given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  throw new CliError('ARGUMENT', `--${flag} belongs to ${needed}, which was not given.`);
+  throw new CliError('ARGUMENT', `${flagName(given)} belongs to ${needed}.`);
 }

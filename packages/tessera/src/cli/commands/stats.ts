@@ -9,7 +9,9 @@ import { defineCommand } from '../command.ts';
 export const statsCommand = defineCommand({
   name: 'stats',
   summary: 'make reference statistics of pictures',
-  details: 'Writes mu and sigma (and mu_s, sigma_s for adm) as the reference evaluators read them.',
+  details:
+    'Writes mu and sigma (and mu_s, sigma_s for adm) as the reference evaluators read them. Features are kept beside it, in ' +
+    'FILE.features, so that the same command goes on after a kill; they may be removed afterwards.',
   args: {
     source: { type: 'positional', required: true, description: 'folder of images or .npz with arr_0' },
     out: { type: 'string', required: true, valueHint: 'FILE', description: 'the .npz to write' },

@@ -32,7 +32,11 @@ export const tokenizeCommand = defineCommand({
       valueHint: 'FILE',
       description: 'weights of a named tokenizer, as published',
     },
-    size: { type: 'string', valueHint: 'PX', description: "pixels of a side (default: the model's, else 256)" },
+    size: {
+      type: 'string',
+      valueHint: 'PX',
+      description: "pixels of a side (default: the model's, else 256, or 8 tokens of a small tokenizer)",
+    },
     flip: { type: 'boolean', description: 'store the mirror image too' },
     'ten-crop': { type: 'boolean', description: 'store corners, centre and their mirror images: ten pictures' },
     'crop-range': {

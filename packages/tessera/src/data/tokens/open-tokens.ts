@@ -17,6 +17,13 @@ export type OpenedTokens = StoredTokens | MixedTokens;
 export function openTokens(paths: string | readonly string[], options: OpenTokensOptions = {}): OpenedTokens {
   const given = typeof paths === 'string' ? [paths] : paths;
   const [only] = given;
+  const { weights } = options;
+  if (weights !== undefined && weights.length !== given.length) {
+    throw new DataError(
+      'TOKENS_WEIGHTS',
+      `Expected a weight for each of ${given.length} token sets, got ${weights.length}.`,
+    );
+  }
   const all = given.length === 1 && options.weights === undefined ? [only!, ...pairOf(only!, options)] : given;
   const sources: StoredTokens[] = [];
   try {

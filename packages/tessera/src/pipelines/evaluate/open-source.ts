@@ -11,6 +11,7 @@ import { treeSizes } from '../../data/tokens/llamagen-tree.ts';
 import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
 import { chooseSampling, requireNullClass, type StrategyChoice } from '../choose-strategy.ts';
 import { PipelineError } from '../events.ts';
+import { flagName } from '../flag-name.ts';
 import { loadOfficialTokenizer } from '../load-weights.ts';
 import { chooseTokenizer } from '../tokenize/choose-tokenizer.ts';
 import { generatedSet } from './generated-set.ts';
@@ -194,7 +195,8 @@ const MODEL_OPTIONS = [
 
 function refuseModelOptions(options: SourceOptions, why: string): void {
   const given = MODEL_OPTIONS.find((name) => options[name] !== undefined);
-  if (given !== undefined) throw new PipelineError('OPTIONS', `${given} says how a model is sampled, and ${why}.`);
+  if (given !== undefined)
+    throw new PipelineError('OPTIONS', `${flagName(given)} says how a model is sampled, and ${why}.`);
 }
 
 const OF_WEIGHTS = ['encoderDepth', 'decoderDepth', 'numHeads'] as const;
@@ -209,10 +211,10 @@ function refuseCheckpointOptions(options: SourceOptions): void {
   if (given === undefined) return;
   throw new PipelineError(
     'OPTIONS',
-    `${given} belongs to ${isFolder ? 'a checkpoint (--weights, or one of a run)' : '--weights'}, and ${source} ${isFolder ? 'is a model folder, which holds it' : 'says it itself'}.`,
+    `${flagName(given)} belongs to ${isFolder ? 'a checkpoint (--weights, or one of a run)' : '--weights'}, and ${source} ${isFolder ? 'is a model folder, which holds it' : 'says it itself'}.`,
   );
 }
 
 function misplaced(option: string, what: string): PipelineError {
-  return new PipelineError('OPTIONS', `${option} belongs to ${what}.`);
+  return new PipelineError('OPTIONS', `${flagName(option)} belongs to ${what}.`);
 }

@@ -11,6 +11,8 @@ import type { Protocol, ProtocolName } from './protocols.ts';
 /** What `result.json` holds. */
 export interface EvaluationResult extends Measurement {
   formatVersion: 1;
+  /** What was asked for, so that another evaluation does not take its place. */
+  request?: string;
   protocol: ProtocolName;
   /** All that the protocol fixes. */
   settings: Protocol;
@@ -39,6 +41,7 @@ const metricSchema = z.object({
 const metricsSchema = z.record(z.string(), metricSchema);
 const resultSchema = z.looseObject({
   formatVersion: z.literal(1),
+  request: z.string().optional(),
   protocol: z.string(),
   extractor: z.looseObject({ name: z.string(), sha256: z.string() }),
   source: z.looseObject({ path: z.string(), kind: z.string(), numImages: z.number() }),
@@ -76,6 +79,18 @@ export function readResult(path: string): StoredResult {
   const result = parseConfig(resultSchema, content, file) as unknown as EvaluationResult;
   const samples = join(dirname(file), 'samples.png');
   return { path, result, samples: existsSync(samples) ? readFileSync(samples) : undefined };
+}
+
+/** Refuses a folder with the result of another evaluation. */
+export function refuseOtherResult(out: string, request: string): void {
+  if (!existsSync(join(out, 'result.json'))) return;
+  const { result } = readResult(out);
+  // Results of before it was kept have none.
+  if (result.request === undefined || result.request === request) return;
+  throw new PipelineError(
+    'OPTIONS',
+    `${out} holds the result of another evaluation (${result.source.path}, ${result.protocol}): take another --out; --features ${join(out, 'features')} goes on from what was computed there.`,
+  );
 }
 
 /** Markdown: a result a row; and where the first one is a curve, a point a row. */

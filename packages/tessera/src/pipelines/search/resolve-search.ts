@@ -25,6 +25,7 @@ import { SearchError } from '../../search/search-error.ts';
 import { smoothSchedule } from '../../search/smooth-schedule.ts';
 import { LIST_NAMES, listsOf, resample, searchFrame } from '../../search/variables.ts';
 import { chooseSampling } from '../choose-strategy.ts';
+import { flagName } from '../flag-name.ts';
 import { type ModelDescription, readModelFolder } from '../model-folder.ts';
 import { fewestImages, parseTerms } from './objective-terms.ts';
 import type { ObjectiveDescription } from './open-objective.ts';
@@ -122,13 +123,13 @@ function checkMethodOptions(options: SearchOptions, method: MethodName): void {
   if (method !== 'finite-difference' && given !== undefined) {
     throw new SearchError(
       'SEARCH_OPTIONS',
-      `${given[0]} belongs to the method finite-difference; this one is ${method}.`,
+      `${flagName(given[0])} belongs to the method finite-difference; this one is ${method}.`,
     );
   }
   if (population !== undefined && (method === 'coordinate' || method === 'finite-difference')) {
     throw new SearchError(
       'SEARCH_OPTIONS',
-      `A population belongs to trust-region, cma-es and halving; the method is ${method}.`,
+      `--population belongs to trust-region, cma-es and halving; the method is ${method}.`,
     );
   }
 }
@@ -174,7 +175,7 @@ function autoregressiveSearch(
 ): Pick<ResolvedSearch, 'parametrisation' | 'given'> {
   const given = (['parametrisation', 'knots', 'numSteps'] as const).find((name) => options[name] !== undefined);
   if (given !== undefined) {
-    throw new SearchError('SEARCH_OPTIONS', `${given} belongs to masked models; this one is autoregressive.`);
+    throw new SearchError('SEARCH_OPTIONS', `${flagName(given)} belongs to masked models; this one is autoregressive.`);
   }
   const { gridSize, codebookSize } = config;
   const sizes = { seqLen: gridSize ** 2, codebookSize };
@@ -198,7 +199,7 @@ function scheduleSearch(
   if (kind === 'smooth')
     return { parametrisation: smoothSchedule(lists, frame, box, { numSteps: steps, knots }), given };
   if (knots !== undefined) {
-    throw new SearchError('SEARCH_OPTIONS', 'knots belong to the smooth parametrisation; this one is full.');
+    throw new SearchError('SEARCH_OPTIONS', '--knots belongs to the smooth parametrisation; this one is full.');
   }
   return { parametrisation: whole, given };
 }
