@@ -7,6 +7,7 @@ import type {
   ModelInspection,
   PresetInspection,
   RunInspection,
+  TokenizerInspection,
   TokensInspection,
 } from '../pipelines/inspect/inspection.ts';
 import { printable } from './printable.ts';
@@ -26,6 +27,8 @@ function linesOf(found: Inspection): string[] {
       return fileLines(found);
     case 'model':
       return modelLines(found);
+    case 'tokenizer':
+      return tokenizerLines(found);
     case 'run':
       return runLines(found);
     case 'tokens':
@@ -63,6 +66,15 @@ function presetLines(model: PresetInspection): string[] {
   }
   lines.push('', ...table([['', 'reference', 'here'], ...totals]));
   return lines;
+}
+
+function tokenizerLines(tokenizer: TokenizerInspection): string[] {
+  const { family, numParameters, byteLength, pixelsPerToken, config } = tokenizer;
+  return [
+    `${printable(tokenizer.path)}: ${family}, ${count(numParameters)} parameters, ${bytes(byteLength)}`,
+    `a token is ${pixelsPerToken}x${pixelsPerToken} pixels`,
+    ...table(Object.entries(config).map(([key, value]) => [key, JSON.stringify(value)])),
+  ];
 }
 
 function patchLines({ levels, schedules }: PatchCosts): string[] {

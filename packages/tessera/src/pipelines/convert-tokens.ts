@@ -3,9 +3,11 @@
  * AutoNAT's and ENAT's file, where the mirror images of a batch follow the batch, are brought together and apart again.
  */
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { openStoredTokens } from '../data/tokens/open-tokens.ts';
 import { gridSideOf } from '../data/tokens/token-rows.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
+import { flagName } from './flag-name.ts';
 import { checkPlace, type Layout, tokenWriter, whatIsThere } from './tokenize/layouts.ts';
 
 export interface ConvertOptions {
@@ -36,6 +38,7 @@ export async function* convertTokens(options: ConvertOptions): AsyncGenerator<Pi
     storedPictures: options.flip === true ? 2 : 1,
   });
   try {
+    refuseContradictions(options, source.imageSize);
     const imageSize = options.size ?? source.imageSize;
     if (imageSize === undefined && layout === 'llamagen') {
       throw new PipelineError('SIZE', `${path} does not say how large its pictures were: add --size PX.`);
@@ -66,6 +69,20 @@ export async function* convertTokens(options: ConvertOptions): AsyncGenerator<Pi
   } finally {
     source.dispose();
   }
+}
+
+/** What is said of tokens that say it themselves. */
+function refuseContradictions({ tokens, size, ...options }: ConvertOptions, imageSize: number | undefined): void {
+  if (size !== undefined && imageSize !== undefined && size !== imageSize) {
+    throw new PipelineError('SIZE', `${tokens} was made of images of ${imageSize} px: leave --size ${size} out.`);
+  }
+  if (!existsSync(join(tokens, 'dataset.json'))) return;
+  const given = (['flip', 'codebookSize', 'numClasses'] as const).find((name) => options[name] !== undefined);
+  if (given === undefined) return;
+  throw new PipelineError(
+    'OPTIONS',
+    `${flagName(given)} is of files that others wrote, and ${tokens} says it itself: leave it out.`,
+  );
 }
 
 /** Of the published tokenizers that such files come from. */

@@ -3,7 +3,9 @@
  * them. Who reads such a folder as pictures leaves those out.
  */
 
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { readPngText } from '@tessera/formats';
 import { PipelineError } from './events.ts';
 
 /** All in one picture, and step by step. */
@@ -23,13 +25,39 @@ export function withoutSummaries<T extends { relativePath: string }>(items: read
   return others.length > 0 && others.every(({ relativePath }) => PICTURE.test(relativePath)) ? others : items;
 }
 
-/** Refuses a folder with drawn pictures of other names than these: they would count as pictures of this run. */
-export function refuseOtherPictures(folder: string, names: ReadonlySet<string>): void {
+/**
+ * Refuses a folder with drawn pictures of other names than these, which would count as pictures of this run, or with
+ * pictures of these names that say that they were drawn otherwise.
+ *
+ * @param first the first picture of this run, and what will be said in it
+ */
+export function refuseOtherPictures(
+  folder: string,
+  names: ReadonlySet<string>,
+  first: { name: string; texts: Readonly<Record<string, string>> },
+): void {
   if (!existsSync(folder)) return;
+  const advice = 'take another --out, or remove them';
   const other = readdirSync(folder).filter((name) => PICTURE.test(name) && !names.has(name));
-  if (other.length === 0) return;
-  throw new PipelineError(
-    'OPTIONS',
-    `${folder} holds ${other.length} pictures that this run does not draw, such as ${other.sort()[0]}: take another --out, or remove them.`,
-  );
+  if (other.length > 0) {
+    throw new PipelineError(
+      'OPTIONS',
+      `${folder} holds ${other.length} pictures that this run does not draw, such as ${other.sort()[0]}: ${advice}.`,
+    );
+  }
+  const path = join(folder, first.name);
+  if (!existsSync(path)) return;
+  const said = saidBy(path);
+  const differing = Object.keys(first.texts).find((key) => said !== undefined && said[key] !== first.texts[key]);
+  if (differing === undefined) return;
+  throw new PipelineError('OPTIONS', `${folder} holds pictures of another run (${differing} differs): ${advice}.`);
+}
+
+/** Undefined of what is no whole picture, which a kill may have left. */
+function saidBy(path: string): Readonly<Record<string, string>> | undefined {
+  try {
+    return readPngText(readFileSync(path));
+  } catch {
+    return undefined;
+  }
 }

@@ -7,7 +7,7 @@
  */
 
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { withPngText } from '@tessera/formats';
 import { DrawPurpose, Draws, type Strategy } from '@tessera/schedule';
 import { noGrad, scope } from '@tessera/torch';
@@ -86,7 +86,25 @@ async function* editWith(folder: ModelFolder, options: EditOptions): AsyncGenera
   const strategy = chooseStrategy(options, folder.strategy as Strategy, folder.path);
   requireNullClass(strategy, folder.nullClass, options.model);
   const nameOf = (index: number): string => drawnName(index, undefined, seed);
-  refuseOtherPictures(out, new Set(Array.from({ length: numImages }, (_, index) => nameOf(index))));
+  const { image, box, mask: maskFile, outpaint, variations, blend = false } = options;
+  const textsOf = (index: number): Record<string, string> => ({
+    Software: 'Tessera',
+    Model: basename(resolve(options.model)),
+    Edit: JSON.stringify({
+      image: basename(image),
+      box,
+      mask: maskFile && basename(maskFile),
+      outpaint,
+      variations,
+      blend,
+    }),
+    Class: classes[label] ?? '',
+    Seed: String(seed),
+    Image: String(index),
+    Strategy: JSON.stringify(strategy),
+  });
+  const names = new Set(Array.from({ length: numImages }, (_, index) => nameOf(index)));
+  refuseOtherPictures(out, names, { name: nameOf(0), texts: textsOf(0) });
   const { picture, mask } = await prepare(options, imageSize);
   const known = noGrad(() => scope(() => tokenizer.encode(asBatch(picture)).toNumbers()));
   const region = mask === undefined ? undefined : tokenMask(mask, imageSize, tokenizer.downsampleFactor);
@@ -96,12 +114,6 @@ async function* editWith(folder: ModelFolder, options: EditOptions): AsyncGenera
   yield { kind: 'stage', stage: 'edit', message: what };
   mkdirSync(out, { recursive: true });
 
-  const texts = {
-    Software: 'Tessera',
-    Class: classes[label] ?? '',
-    Seed: String(seed),
-    Strategy: JSON.stringify(strategy),
-  };
   const scale = Math.max(1, Math.round(96 / imageSize));
   const shown = gridOrder(numImages + 1, 1, imageSize * scale); // the given picture is the first
   const tiles: RgbImage[] = [picture];
@@ -114,20 +126,20 @@ async function* editWith(folder: ModelFolder, options: EditOptions): AsyncGenera
       start: { tokens: indices.map(() => known), mask: indices.map(regionOf) },
     });
     try {
-      let made: RgbImage[] = [];
+      let drawn: RgbImage[] = [];
       while (!generation.isDone) {
         signal?.throwIfAborted();
         const tokens = generation.step();
-        if (generation.isDone) made = noGrad(() => scope(() => toRgbImages(tokenizer.decode(tokens))));
+        if (generation.isDone) drawn = noGrad(() => scope(() => toRgbImages(tokenizer.decode(tokens))));
         tokens.dispose();
       }
-      for (const [i, decoded] of made.entries()) {
+      for (const [i, decoded] of drawn.entries()) {
         const index = first + i;
         const keep = mask ?? pixelsOf(regionOf(index), imageSize, tokenizer.downsampleFactor);
-        const image = options.blend === true ? blended(decoded, picture, keep) : decoded;
-        const png = withPngText(await encodePng(image), { ...texts, Image: String(index) });
+        const made = blend ? blended(decoded, picture, keep) : decoded;
+        const png = withPngText(await encodePng(made), textsOf(index));
         writeFileSync(join(out, nameOf(index)), png);
-        if (tiles.length < shown.indices.length) tiles.push(image);
+        if (tiles.length < shown.indices.length) tiles.push(made);
       }
     } finally {
       generation.dispose();

@@ -241,6 +241,8 @@ describe('evaluate a model', () => {
     expect(swept.sweep!.points[1]!.metrics).toEqual(single.metrics);
     expect(swept.sweep!.points[0]!.metrics).not.toEqual(single.metrics);
     expect(single.source).toMatchObject({ kind: 'model', numImages: 24, seed: 3 });
+    const few = await measured({ ...other, out: at('by five'), batch: 5 });
+    expect(few.metrics['FD-local']!.value).toBeCloseTo(single.metrics['FD-local']!.value, 4);
     // The reference and two settings: the single run found its features there.
     expect(readdirSync(features)).toHaveLength(3);
     expect(await measured({ ...options, sweep })).toEqual(swept);

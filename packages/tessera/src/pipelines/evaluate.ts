@@ -46,6 +46,8 @@ export interface EvaluateOptions extends Omit<SourceOptions, 'protocol'> {
   out?: string | undefined;
   /** Where features are kept; evaluations that share it compute those of a reference once. Default: `OUT/features`. */
   features?: string | undefined;
+  /** Pictures at a time, up to 128. Default: by their size and the network. */
+  batch?: number | undefined;
   /** A setting of sampling and its values. */
   sweep?: Sweep | undefined;
   /** Of a run: `all`, or numbers of steps. */
@@ -71,6 +73,7 @@ interface Run {
   /** Where the features are. */
   work: string;
   processes: Processes;
+  batch: number | undefined;
   signal: AbortSignal | undefined;
   /** Opens what is measured; owned by the caller. */
   open(changes: CurveOptions): Promise<Source>;
@@ -128,7 +131,7 @@ async function* evaluateShared(options: EvaluateOptions, processes: Processes): 
       first = undefined;
       return Promise.resolve(opened);
     };
-    const run: Run = { protocol, extractor, reference, work, processes, signal, open: take };
+    const run: Run = { protocol, extractor, reference, work, processes, batch: options.batch, signal, open: take };
     yield { kind: 'stage', stage: 'evaluate', message: `${protocol.name}: ${protocol.what}` };
     const compared = yield* openCompared(run, options, owned);
     const found = yield* curve === undefined
@@ -150,7 +153,7 @@ async function* evaluateShared(options: EvaluateOptions, processes: Processes): 
     replaceWhole(join(out, 'result.md'), markdownTables([result, ...others.map((other) => other.result)]));
     const source = await open(changesOf(curve, result));
     try {
-      const store = new FeatureStore(work, source.images, extractor, protocol);
+      const store = new FeatureStore(work, source.images, extractor, protocol, options.batch);
       const pictures = await reportPictures(source, result, reference.images, store);
       replaceWhole(join(out, 'samples.png'), pictures.samples.bytes);
       writeReport(join(out, 'report.html'), evaluationReport(result, others, pictures));
@@ -198,7 +201,7 @@ async function* openCompared(
 }
 
 async function* featuresOf(run: Run, images: ImageSet, stage: string): AsyncGenerator<PipelineEvent, FeatureStore> {
-  const store = new FeatureStore(run.work, images, run.extractor, run.protocol);
+  const store = new FeatureStore(run.work, images, run.extractor, run.protocol, run.batch);
   yield { kind: 'stage', stage, message: `${images.count} pictures of ${images.path}` };
   yield* store.fill(images, run.extractor, { stage, ...run });
   return store;

@@ -22,7 +22,7 @@ import { MaskgitVqgan } from '../tokenizers/maskgit-vqgan.ts';
 import { vqPreset } from '../tokenizers/vq-config.ts';
 import { type ExportOptions, exportCheckpoint } from './export-checkpoint.ts';
 import { type ImportOptions, importCheckpoint } from './import-checkpoint.ts';
-import { openAnyTokenizer, openModelFolder, openTokenizer } from './model-folder.ts';
+import { openAnyTokenizer, openModelFolder, openTokenizer, readTokenizerConfig } from './model-folder.ts';
 import { writeTinyModel } from './tiny-model.test-support.ts';
 
 let folder: string;
@@ -114,6 +114,14 @@ describe('tokenizers', () => {
     );
     opened.dispose();
   }); // biome-ignore format: rows
+
+  it('come back where only their preset tells the groups of the norms', async () => {
+    const preset = vqPreset('vq-small');
+    const small = initialise((p) => new LlamaGenVq(preset, p));
+    await bring(save('small.pt', new Map([['model', stateDict(small)]])), at('small'));
+    expect(readTokenizerConfig(at('small')).config).toEqual(preset);
+    small.dispose();
+  });
 
   it('open from an official file as it is', () => {
     const { tokenizer, imageSize } = openAnyTokenizer(

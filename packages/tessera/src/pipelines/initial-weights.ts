@@ -10,6 +10,7 @@ import type { Module } from '../nn/module.ts';
 import { hasStored, wholeFile } from '../training/stored-tensors.ts';
 import { PipelineError } from './events.ts';
 import { loadWeights } from './load-weights.ts';
+import { modelOf } from './model-folder.ts';
 
 export interface CopiedWeights {
   copied: number;
@@ -87,7 +88,10 @@ function problemOf(name: string, own: Tensor, given: Tensor | undefined): string
 function weightsIn(path: string): string {
   if (hasStored(path, 'ema')) return wholeFile(path, 'ema');
   const inside = ['ema.safetensors', 'model.safetensors', 'nnet_ema.pth'].map((name) => join(path, name));
-  const found = [...inside, path].find((candidate) => existsSync(candidate));
+  const found = [...inside, path].find((candidate) => existsSync(candidate) && statSync(candidate).isFile());
   if (found !== undefined) return found;
-  throw new PipelineError('NOT_FOUND', `${path}: expected weights, a model folder or a checkpoint to start from.`);
+  throw new PipelineError(
+    'NOT_FOUND',
+    `${path}: expected weights, a model folder or a checkpoint to start from${modelOf(path)}.`,
+  );
 }

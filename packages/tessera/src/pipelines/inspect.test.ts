@@ -12,7 +12,9 @@ import {
 } from '@tessera/formats';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { printInspection } from '../cli/print-inspection.ts';
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
+import type { Inspection } from './inspect/inspection.ts';
 import { type InspectOptions, inspect } from './inspect.ts';
 import { TINY_CLASSES, writeTinyModel } from './tiny-model.test-support.ts';
 
@@ -156,6 +158,22 @@ describe('inspect a folder', () => {
     });
   });
 
+  it('shows a tokenizer, and a checkpoint of a run', async () => {
+    const path = join(folder, 'model', 'tokenizer');
+    const found = await look(path);
+    expect(found).toMatchObject({
+      kind: 'tokenizer',
+      family: 'llamagen-vq',
+      pixelsPerToken: 4,
+      config: { codebookSize: 32 },
+    });
+    expect(printInspection(found as Inspection)).toMatch(/llamagen-vq, .* parameters, .*\na token is 4x4 pixels\n/);
+    const checkpoint = join(folder, 'step-0000010');
+    mkdirSync(checkpoint);
+    writeFileSync(join(checkpoint, 'ema.safetensors'), SAMPLES.safetensors!());
+    expect(await look(checkpoint)).toMatchObject({ kind: 'file', tensors: [{ name: 'w' }] });
+  });
+
   it('shows the last metrics of a run, a broken last line notwithstanding', async () => {
     const path = join(folder, 'run');
     mkdirSync(join(path, 'checkpoints', 'step-0000020'), { recursive: true });
@@ -197,5 +215,11 @@ describe('inspect a folder', () => {
   it('says what it expects of other folders', async () => {
     await expect(look(folder)).rejects.toThrow(/model folder .* run folder .* token data set/);
     await expect(look(join(folder, 'model'), { images: 3 })).rejects.toThrow(/no token data set/);
+    await expect(look(join(folder, 'model'), { filter: 'x' })).rejects.toThrow('--filter is of a file');
+    await expect(look('', { model: 'enat-nano', images: 3 })).rejects.toThrow('--images is of files and folders');
+    const pictures = join(folder, 'pictures');
+    mkdirSync(join(pictures, 'train'), { recursive: true });
+    writeFileSync(join(pictures, 'dataset.json'), '{ "name": "emoji" }');
+    await expect(look(pictures)).rejects.toThrow('is a data set of images: "tessera tokenize" makes tokens of it');
   });
 });

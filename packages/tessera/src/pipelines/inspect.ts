@@ -11,6 +11,7 @@ import type { ModelPreset } from '../models/presets.ts';
 import type { StrategyChoice } from './choose-strategy.ts';
 import { decodeTokens } from './decode-tokens.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
+import { flagName } from './flag-name.ts';
 import { inspectFile } from './inspect/inspect-file.ts';
 import { inspectFolder } from './inspect/inspect-folder.ts';
 import { inspectPreset } from './inspect/inspect-preset.ts';
@@ -38,14 +39,22 @@ export interface InspectOptions extends StrategyChoice {
 
 /** The result is an `Inspection`. */
 export async function* inspect(options: InspectOptions): AsyncGenerator<PipelineEvent> {
-  const { path, model, filter, images } = options;
+  const { path, model, filter, images, verify } = options;
   if (model !== undefined) {
+    const stray = Object.entries({ filter, images, verify }).find(([, value]) => value !== undefined);
+    if (stray !== undefined) {
+      throw new PipelineError('OPTIONS', `${flagName(stray[0])} is of files and folders: leave it or --model out.`);
+    }
     yield { kind: 'result', result: { ...inspectPreset(model, options) } };
     return;
   }
   if (path === undefined) throw new PipelineError('OPTIONS', 'Expected a file, a folder or the name of a model.');
   if (!existsSync(path)) throw new PipelineError('NOT_FOUND', `${path}: no such file or folder.`);
-  const found = statSync(path).isDirectory() ? await inspectFolder(path) : inspectFile(path, filter);
+  const isFolder = statSync(path).isDirectory();
+  if (isFolder && filter !== undefined) {
+    throw new PipelineError('OPTIONS', `--filter is of a file's tensors, and ${path} is a folder: leave it out.`);
+  }
+  const found = isFolder ? await inspectFolder(path) : inspectFile(path, filter);
   if ((images !== undefined || options.verify === true) && found.kind !== 'tokens') {
     throw new PipelineError('OPTIONS', `${path} is no token data set: there is nothing to decode or to verify.`);
   }

@@ -14,7 +14,7 @@
  */
 
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import {
   isAutoregressive,
   parseConfig,
@@ -98,7 +98,10 @@ export interface ModelDescription {
 /** Reads and checks everything but the weights; needs no engine. */
 export function readModelFolder(path: string): ModelDescription {
   if (!existsSync(join(path, 'config.json'))) {
-    throw new PipelineError('MODEL_FOLDER', `${path} is no model folder: expected a config.json in it.`);
+    throw new PipelineError(
+      'MODEL_FOLDER',
+      `${path} is no model folder: expected a config.json in it${modelOf(path)}.`,
+    );
   }
   const { formatVersion, family, imageSize, nullClass, model } = parseConfig(
     modelConfigSchema,
@@ -125,6 +128,14 @@ export function readModelFolder(path: string): ModelDescription {
     classes,
     nullClass,
   };
+}
+
+/** Of a run that is taken for its model: where that is. */
+export function modelOf(run: string): string {
+  const found = ['model', 'tokenizer']
+    .map((name) => join(run, name))
+    .find((path) => existsSync(join(path, 'config.json')));
+  return found === undefined ? '' : `; ${run} is a run, and its ${basename(found)} is ${found}`;
 }
 
 /** @param dtype of the generator; the tokenizer computes in float32 */
@@ -282,7 +293,9 @@ function parsed(folder: string, file: string, parse: (text: string) => unknown):
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    throw new PipelineError('MODEL_FOLDER', `${path} cannot be read: it belongs to a model folder.`, { cause: error });
+    throw new PipelineError('MODEL_FOLDER', `${path} cannot be read: it belongs to a model folder${modelOf(folder)}.`, {
+      cause: error,
+    });
   }
   try {
     return parse(text);

@@ -11,6 +11,7 @@ import { loadModule, type NetworkDType, shapesOf, stateShapes } from '../nn/stat
 import { hasStored, wholeFile } from '../training/stored-tensors.ts';
 import { PipelineError } from './events.ts';
 import { loadWeights } from './load-weights.ts';
+import { modelOf } from './model-folder.ts';
 
 export interface GeneratorChoice extends GivenFields {
   /** Weights file, or a folder: a checkpoint of a run, or one with consolidated.pth. */
@@ -115,5 +116,8 @@ function requirePreset(shapes: Shapes, preset: ModelPreset, where: string): void
 export function weightsFile(path: string): string {
   if (!existsSync(path)) throw new PipelineError('NOT_FOUND', `${path}: no such file or folder.`);
   if (!statSync(path).isDirectory()) return path;
-  return hasStored(path, 'ema') ? wholeFile(path, 'ema') : join(path, 'consolidated.pth');
+  if (hasStored(path, 'ema')) return wholeFile(path, 'ema');
+  const inside = [join(path, 'consolidated.pth'), join(path, 'model.safetensors')].find((file) => existsSync(file));
+  if (inside !== undefined) return inside;
+  throw new PipelineError('WEIGHTS', `${path} is a folder without weights in it${modelOf(path)}.`);
 }

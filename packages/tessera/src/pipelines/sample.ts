@@ -103,7 +103,8 @@ export async function* sampleModel(
   });
   try {
     const names = new Set(labels.map((_, index) => writer.fileName(index)));
-    await ranks.decide(() => refuseOtherPictures(out, names) ?? null);
+    const first = { name: writer.fileName(0), texts: writer.texts(0) };
+    await ranks.decide(() => refuseOtherPictures(out, names, first) ?? null);
     yield* generateImages(
       model,
       { strategy, labels, range: shareOf(labels.length, numRevealed, ranks), seed, batch: options.batch, signal },
@@ -223,7 +224,7 @@ class PictureWriter {
     return drawnName(index, className(folder, labels[index]!), seed);
   }
 
-  private texts(index: number): Record<string, string> {
+  texts(index: number): Record<string, string> {
     const { name, seed, strategy, labels, folder } = this.settings;
     return {
       Software: 'Tessera',

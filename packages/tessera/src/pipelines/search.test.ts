@@ -166,6 +166,12 @@ describe('search', () => {
     rmSync(join(folder, 'refused'), { recursive: true, force: true });
   });
 
+  it('begins anew where wrong options have measured nothing', async () => {
+    await expect(run('anew', { reference: 'nowhere' })).rejects.toThrow('Expected a token data set at nowhere');
+    await run('anew', { budget: { evaluations: 1 }, confirmBlocks: 0 });
+    await expect(run('anew', { reference: 'nowhere' })).rejects.toThrow(/begun with other settings/);
+  });
+
   it('refuses masked options for autoregressive models, and likelihood', async () => {
     await expect(run('refused', { model: gpt, numSteps: 4 })).rejects.toThrow('--num-steps belongs to masked models');
     await expect(run('refused', { model: gpt })).rejects.toThrow('likelihood measures masked models');

@@ -18,7 +18,7 @@ import { decodeImage } from '../data/image.ts';
 import { TokenDataset, TokenDatasetWriter } from '../data/token-dataset.ts';
 import { openStoredTokens } from '../data/tokens/open-tokens.ts';
 import { imageVariants, recipeSchema } from '../data/variants.ts';
-import { convertTokens } from './convert-tokens.ts';
+import { type ConvertOptions, convertTokens } from './convert-tokens.ts';
 import type { PipelineEvent } from './events.ts';
 import { openTokenizer } from './model-folder.ts';
 import { writeTinyModel } from './tiny-model.test-support.ts';
@@ -150,8 +150,14 @@ test("the reference systems' layouts, and back and forth between all three", asy
   });
   rows.dispose();
 
-  const convert = async (from: string, to: string, layout: 'shards' | 'nat-npy' | 'llamagen'): Promise<void> => {
-    for await (const _ of convertTokens({ tokens: from, out: to, layout }));
+  type Layout = 'shards' | 'nat-npy' | 'llamagen';
+  const convert = async (
+    from: string,
+    to: string,
+    layout: Layout,
+    more: Partial<ConvertOptions> = {},
+  ): Promise<void> => {
+    for await (const _ of convertTokens({ tokens: from, out: to, layout, ...more }));
   };
   const shards = join(folder, 'as-shards');
   const tree = join(folder, 'as-tree');
@@ -166,6 +172,14 @@ test("the reference systems' layouts, and back and forth between all three", asy
     expect(readFileSync(join(direct, name)).equals(readFileSync(join(tree, name))), name).toBe(true);
   }
   await expect(convert(shards, tree, 'llamagen')).rejects.toMatchObject({ code: 'CONVERT_TAKEN' });
+  const never = join(folder, 'never');
+  await expect(convert(shards, never, 'llamagen', { size: 64 })).rejects.toThrow(
+    'was made of images of 16 px: leave --size 64 out',
+  );
+  await expect(convert(shards, `${never}.npy`, 'nat-npy', { flip: true })).rejects.toThrow(
+    '--flip is of files that others wrote',
+  );
+  expect(existsSync(never)).toBe(false);
 });
 
 test('ten-crop at two ranges is two trees, paired by name', async () => {

@@ -1,12 +1,12 @@
 /**
  * The configuration of a tokenizer from the shapes of its tensors, for checkpoints that come as weights alone. Shapes
- * tell every size; what they do not tell (unit codes, groups of the norms, weights of losses) is as in the released
- * models, unless given.
+ * tell every size; what they do not tell (unit codes, groups of the norms, weights of losses) is as in the preset of these
+ * sizes, else as in the released models, unless given.
  */
 
 import { type Shapes, StateDictError } from '../nn/state-dict.ts';
 import { type MaskgitConfig, maskgitConfigSchema } from './maskgit-config.ts';
-import { type VqConfig, type VqConfigInput, vqConfigSchema } from './vq-config.ts';
+import { type VqConfig, type VqConfigInput, vqConfigSchema, vqPreset, vqPresetNames } from './vq-config.ts';
 
 export function inferMaskgitConfig(shapes: Shapes, where: string): MaskgitConfig {
   const sizes = new Sizes(shapes, where, 'MaskGIT VQGAN');
@@ -25,7 +25,7 @@ export function inferVqConfig(shapes: Shapes, where: string, given: Partial<VqCo
   const sizes = new Sizes(shapes, where, 'LlamaGen VQ');
   const channels = sizes.of('encoder.conv_in.weight', 0);
   const channelMultipliers = sizes.multipliers((level) => `encoder.conv_blocks.${level}.res.0.conv1.weight`, channels);
-  return sizes.checked(vqConfigSchema, {
+  const told = {
     channels,
     channelMultipliers,
     latentChannels: sizes.of('quant_conv.weight', 1),
@@ -35,9 +35,16 @@ export function inferVqConfig(shapes: Shapes, where: string, given: Partial<VqCo
     decoderResBlocks: sizes.count((j) => `decoder.conv_blocks.0.res.${j}.conv1.weight`),
     deepestAttention: shapes.has(`encoder.conv_blocks.${channelMultipliers.length - 1}.attn.0.q.weight`),
     middleAttention: shapes.has('encoder.mid.1.q.weight'),
-    usageFifo: shapes.get('quantize.codebook_used')?.[0] ?? 0,
-    ...given,
-  });
+  };
+  const usageFifo = shapes.get('quantize.codebook_used')?.[0] ?? 0;
+  return sizes.checked(vqConfigSchema, { ...presetOf(told), ...told, usageFifo, ...given });
+}
+
+/** The preset of these sizes, which tells the rest; our small ones have fewer groups than the released models. */
+function presetOf(told: Partial<VqConfig>): VqConfig | undefined {
+  const sizesOf = (config: Partial<VqConfig>): string =>
+    JSON.stringify(Object.keys(told).map((name) => config[name as keyof VqConfig]));
+  return vqPresetNames.map((name) => vqPreset(name)).find((preset) => sizesOf(preset) === sizesOf(told));
 }
 
 class Sizes {

@@ -61,8 +61,9 @@ export const evaluateCommand = defineCommand({
       valueHint: 'FILE',
       description: 'weights of Inception (default: where "tessera fetch fid-inception" puts them)',
     },
-    'num-images': { type: 'string', valueHint: 'N', description: 'of a model (default: as the protocol says)' },
+    'num-images': { type: 'string', valueHint: 'N', description: 'of a model (default 50,000, under local 1,000)' },
     seed: { type: 'string', valueHint: 'N', description: 'of the samples (default 0)' },
+    batch: { type: 'string', valueHint: 'N', description: 'pictures at a time, up to 128 (default: by their size)' },
     size: {
       type: 'string',
       valueHint: 'PX',
@@ -209,6 +210,7 @@ export const evaluateCommand = defineCommand({
     topK: wholeNumber(0, 1 << 24).optional(),
     topP: realNumber(0, 1).optional(),
     greedy: z.boolean().optional(),
+    batch: wholeNumber(1, 128).optional(),
     sweep: sweep.optional(),
     checkpoints: checkpoints.optional(),
     judge: z.boolean().optional(),

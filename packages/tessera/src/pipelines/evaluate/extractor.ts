@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { noGrad, scope, type Tensor } from '@tessera/torch';
 import { type InceptionV3, loadInception } from '../../metrics/inception.ts';
 import { loadLocalExtractor } from '../../metrics/local-extractor.ts';
+import { networkDevice } from '../../nn/device.ts';
 import { PipelineError } from '../events.ts';
 import { shippedModel } from '../fit/shipped-models.ts';
 import { loadWeights } from '../load-weights.ts';
@@ -49,7 +50,7 @@ function openInception(protocol: Protocol, given: string | undefined): Evaluatio
     name: `inception-2015 (${input})`,
     sha256: hashOf(path),
     dim: 2048,
-    batch: 16, // of 299 px, about 1 GB of activations
+    batch: networkDevice() === 'cpu' ? 16 : 64, // of 299 px, 16 of which take about 1 GB of activations
     spatialDim: sfid ? SPATIAL_DIM : 0,
     inception: model,
     run: (images) => {

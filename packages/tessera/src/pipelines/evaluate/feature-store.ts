@@ -40,9 +40,10 @@ export class FeatureStore {
   private readonly folder: string;
   private readonly batch: number;
 
-  constructor(work: string, images: ImageSet, extractor: EvaluationExtractor, protocol: Protocol) {
+  /** @param batch pictures at a time, which features depend on in their last bits; default: by extractor and pictures */
+  constructor(work: string, images: ImageSet, extractor: EvaluationExtractor, protocol: Protocol, batch?: number) {
     const { name, input, rounding, sfid } = protocol;
-    this.batch = Math.min(BLOCK, extractor.batch, images.batch ?? BLOCK);
+    this.batch = Math.min(BLOCK, batch ?? Math.min(extractor.batch, images.batch ?? BLOCK));
     const identity = { images: images.fingerprint, count: images.count, extractor: extractor.sha256 };
     this.key = sha256(JSON.stringify({ format: FORMAT, ...identity, input, rounding, sfid, batch: this.batch }));
     this.folder = join(work, `${name}-${images.kind}-${this.key.slice(0, 16)}`);

@@ -5,6 +5,7 @@
 
 import { fromTypedArray, keep, noGrad, scope, type Tensor } from '@tessera/torch';
 import { psnr, ssim } from '../../metrics/picture-quality.ts';
+import { networkDevice } from '../../nn/device.ts';
 import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
 import { fingerprintOfTokenizer } from '../tokenize/work-plan.ts';
 import { type ImageSet, type MeasuredImages, sha256 } from './image-set.ts';
@@ -65,11 +66,12 @@ export function reconstructedSet(originals: ImageSet, tokenizer: Tokenizer, opti
 }
 
 /** Of pictures of 256 px so many are decoded at a time, of smaller ones more: activations of the decoder are 1 GB. */
-const BATCH_AT_256 = 16;
+const BATCH_AT_256 = { cpu: 16, cuda: 64 };
 
 /** Pictures of so many pixels that are decoded at a time. */
 export function decodedAtOnce(pixels: number): number {
-  return Math.max(1, Math.floor((BATCH_AT_256 * 256 ** 2) / pixels));
+  const batch = BATCH_AT_256[networkDevice() === 'cpu' ? 'cpu' : 'cuda'];
+  return Math.max(1, Math.floor((batch * 256 ** 2) / pixels));
 }
 
 /** float32 [N, 3, Y, X] in [0, 1] of either form of pictures. */

@@ -18,6 +18,12 @@ function stepsOf(numImages: number, seconds: readonly number[], secondsToRead = 
   return [tokenizer.training!.totalSteps, generator.training.totalSteps];
 }
 
+test('a tokenizer that is asked for and not there is an error', () => {
+  const images = { train: { size: SIZE } } as FitImages;
+  const options = { secondsLeft: () => 60, seed: 0, tokenizer: 'keep', shipped: undefined } as const;
+  expect(() => makePlan(images, SAMPLE, options)).toThrow('--tokenizer keep: no tokenizer is shipped for 16 px');
+});
+
 test('time is planned that is left after measuring and after turning all images into tokens', () => {
   setNumThreads(1);
   const [tokenizer, generator] = stepsOf(100, [600]);

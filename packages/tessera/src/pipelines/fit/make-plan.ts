@@ -16,6 +16,7 @@ import { tokenGrid, type VqConfig, vqPreset } from '../../tokenizers/vq-config.t
 import { createGeneratorTask } from '../../training/generator-task.ts';
 import { createVqTask, type vqRecipeSchema } from '../../training/vq-task.ts';
 import { imageBatch, type PixelBlock, reconstructionPsnr } from '../decode-tokens.ts';
+import { PipelineError } from '../events.ts';
 import type { FitImages } from './images.ts';
 import { secondsPerStep } from './measure.ts';
 import { type FitPlan, fitPlanSchema } from './plan.ts';
@@ -137,7 +138,15 @@ function chooseTokenizer(
   { tokenizer, shipped }: PlanOptions,
   measured: Record<string, number>,
 ): { mode: 'keep' | 'fine-tune' | 'train'; reason: string } {
-  if (shipped === undefined) return { mode: 'train', reason: 'no tokenizer is shipped for this image size' };
+  if (shipped === undefined) {
+    if (tokenizer === 'auto' || tokenizer === 'train') {
+      return { mode: 'train', reason: 'no tokenizer is shipped for this image size' };
+    }
+    throw new PipelineError(
+      'OPTIONS',
+      `--tokenizer ${tokenizer}: no tokenizer is shipped for ${sample.size} px; leave it out, or take another --size.`,
+    );
+  }
   const psnr = reconstructionPsnr(shipped, sample);
   measured.shippedTokenizerPsnr = psnr;
   const found = `the shipped tokenizer reconstructs these images at ${psnr.toFixed(1)} dB`;

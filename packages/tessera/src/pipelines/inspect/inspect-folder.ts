@@ -5,25 +5,60 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isAutoregressive, maskCounts, type SamplingSettings } from '@tessera/schedule';
 
+import { z } from 'zod';
+import { readConfig } from '../../data/read-config.ts';
 import { treeSizes } from '../../data/tokens/llamagen-tree.ts';
 import { openStoredTokens } from '../../data/tokens/open-tokens.ts';
 import { gridSideOf } from '../../data/tokens/token-rows.ts';
+import { tokenizerFamily } from '../../tokenizers/registry.ts';
 import { PipelineError } from '../events.ts';
-import { readModelFolder } from '../model-folder.ts';
+import { readModelFolder, readTokenizerConfig } from '../model-folder.ts';
 import { inspectFile } from './inspect-file.ts';
-import type { Inspection, ModelInspection, RunInspection, TokensInspection } from './inspection.ts';
+import type {
+  Inspection,
+  ModelInspection,
+  RunInspection,
+  TokenizerInspection,
+  TokensInspection,
+} from './inspection.ts';
 
 /** More than the longest line of metrics. */
 const TAIL_BYTES = 1 << 16;
 
 export async function inspectFolder(path: string): Promise<Inspection> {
+  if (holdsImages(path)) {
+    throw new PipelineError(
+      'INSPECT_FOLDER',
+      `${path} is a data set of images: "tessera tokenize" makes tokens of it.`,
+    );
+  }
   if (existsSync(join(path, 'dataset.json')) || treeSizes(path).length > 0) return inspectTokens(path);
-  if (existsSync(join(path, 'config.json'))) return inspectModel(path);
+  if (existsSync(join(path, 'tokenizer', 'config.json')) && existsSync(join(path, 'config.json')))
+    return inspectModel(path);
+  if (existsSync(join(path, 'config.json'))) return inspectTokenizer(path);
+  // A checkpoint of a run.
+  const weights = ['ema', 'model'].map((name) => join(path, `${name}.safetensors`)).find((file) => existsSync(file));
+  if (weights !== undefined) return inspectFile(weights);
   if (['metrics.jsonl', 'plan.json'].some((file) => existsSync(join(path, file)))) return inspectRun(path);
   throw new PipelineError(
     'INSPECT_FOLDER',
-    `${path}: expected a model folder (config.json), a run folder (metrics.jsonl or plan.json) or a token data set (dataset.json).`,
+    `${path}: expected a model folder or tokenizer folder (config.json), a run folder (metrics.jsonl or plan.json), a checkpoint or a token data set (dataset.json).`,
   );
+}
+
+/** As `tessera demo` draws them: their description has no version, that of tokens has one. */
+function holdsImages(path: string): boolean {
+  const description = join(path, 'dataset.json');
+  if (!existsSync(description)) return false;
+  const content = readConfig(description, z.record(z.string(), z.unknown()));
+  return !('formatVersion' in content) && ['train', 'val'].some((name) => existsSync(join(path, name)));
+}
+
+function inspectTokenizer(path: string): TokenizerInspection {
+  const { family, config } = readTokenizerConfig(path);
+  const { elements, byteLength } = inspectFile(join(path, 'model.safetensors')).totals;
+  const pixelsPerToken = tokenizerFamily(family).downsampleFactor(config);
+  return { kind: 'tokenizer', path, family, config, pixelsPerToken, numParameters: elements, byteLength };
 }
 
 function inspectModel(path: string): ModelInspection {

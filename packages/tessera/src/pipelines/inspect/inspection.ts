@@ -47,6 +47,17 @@ export interface ModelInspection {
     | AutoregressiveSettings;
 }
 
+export interface TokenizerInspection {
+  kind: 'tokenizer';
+  path: string;
+  family: string;
+  config: Record<string, unknown>;
+  /** Pixels of a token's side. */
+  pixelsPerToken: number;
+  numParameters: number;
+  byteLength: number;
+}
+
 export interface RunInspection {
   kind: 'run';
   path: string;
@@ -88,4 +99,10 @@ export interface PresetInspection {
   patches?: PatchCosts;
 }
 
-export type Inspection = PresetInspection | FileInspection | ModelInspection | RunInspection | TokensInspection;
+export type Inspection =
+  | PresetInspection
+  | FileInspection
+  | ModelInspection
+  | TokenizerInspection
+  | RunInspection
+  | TokensInspection;

@@ -58,7 +58,9 @@ export function joinSearch<
 >(folder: string, plan: Plan, schema: z.ZodType<Plan>): void {
   const path = join(folder, 'search.json');
   mkdirSync(folder, { recursive: true });
-  if (!existsSync(path)) {
+  // A search that has measured nothing, since its options were wrong, may begin anew.
+  const ledger = join(folder, 'evaluations.jsonl');
+  if (!existsSync(path) || !existsSync(ledger) || statSync(ledger).size === 0) {
     replaceWhole(path, `${JSON.stringify(plan, undefined, 2)}\n`);
     return;
   }
