@@ -30,7 +30,7 @@ describe('inferEnatConfig', () => {
 
   it('says what cannot be read from them', () => {
     const shapes = shapesOf();
-    expect(() => inferEnatConfig(shapes, {}, 'w.pth')).toThrow(/w\.pth has 4 blocks of width 12.*numHeads/);
+    expect(() => inferEnatConfig(shapes, {}, 'w.pth')).toThrow(/w\.pth has 4 blocks of width 12.*--num-heads/);
     expect(() => inferEnatConfig(shapes, { encoderDepth: 3, decoderDepth: 2, numHeads: 4 }, 'w.pth')).toThrow(
       'w.pth has 4 blocks, expected 3 + 2',
     );
