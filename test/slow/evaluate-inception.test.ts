@@ -47,9 +47,9 @@ it("adm: ADM's file of statistics and pictures gives FID, sFID, Inception Score,
     withFile(at(name), (reader) => [...readNpz(reader)]),
   );
   writeFileSync(at('VIRTUAL.npz'), encodeNpz(arrays));
-  const options = { protocol: 'adm' as const, inception, reference: at('VIRTUAL.npz'), out: at('adm') };
-  const other = await last(evaluate({ ...options, source: at('b.npz') }));
-  const same = await last(evaluate({ ...options, source: at('a.npz'), resamples: 0 }));
+  const options = { protocol: 'adm' as const, inception, reference: at('VIRTUAL.npz') };
+  const other = await last(evaluate({ ...options, source: at('b.npz'), out: at('adm') }));
+  const same = await last(evaluate({ ...options, source: at('a.npz'), resamples: 0, out: at('same') }));
   expect(Object.keys(other.metrics)).toEqual(['FID', 'sFID', 'Inception Score', 'precision', 'recall']);
   const { value, low, high } = other.metrics.sFID!;
   expect(low).toBeLessThan(value);

@@ -98,8 +98,13 @@ test('a folder becomes a data set; what cannot be read is listed and left out', 
   const progress = events.filter((event) => event.kind === 'progress' && event.stage === 'tokens');
   expect(progress.at(-1)).toMatchObject({ done: NUM_IMAGES, total: NUM_IMAGES, detail: '1 broken' });
 
-  // The same again: nothing to do. Something else: refused.
-  expect(resultOf(await run())).toMatchObject({ finished: true });
+  // The same again: nothing to do, also where a kill left half of the working folder. Something else: refused.
+  mkdirSync(`${out}.work`);
+  writeFileSync(join(`${out}.work`, 'part-00000-of-00001.bin'), 'what is left');
+  const again = await run();
+  expect(resultOf(again)).toMatchObject({ finished: true });
+  expect(again.some((event) => event.kind === 'progress')).toBe(false);
+  expect(existsSync(`${out}.work`)).toBe(false);
   await expect(run({ variants: 'flip' })).rejects.toMatchObject({ code: 'TOKENIZE_TAKEN' });
 });
 

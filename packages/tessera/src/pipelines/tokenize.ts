@@ -22,7 +22,7 @@ import { encodeShare } from './tokenize/encode-share.ts';
 import { checkPlace, type Layout, whatIsThere } from './tokenize/layouts.ts';
 import { mergeParts, partsOf } from './tokenize/merge-parts.ts';
 import { type PartLayout, PartWriter } from './tokenize/part-file.ts';
-import { joinJob, makePlan, planHash, type WorkPlan } from './tokenize/work-plan.ts';
+import { joinJob, makePlan, PLAN_FILE, planHash, type WorkPlan } from './tokenize/work-plan.ts';
 import { shareOfRank, type WorkShare } from './tokenize/work-share.ts';
 
 export interface TokenizeOptions {
@@ -107,7 +107,8 @@ async function* run(
   });
   const there = whatIsThere(out, layout, recipe.size);
   const folder = `${out}.work`;
-  if (there !== undefined && !existsSync(folder)) {
+  if (there !== undefined && !existsSync(join(folder, PLAN_FILE))) {
+    rmSync(folder, { recursive: true, force: true }); // whose removal a kill cut short
     yield* alreadyThere(out, there.madeFrom === planHash(plan), plan);
     return;
   }
@@ -116,7 +117,7 @@ async function* run(
   const parts = partsOf(folder, plan);
   yield* doShare(parts[share.index]!, plan, source, tokenizer, options, folder);
   const now = whatIsThere(out, layout, recipe.size);
-  if (now !== undefined && !existsSync(join(folder, 'plan.json'))) {
+  if (now !== undefined && !existsSync(join(folder, PLAN_FILE))) {
     yield* alreadyThere(out, now.madeFrom === planHash(plan), plan);
     return;
   }
@@ -180,6 +181,8 @@ async function* finish(
   }
   try {
     const { numImages, numBroken, report } = yield* mergeParts(parts, plan, source, out);
+    // The plan first: half a folder with it would ask for its lost parts again.
+    rmSync(join(folder, PLAN_FILE));
     rmSync(folder, { recursive: true, force: true });
     if (report !== undefined) {
       yield { kind: 'warning', message: `${numBroken} of ${plan.numImages} images could not be read: ${report}` };

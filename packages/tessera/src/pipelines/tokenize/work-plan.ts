@@ -67,9 +67,12 @@ export function planHash(plan: WorkPlan): string {
   return createHash('sha256').update(JSON.stringify(lasting)).digest('hex');
 }
 
+/** In the folder of a job's parts, from its beginning to its end. */
+export const PLAN_FILE = 'plan.json';
+
 /** Writes the plan of a new job, or compares with the one that is there. Returns warnings. */
 export function joinJob(folder: string, plan: WorkPlan): string[] {
-  const path = join(folder, 'plan.json');
+  const path = join(folder, PLAN_FILE);
   mkdirSync(folder, { recursive: true });
   if (!existsSync(path)) {
     // Linked into place whole: several processes of a job begin at once, and one of them is first.
