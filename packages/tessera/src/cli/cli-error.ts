@@ -20,10 +20,28 @@ export class CliError extends Error {
  */
 export function describeError(error: unknown, debug: boolean): string {
   if (debug) return `tessera: ${error instanceof Error ? withCauses(error) : String(error)}`;
-  const message = oneLine(error instanceof Error ? error.message : String(error));
+  const message = oneLine(inWords(error) ?? (error instanceof Error ? error.message : String(error)));
   if (isExplained(error)) return `tessera: ${message}`;
   const name = error instanceof Error ? `${error.name}: ` : '';
   return `tessera: unexpected failure: ${name}${message} (--debug shows where)`;
+}
+
+/** What the system says of files, by its code. */
+const SYSTEM: Readonly<Record<string, string>> = {
+  EEXIST: 'is a file: expected a folder, or a new name',
+  ENOTDIR: 'goes through a file: expected folders on the way',
+  EISDIR: 'is a folder: expected a file',
+  EACCES: 'may not be opened by this user',
+  EPERM: 'may not be changed by this user',
+  EROFS: 'is on a file system that cannot be written',
+  ENOSPC: 'has no space left on its disk',
+};
+
+function inWords(error: unknown): string | undefined {
+  const { code, path, dest } = (error ?? {}) as { code?: unknown; path?: unknown; dest?: unknown };
+  const place = dest ?? path;
+  const words = typeof code === 'string' && Object.hasOwn(SYSTEM, code) ? SYSTEM[code] : undefined;
+  return words === undefined || typeof place !== 'string' ? undefined : `${place} ${words} (${code as string}).`;
 }
 
 function isExplained(error: unknown): boolean {

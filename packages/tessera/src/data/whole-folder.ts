@@ -69,6 +69,12 @@ export function requireFileName(path: string): void {
   throw new DataError('OUT_TAKEN', `${path} is a folder: expected the name of the file to write.`);
 }
 
+/** Refuses the place of a folder where a file is. */
+export function requireFolderName(path: string): void {
+  if (!existsSync(path) || statSync(path).isDirectory()) return;
+  throw new DataError('OUT_TAKEN', `${path} is a file: expected the name of a folder.`);
+}
+
 /** Refuses the place of a file where anything is. */
 export function requireFree(path: string): void {
   requireFileName(path);

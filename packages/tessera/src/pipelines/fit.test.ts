@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { getNumThreads, memoryStats, setNumThreads, torchVersion } from '@tessera/torch';
@@ -93,6 +93,12 @@ test('a fit that stops in its last training frees everything, and the same comma
   expect(readFileSync(join(folder, 'run', 'report.html'), 'utf8')).toContain(
     'A class a row, in this order: sea, wood.',
   );
+});
+
+test('images that are not there leave no run folder', async () => {
+  const out = join(folder, 'never');
+  await expect(run({ images: join(folder, 'nowhere'), out })).rejects.toThrow('nowhere');
+  expect(existsSync(out)).toBe(false);
 });
 
 test('a plan that is there refuses another plan, size or seed', async () => {

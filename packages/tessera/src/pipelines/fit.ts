@@ -45,7 +45,6 @@ export async function* fit(options: FitOptions): AsyncGenerator<PipelineEvent> {
   const began = performance.now();
   const out = resolve(options.out);
   const planFile = join(out, 'plan.json');
-  mkdirSync(out, { recursive: true });
   const { minutes = 10 } = options;
   const before = planBefore(planFile, options);
   const size = before?.imageSize ?? options.size ?? (minutes >= 30 ? 64 : 32);
@@ -71,6 +70,7 @@ export async function* fit(options: FitOptions): AsyncGenerator<PipelineEvent> {
       yield { kind: 'note', message: `by the plan ${hasPlan(planFile) ? planFile : options.plan}: it decides, not the minutes nor the tokenizer that are asked for` }; // biome-ignore format: one row
     }
     requireSameImages(plan, images, options.images);
+    mkdirSync(out, { recursive: true });
     if (!hasPlan(planFile)) writePlan(planFile, plan);
     setNumThreads(plan.threads);
     yield* say(plan);

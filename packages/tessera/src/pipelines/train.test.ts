@@ -124,5 +124,10 @@ describe('train', () => {
   it('refuses a training without tokens, and one without a run folder', async () => {
     await expect(run({ config })).rejects.toThrow('expected tokens (--data)');
     await expect(run({ config, data: [data] })).rejects.toThrow('expected a run folder (--out)');
+    const places = { out: join(folder, 'never'), alsoSaveTo: config };
+    await expect(run({ config, data: [data], ...places })).rejects.toThrow(
+      `${config} is a file: expected the name of a folder.`,
+    );
+    expect(existsSync(places.out)).toBe(false);
   });
 });

@@ -3,6 +3,7 @@
 import { join, resolve } from 'node:path';
 import { MixedTokens } from '../data/tokens/mixed-tokens.ts';
 import type { OpenedTokens } from '../data/tokens/open-tokens.ts';
+import { requireFolderName } from '../data/whole-folder.ts';
 import type { GeneratorModel } from '../models/family.ts';
 import type { GptRecipe } from '../models/gpt-recipe.ts';
 import type { Ranks } from '../training/ranks.ts';
@@ -65,6 +66,7 @@ async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): A
       throw new PipelineError('OPTIONS', 'train: expected a run folder (--out), as a flag or in the configuration.');
     }
     const run = resolve(out);
+    for (const place of [run, options.alsoSaveTo]) if (place !== undefined) requireFolderName(place);
     if (options.verify === true) yield* verify(data, path);
     const settings = resolveTraining(options, file, opened.sizes);
     checkSize(options.size, settings.config.gridSize, tokenizer?.downsampleFactor);
