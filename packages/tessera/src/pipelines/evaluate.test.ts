@@ -233,7 +233,7 @@ describe('evaluate a model', () => {
     await expect(measured({ ...other, sweep })).rejects.toThrow('The sweep gives values of --guidance-scale');
     // The curve's result is not written over.
     await expect(measured(other)).rejects.toThrow(
-      `${at('model')} holds the result of another evaluation (${model}, local)`,
+      `${at('model')} holds the result of another evaluation (of ${model}; curve and source differ)`,
     );
     const features = at('model/features');
     const single = await measured({ ...other, out: at('single'), features });

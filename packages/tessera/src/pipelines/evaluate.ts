@@ -18,7 +18,7 @@ import { replaceWhole } from '../data/whole-folder.ts';
 import { type Curve, type CurveOptions, checkpointCurve, type Sweep, sweepCurve } from './evaluate/curve.ts';
 import { type EvaluationExtractor, openExtractor } from './evaluate/extractor.ts';
 import { FeatureStore } from './evaluate/feature-store.ts';
-import { type ImageSet, sha256 } from './evaluate/image-set.ts';
+import type { ImageSet } from './evaluate/image-set.ts';
 import { checkJudge, type OpenJudge, openJudge } from './evaluate/judge.ts';
 import { type Measurement, measure } from './evaluate/measure.ts';
 import { checkSource, checkStrategies, openSource, type Source, type SourceOptions } from './evaluate/open-source.ts';
@@ -27,9 +27,15 @@ import { PROTOCOLS, type Protocol, type ProtocolName } from './evaluate/protocol
 import { openReference, openUnseen, type Reference, sizesDiffer } from './evaluate/reference.ts';
 import { evaluationReport } from './evaluate/report-content.ts';
 import { reportPictures } from './evaluate/report-pictures.ts';
-import { type EvaluationResult, markdownTables, readResult, refuseOtherResult } from './evaluate/result.ts';
+import {
+  type EvaluationRequest,
+  type EvaluationResult,
+  markdownTables,
+  readResult,
+  refuseOtherResult,
+} from './evaluate/result.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
-import { flagName } from './flag-name.ts';
+import { flagName, kebabCase } from './flag-name.ts';
 import { writeReport } from './report.ts';
 
 export type { Sweep } from './evaluate/curve.ts';
@@ -90,7 +96,7 @@ interface Compared {
 async function* evaluateShared(options: EvaluateOptions, processes: Processes): AsyncGenerator<PipelineEvent> {
   const protocol = PROTOCOLS[options.protocol ?? 'fid'];
   const { signal, size, reconstruction = false } = options;
-  const out = options.out ?? join('evaluations', `${nameOf(options)}-${protocol.name}`);
+  const out = options.out ?? join('evaluations', `${nameOf(options)}-${protocol.name}${curveName(options)}`);
   const curve = curveOf(options);
   checkSource({ ...options, ...curve?.points[0]?.changes, protocol });
   const others = (options.compare ?? []).map(readResult);
@@ -326,12 +332,28 @@ function changesOf(curve: Curve | undefined, result: EvaluationResult): CurveOpt
   return curve?.points.find(({ value }) => value === result.sweep?.best)?.changes ?? {};
 }
 
+const SAMPLING = [
+  ...['numImages', 'seed', 'strategy', 'numSteps', 'guidanceScale', 'choiceTemperature', 'sampleTemperature'],
+  ...['skipGuidanceBelow', 'topK', 'topP', 'greedy'],
+] as (keyof EvaluateOptions)[];
+
 /** What tells evaluations apart whose results would have the same place. A curve over checkpoints may grow with its run. */
-function requestOf(options: EvaluateOptions, { fingerprint }: ImageSet, { sha256: reference }: Reference): string {
-  const { protocol = 'fid', sweep, checkpoints, source, judge = false, heldOut = null } = options;
-  const curve = checkpoints === undefined ? (sweep ?? null) : resolve(source!);
-  const what = { protocol, reference, curve, judge, heldOut, what: checkpoints === undefined ? fingerprint : null };
-  return sha256(JSON.stringify(what));
+function requestOf(options: EvaluateOptions, images: ImageSet, reference: Reference): EvaluationRequest {
+  const { protocol = 'fid', sweep, checkpoints, source } = options;
+  const pictures = ({ path, count }: ImageSet): string => `${count} of ${resolve(path)}`;
+  const sampling = SAMPLING.flatMap((name) => (options[name] === undefined ? [] : [`${name} ${options[name]}`]));
+  return {
+    protocol,
+    reference: reference.images === undefined ? reference.sha256 : pictures(reference.images),
+    curve: checkpoints === undefined ? JSON.stringify(sweep ?? null) : 'checkpoints',
+    // A model's fingerprint holds how it is sampled.
+    source:
+      checkpoints !== undefined
+        ? [resolve(source!), ...sampling].join(', ')
+        : images.kind === 'model'
+          ? images.fingerprint
+          : pictures(images),
+  };
 }
 
 /** Published numbers are against published files; those of tokenizers against the pictures that everyone packs anew. */
@@ -347,6 +369,11 @@ function foreignReference({ protocol, reference }: Run, { kind }: ImageSet): str
 function withoutNearest({ memorisation, ...rest }: Measurement): Measurement {
   if (memorisation === undefined) return rest;
   return { ...rest, memorisation: { ...memorisation, nearest: memorisation.nearest.slice(0, 32) } };
+}
+
+function curveName({ sweep, checkpoints }: EvaluateOptions): string {
+  if (sweep !== undefined) return `-${kebabCase(sweep.setting)}`;
+  return checkpoints === undefined ? '' : '-checkpoints';
 }
 
 function nameOf({ source, weights, reconstruction, tokenizer, tokenizerWeights }: EvaluateOptions): string {

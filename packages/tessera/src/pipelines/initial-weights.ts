@@ -3,8 +3,9 @@
  * anew, such as the class table for other classes, is named and keeps its random values; everything else must fit.
  */
 
-import { existsSync, statSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { createHash } from 'node:crypto';
+import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { noGrad, scope, type Tensor } from '@tessera/torch';
 import type { Module } from '../nn/module.ts';
 import { hasStored, wholeFile } from '../training/stored-tensors.ts';
@@ -31,13 +32,26 @@ export function checkInitialWeights({ initFrom, entry, ignoreKeys = [] }: Initia
   throw new PipelineError('OPTIONS', `${flag} speaks of weights to start from: name them with --init-from.`);
 }
 
-/** What tells a file from others in a run's settings, from whatever folder it is named: its name and its bytes; of a folder two names. */
-export function nameAndSize(path: string): string {
-  const whole = resolve(path);
-  if (!existsSync(whole)) return basename(whole);
-  const stat = statSync(whole);
-  return stat.isFile() ? `${basename(whole)} ${stat.size}` : join(basename(dirname(whole)), basename(whole));
+/** What tells weights to start from apart in a run's settings, wherever they lie; undefined where there are none. */
+export function initialIdentity(weights: InitialWeights): Record<string, unknown> | undefined {
+  const { initFrom, entry, ignoreKeys = [] } = weights;
+  if (initFrom === undefined) return undefined;
+  return { initFrom: `sha256 ${sha256Of(weightsIn(initFrom))}`, entry: entry ?? null, ignoreKeys };
 }
+
+function sha256Of(path: string): string {
+  const hash = createHash('sha256');
+  const file = openSync(path, 'r');
+  try {
+    const chunk = Buffer.alloc(CHUNK);
+    for (let got = readSync(file, chunk); got > 0; got = readSync(file, chunk)) hash.update(chunk.subarray(0, got));
+  } finally {
+    closeSync(file);
+  }
+  return hash.digest('hex');
+}
+
+const CHUNK = 2 ** 24;
 
 /**
  * @param ignored names, or beginnings of names, of tensors that keep their values

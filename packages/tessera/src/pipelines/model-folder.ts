@@ -132,6 +132,7 @@ export function readModelFolder(path: string): ModelDescription {
 
 /** Of a run that is taken for its model: where that is. */
 export function modelOf(run: string): string {
+  if (!['plan.json', 'config.yaml', 'checkpoints'].some((name) => existsSync(join(run, name)))) return '';
   const found = ['model', 'tokenizer']
     .map((name) => join(run, name))
     .find((path) => existsSync(join(path, 'config.json')));

@@ -38,7 +38,8 @@ export function sampleTokens(options: SampleTokensOptions): AsyncGenerator<Pipel
 /** What one of the processes does. */
 export async function* sampleTokensOn(options: SampleTokensOptions, ranks: Ranks): AsyncGenerator<PipelineEvent> {
   const { seed = 0, tokens: path } = options;
-  await ranks.decide(() => requireFree(path) ?? null);
+  // Started again by a launcher, it may find the file of its own last start.
+  if (Number(process.env.TORCHELASTIC_RESTART_COUNT ?? 0) === 0) await ranks.decide(() => requireFree(path) ?? null);
   // int8 comes after what is said of the weights.
   const model = openGenerator({ ...options, dtype: loadedType(options.dtype) });
   try {

@@ -1,8 +1,11 @@
 /** `tessera train-tokenizer`: a VQ tokenizer on a folder of images, in a run folder that resumes. */
 
-import { join, resolve } from 'node:path';
+import { createHash } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
 import { parseConfig } from '@tessera/schedule';
-import { scope } from '@tessera/torch';
+import { noGrad, scope } from '@tessera/torch';
+import type { Module } from '../nn/module.ts';
 import { type Lpips, loadLpips } from '../tokenizers/lpips.ts';
 import { tokenizerFamily } from '../tokenizers/registry.ts';
 import { usualSize } from '../tokenizers/usual-size.ts';
@@ -12,7 +15,6 @@ import { vqRecipeSchema } from '../training/vq-task.ts';
 import type { PipelineEvent } from './events.ts';
 import { firstTokenizer } from './first-tokenizer.ts';
 import { type FitImages, loadFitImages } from './fit/images.ts';
-import { nameAndSize } from './initial-weights.ts';
 import { amongRanks } from './join-ranks.ts';
 import { loadWeights } from './load-weights.ts';
 import { openRecipe } from './tokenizer-recipes.ts';
@@ -145,10 +147,10 @@ async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGene
       identity: {
         data: fingerprint,
         images: train.numImages,
-        initFrom: initFrom === undefined ? null : nameAndSize(initFrom),
+        initFrom: network === undefined ? null : hashOfState(network),
         entry: entry ?? null,
         ignoreKeys,
-        lpips: (options.lpipsWeights ?? []).map(nameAndSize),
+        lpips: (options.lpipsWeights ?? []).map((file) => `${basename(file)} ${statSync(file).size}`),
       },
       init: network === undefined ? undefined : { tensors: network.state, where: initFrom! },
       lpips,
@@ -168,4 +170,11 @@ async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGene
 function openLpips(files: readonly string[] | undefined): Lpips | undefined {
   if (files === undefined || files.length === 0) return undefined;
   return scope(() => loadLpips(new Map(files.flatMap((file) => [...loadWeights(file)])), files.join(' and ')));
+}
+
+/** What tells networks to start from apart, wherever their files lie. */
+function hashOfState({ state }: Module): string {
+  const hash = createHash('sha256');
+  for (const [name, tensor] of state) hash.update(name).update(noGrad(() => scope(() => tensor.toBytes())));
+  return `sha256 ${hash.digest('hex')}`;
 }

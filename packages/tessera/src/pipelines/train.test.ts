@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { memoryStats, setNumThreads } from '@tessera/torch';
@@ -68,6 +68,14 @@ describe('train', () => {
     // However its place is written.
     const elsewhere = `${out}/../${basename(out)}/model/`;
     await run({ ...second, initFrom: elsewhere, ignoreKeys: ['context_embed.word'] });
+    // Other weights of the same name and size are others.
+    const file = join(folder, 'other', 'model.safetensors');
+    mkdirSync(join(folder, 'other'));
+    const bytes = readFileSync(join(initFrom, 'model.safetensors'));
+    writeFileSync(file, bytes.fill(0, bytes.length - 4));
+    await expect(run({ ...second, initFrom: file, ignoreKeys: ['context_embed.word'] })).rejects.toThrow(
+      /start.initFrom/,
+    );
     // What a run started from is one of its settings.
     await expect(run({ ...second, initFrom, ignoreKeys: ['context_embed'] })).rejects.toThrow(/start.ignoreKeys: \["context_embed.word"\] there/); // biome-ignore format: one row
     await expect(run(second)).rejects.toThrow(/start.initFrom: .* there, nothing now/);
@@ -114,6 +122,9 @@ describe('train', () => {
     expect(event).toMatchObject({
       result: { settings: { network: { numClasses: 2, gridSize: 4 }, training: { totalSteps: 6 } } },
     });
+    const elsewhere = join(folder, 'elsewhere.yaml');
+    writeFileSync(elsewhere, 'model: enat-nano\ndata: nowhere\n');
+    expect((await run({ config: elsewhere, dryRun: true })).at(-1)).toMatchObject({ kind: 'result' });
     await expect(run({ config, dryRun: true, data: ['nowhere'] })).rejects.toThrow('Expected tokens at nowhere');
     await expect(run({ config, dryRun: true, data: [data], mix: [1, 2] })).rejects.toThrow(
       /weight for each of 1 token sets, got 2/,

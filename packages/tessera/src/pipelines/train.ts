@@ -1,5 +1,6 @@
 /** `tessera train`: a generator on a token data set, in a run folder that resumes. */
 
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { MixedTokens } from '../data/tokens/mixed-tokens.ts';
 import type { OpenedTokens } from '../data/tokens/open-tokens.ts';
@@ -8,7 +9,7 @@ import type { GeneratorModel } from '../models/family.ts';
 import type { GptRecipe } from '../models/gpt-recipe.ts';
 import type { Ranks } from '../training/ranks.ts';
 import { PipelineError, type PipelineEvent } from './events.ts';
-import { checkInitialWeights, copyInitialWeights, nameAndSize } from './initial-weights.ts';
+import { checkInitialWeights, copyInitialWeights, initialIdentity } from './initial-weights.ts';
 import { amongRanks } from './join-ranks.ts';
 import { writeModelFolder } from './model-folder.ts';
 import { presetStrategy, unguided } from './own-strategy.ts';
@@ -44,7 +45,9 @@ export async function* train(options: TrainOptions): AsyncGenerator<PipelineEven
   checkInitialWeights(options);
   const file = options.config === undefined ? {} : readTrainFile(options.config);
   if (options.dryRun === true) {
-    const data = (options.data ?? file.data) === undefined ? undefined : openTrainingData(options, file);
+    // A file's paths may be those of another machine.
+    const isThere = options.data !== undefined || file.data?.every((path) => existsSync(path)) === true;
+    const data = isThere ? openTrainingData(options, file) : undefined;
     try {
       const { preset, family, config, recipe, training } = resolveTraining(options, file, data?.sizes);
       yield { kind: 'result', result: { settings: { model: preset, family, network: config, recipe, training } } };
@@ -94,10 +97,7 @@ async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): A
         initFrom === undefined
           ? undefined
           : (model) => void copyInitialWeights(model, initFrom, options.ignoreKeys ?? [], options.entry),
-      startIdentity:
-        initFrom === undefined
-          ? undefined
-          : { initFrom: nameAndSize(initFrom), entry: options.entry ?? null, ignoreKeys: options.ignoreKeys ?? [] },
+      startIdentity: initialIdentity(options),
       ranks,
       signal: options.signal,
     });

@@ -40,10 +40,10 @@ export function inferVqConfig(shapes: Shapes, where: string, given: Partial<VqCo
   return sizes.checked(vqConfigSchema, { ...presetOf(told), ...told, usageFifo, ...given });
 }
 
-/** The preset of these sizes, which tells the rest; our small ones have fewer groups than the released models. */
+/** The preset of these sizes, however many codes it has, tells the rest: our small ones have fewer groups than the released models. */
 function presetOf(told: Partial<VqConfig>): VqConfig | undefined {
-  const sizesOf = (config: Partial<VqConfig>): string =>
-    JSON.stringify(Object.keys(told).map((name) => config[name as keyof VqConfig]));
+  const names = (Object.keys(told) as (keyof VqConfig)[]).filter((name) => name !== 'codebookSize');
+  const sizesOf = (config: Partial<VqConfig>): string => JSON.stringify(names.map((name) => config[name]));
   return vqPresetNames.map((name) => vqPreset(name)).find((preset) => sizesOf(preset) === sizesOf(told));
 }
 

@@ -8,11 +8,13 @@ import { PipelineError } from '../events.ts';
 import type { Measurement, MetricValue } from './measure.ts';
 import type { Protocol, ProtocolName } from './protocols.ts';
 
+/** What was asked for, so that another evaluation does not take a result's place. */
+export type EvaluationRequest = Record<'protocol' | 'reference' | 'curve' | 'source', string>;
+
 /** What `result.json` holds. */
 export interface EvaluationResult extends Measurement {
   formatVersion: 1;
-  /** What was asked for, so that another evaluation does not take its place. */
-  request?: string;
+  request?: EvaluationRequest;
   protocol: ProtocolName;
   /** All that the protocol fixes. */
   settings: Protocol;
@@ -41,7 +43,7 @@ const metricSchema = z.object({
 const metricsSchema = z.record(z.string(), metricSchema);
 const resultSchema = z.looseObject({
   formatVersion: z.literal(1),
-  request: z.string().optional(),
+  request: z.record(z.string(), z.string()).optional(),
   protocol: z.string(),
   extractor: z.looseObject({ name: z.string(), sha256: z.string() }),
   source: z.looseObject({ path: z.string(), kind: z.string(), numImages: z.number() }),
@@ -82,14 +84,16 @@ export function readResult(path: string): StoredResult {
 }
 
 /** Refuses a folder with the result of another evaluation. */
-export function refuseOtherResult(out: string, request: string): void {
+export function refuseOtherResult(out: string, request: EvaluationRequest): void {
   if (!existsSync(join(out, 'result.json'))) return;
   const { result } = readResult(out);
-  // Results of before it was kept have none.
-  if (result.request === undefined || result.request === request) return;
+  const { request: there } = result; // absent in results of before it was kept
+  const names = Object.keys(request) as (keyof EvaluationRequest)[];
+  const differing = there === undefined ? [] : names.filter((name) => there[name] !== request[name]);
+  if (differing.length === 0) return;
   throw new PipelineError(
     'OPTIONS',
-    `${out} holds the result of another evaluation (${result.source.path}, ${result.protocol}): take another --out; --features ${join(out, 'features')} goes on from what was computed there.`,
+    `${out} holds the result of another evaluation (of ${result.source.path}; ${differing.join(' and ')} differ): take another --out; --features ${join(out, 'features')} goes on from what was computed there.`,
   );
 }
 

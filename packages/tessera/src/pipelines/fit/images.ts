@@ -87,9 +87,16 @@ export async function* loadFitImages(
     const sample = async () => (measured.labels.length > 0 ? measured : someOf(train, trainItems, MEASURED));
     const secondsToRead = async (): Promise<number> => {
       if (train.fits) return 0;
-      const began = performance.now();
-      const { labels } = await someOf(train, trainItems, READ);
-      return (performance.now() - began) / 1000 / Math.max(1, labels.length);
+      const items = evenly(trainItems.length, READ).map((index) => trainItems[index]!);
+      const some = new PictureSet(items, { size, memory: 0 });
+      try {
+        await some.block(READ); // workers start
+        const began = performance.now();
+        const { labels: read } = await some.block(READ);
+        return (performance.now() - began) / 1000 / Math.max(1, read.length);
+      } finally {
+        await some.close();
+      }
     };
     const fingerprint = fingerprintOf(split.train, split.heldOut, size);
     return { classes: split.classes, train, heldOut, measured, sample, secondsToRead, fingerprint, close };

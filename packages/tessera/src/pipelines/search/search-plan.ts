@@ -58,9 +58,10 @@ export function joinSearch<
 >(folder: string, plan: Plan, schema: z.ZodType<Plan>): void {
   const path = join(folder, 'search.json');
   mkdirSync(folder, { recursive: true });
-  // A search that has measured nothing, since its options were wrong, may begin anew.
+  // A search that has measured nothing, since its options were wrong, may begin anew; trainings are work as well.
   const ledger = join(folder, 'evaluations.jsonl');
-  if (!existsSync(path) || !existsSync(ledger) || statSync(ledger).size === 0) {
+  const hasBegun = existsSync(join(folder, 'inner')) || (existsSync(ledger) && statSync(ledger).size > 0);
+  if (!existsSync(path) || !hasBegun) {
     replaceWhole(path, `${JSON.stringify(plan, undefined, 2)}\n`);
     return;
   }
