@@ -216,7 +216,8 @@ function panel(numSteps, of, { left, width, height }) {
   }
   const names = SEARCHED.filter((what) => of.some((row) => row.what === what));
   for (const [i, what] of names.entries()) {
-    svg.push(text(frame.x0 + 8 + 110 * i, 36, `● ${what}`, `fill="${COLOURS[what]}"`));
+    const x = frame.x0 + ((frame.x1 - frame.x0) / names.length) * i;
+    svg.push(text(x, 36, `● ${what}`, `fill="${COLOURS[what]}"`));
   }
   return svg.join('\n');
 }
