@@ -18,7 +18,7 @@ it('says in words what the system says of files', () => {
     const file = join(folder, 'file');
     writeFileSync(file, '');
     expect(said(() => mkdirSync(file, { recursive: true }))).toBe(
-      `tessera: ${file} is a file: expected a folder, or a new name (EEXIST).`,
+      `tessera: ${file} is there already: expected a folder, or a new name (EEXIST).`,
     );
     expect(said(() => mkdirSync(join(file, 'x'), { recursive: true }))).toMatch(/goes through a file.*\(ENOTDIR\)/);
     expect(said(() => writeFileSync(folder, ''))).toBe(`tessera: ${folder} is a folder: expected a file (EISDIR).`);

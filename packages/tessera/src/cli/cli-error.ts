@@ -28,7 +28,7 @@ export function describeError(error: unknown, debug: boolean): string {
 
 /** What the system says of files, by its code. */
 const SYSTEM: Readonly<Record<string, string>> = {
-  EEXIST: 'is a file: expected a folder, or a new name',
+  EEXIST: 'is there already: expected a folder, or a new name',
   ENOTDIR: 'goes through a file: expected folders on the way',
   EISDIR: 'is a folder: expected a file',
   EACCES: 'may not be opened by this user',

@@ -21,7 +21,14 @@ import { FeatureStore } from './evaluate/feature-store.ts';
 import type { ImageSet } from './evaluate/image-set.ts';
 import { checkJudge, type OpenJudge, openJudge } from './evaluate/judge.ts';
 import { type Measurement, measure } from './evaluate/measure.ts';
-import { checkSource, checkStrategies, openSource, type Source, type SourceOptions } from './evaluate/open-source.ts';
+import {
+  checkSource,
+  checkStrategies,
+  MODEL_OPTIONS,
+  openSource,
+  type Source,
+  type SourceOptions,
+} from './evaluate/open-source.ts';
 import { amongProcesses, ONE_PROCESS, type Processes } from './evaluate/processes.ts';
 import { PROTOCOLS, type Protocol, type ProtocolName } from './evaluate/protocols.ts';
 import { openReference, openUnseen, type Reference, sizesDiffer } from './evaluate/reference.ts';
@@ -332,16 +339,13 @@ function changesOf(curve: Curve | undefined, result: EvaluationResult): CurveOpt
   return curve?.points.find(({ value }) => value === result.sweep?.best)?.changes ?? {};
 }
 
-const SAMPLING = [
-  ...['numImages', 'seed', 'strategy', 'numSteps', 'guidanceScale', 'choiceTemperature', 'sampleTemperature'],
-  ...['skipGuidanceBelow', 'topK', 'topP', 'greedy'],
-] as (keyof EvaluateOptions)[];
-
 /** What tells evaluations apart whose results would have the same place. A curve over checkpoints may grow with its run. */
 function requestOf(options: EvaluateOptions, images: ImageSet, reference: Reference): EvaluationRequest {
   const { protocol = 'fid', sweep, checkpoints, source } = options;
   const pictures = ({ path, count }: ImageSet): string => `${count} of ${resolve(path)}`;
-  const sampling = SAMPLING.flatMap((name) => (options[name] === undefined ? [] : [`${name} ${options[name]}`]));
+  const sampling = [...MODEL_OPTIONS, 'seed' as const].flatMap((name) =>
+    options[name] === undefined ? [] : [`${name} ${options[name]}`],
+  );
   return {
     protocol,
     reference: reference.images === undefined ? reference.sha256 : pictures(reference.images),

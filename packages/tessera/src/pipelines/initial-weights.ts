@@ -3,10 +3,10 @@
  * anew, such as the class table for other classes, is named and keeps its random values; everything else must fit.
  */
 
-import { createHash } from 'node:crypto';
-import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { noGrad, scope, type Tensor } from '@tessera/torch';
+import { sha256OfFile } from '../data/hash-file.ts';
 import type { Module } from '../nn/module.ts';
 import { hasStored, wholeFile } from '../training/stored-tensors.ts';
 import { PipelineError } from './events.ts';
@@ -36,22 +36,8 @@ export function checkInitialWeights({ initFrom, entry, ignoreKeys = [] }: Initia
 export function initialIdentity(weights: InitialWeights): Record<string, unknown> | undefined {
   const { initFrom, entry, ignoreKeys = [] } = weights;
   if (initFrom === undefined) return undefined;
-  return { initFrom: `sha256 ${sha256Of(weightsIn(initFrom))}`, entry: entry ?? null, ignoreKeys };
+  return { initFrom: `sha256 ${sha256OfFile(weightsIn(initFrom))}`, entry: entry ?? null, ignoreKeys };
 }
-
-function sha256Of(path: string): string {
-  const hash = createHash('sha256');
-  const file = openSync(path, 'r');
-  try {
-    const chunk = Buffer.alloc(CHUNK);
-    for (let got = readSync(file, chunk); got > 0; got = readSync(file, chunk)) hash.update(chunk.subarray(0, got));
-  } finally {
-    closeSync(file);
-  }
-  return hash.digest('hex');
-}
-
-const CHUNK = 2 ** 24;
 
 /**
  * @param ignored names, or beginnings of names, of tensors that keep their values

@@ -1,11 +1,9 @@
 /** `tessera train-tokenizer`: a VQ tokenizer on a folder of images, in a run folder that resumes. */
 
-import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { parseConfig } from '@tessera/schedule';
-import { noGrad, scope } from '@tessera/torch';
-import type { Module } from '../nn/module.ts';
+import { scope } from '@tessera/torch';
 import { type Lpips, loadLpips } from '../tokenizers/lpips.ts';
 import { tokenizerFamily } from '../tokenizers/registry.ts';
 import { usualSize } from '../tokenizers/usual-size.ts';
@@ -17,6 +15,7 @@ import { firstTokenizer } from './first-tokenizer.ts';
 import { type FitImages, loadFitImages } from './fit/images.ts';
 import { amongRanks } from './join-ranks.ts';
 import { loadWeights } from './load-weights.ts';
+import { fingerprintOfTokenizer } from './tokenize/work-plan.ts';
 import { openRecipe } from './tokenizer-recipes.ts';
 import { trainTokenizer } from './tokenizer-training.ts';
 
@@ -147,7 +146,7 @@ async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGene
       identity: {
         data: fingerprint,
         images: train.numImages,
-        initFrom: network === undefined ? null : hashOfState(network),
+        initFrom: network === undefined ? null : fingerprintOfTokenizer(network),
         entry: entry ?? null,
         ignoreKeys,
         lpips: (options.lpipsWeights ?? []).map((file) => `${basename(file)} ${statSync(file).size}`),
@@ -170,11 +169,4 @@ async function* trainOn(options: TrainTokenizerOptions, ranks: Ranks): AsyncGene
 function openLpips(files: readonly string[] | undefined): Lpips | undefined {
   if (files === undefined || files.length === 0) return undefined;
   return scope(() => loadLpips(new Map(files.flatMap((file) => [...loadWeights(file)])), files.join(' and ')));
-}
-
-/** What tells networks to start from apart, wherever their files lie. */
-function hashOfState({ state }: Module): string {
-  const hash = createHash('sha256');
-  for (const [name, tensor] of state) hash.update(name).update(noGrad(() => scope(() => tensor.toBytes())));
-  return `sha256 ${hash.digest('hex')}`;
 }

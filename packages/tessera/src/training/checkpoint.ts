@@ -8,21 +8,10 @@
  * What the files hold is saved-state.ts's business.
  */
 
-import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import { sha256OfFile } from '../data/hash-file.ts';
 import { replaceFile, syncPath } from './durable-file.ts';
 import { Ranks } from './ranks.ts';
 import { TrainingError } from './training-error.ts';
@@ -93,7 +82,7 @@ function writeFiles(folder: string, files: Iterable<CheckpointFile>): Record<str
     const file = join(folder, name);
     write(file);
     syncPath(file);
-    rows[name] = { bytes: statSync(file).size, sha256: sha256Of(file) };
+    rows[name] = { bytes: statSync(file).size, sha256: sha256OfFile(file) };
   }
   return rows;
 }
@@ -182,7 +171,7 @@ function problemOf(path: string): string | undefined {
     const found = statSync(file, { throwIfNoEntry: false });
     if (found === undefined) return `no ${name}`;
     if (found.size !== bytes) return `${name}: expected ${bytes} bytes, got ${found.size}`;
-    if (sha256Of(file) !== sha256) return `${name}: its SHA-256 differs from the manifest's`;
+    if (sha256OfFile(file) !== sha256) return `${name}: its SHA-256 differs from the manifest's`;
   }
   return undefined;
 }
@@ -194,20 +183,6 @@ function requireKnownVersion(content: unknown, path: string): void {
     'CHECKPOINT_READ',
     `The checkpoint ${path} has format version ${version}, this program reads 1: update Tessera, or choose another folder.`,
   );
-}
-
-function sha256Of(path: string): string {
-  const hash = createHash('sha256');
-  const chunk = Buffer.allocUnsafe(1 << 20);
-  const descriptor = openSync(path, 'r');
-  try {
-    for (let read = readSync(descriptor, chunk); read > 0; read = readSync(descriptor, chunk)) {
-      hash.update(chunk.subarray(0, read));
-    }
-  } finally {
-    closeSync(descriptor);
-  }
-  return hash.digest('hex');
 }
 
 function removeQuietly(path: string): void {

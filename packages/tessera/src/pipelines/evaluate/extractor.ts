@@ -1,9 +1,9 @@
 /** The networks that evaluations look through: Inception from the user's file, or the local extractor that is shipped. */
 
-import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { noGrad, scope, type Tensor } from '@tessera/torch';
+import { sha256OfFile } from '../../data/hash-file.ts';
 import { type InceptionV3, loadInception } from '../../metrics/inception.ts';
 import { loadLocalExtractor } from '../../metrics/local-extractor.ts';
 import { networkDevice } from '../../nn/device.ts';
@@ -48,7 +48,7 @@ function openInception(protocol: Protocol, given: string | undefined): Evaluatio
   const { input, sfid } = protocol;
   return {
     name: `inception-2015 (${input})`,
-    sha256: hashOf(path),
+    sha256: sha256OfFile(path),
     dim: 2048,
     batch: networkDevice() === 'cpu' ? 16 : 64, // of 299 px, 16 of which take about 1 GB of activations
     spatialDim: sfid ? SPATIAL_DIM : 0,
@@ -66,7 +66,7 @@ function openLocal(): EvaluationExtractor {
   const model = noGrad(() => scope(() => loadLocalExtractor(loadWeights(path), path)));
   return {
     name: 'local-1',
-    sha256: hashOf(path),
+    sha256: sha256OfFile(path),
     dim: model.dim,
     batch: 64,
     spatialDim: 0,
@@ -84,8 +84,4 @@ function localWeights(): string {
     'EXTRACTOR_MISSING',
     'The local extractor comes with the package @tessera/models-emoji, which is not installed beside tessera.',
   );
-}
-
-function hashOf(path: string): string {
-  return createHash('sha256').update(readFileSync(path)).digest('hex');
 }

@@ -176,7 +176,8 @@ function withoutTokenizer(why: string): PipelineError {
   return new PipelineError('OPTIONS', `${why}: ${advice}.`);
 }
 
-const MODEL_OPTIONS = [
+/** How a model is opened and drawn from. */
+export const MODEL_OPTIONS = [
   'model',
   'encoderDepth',
   'decoderDepth',

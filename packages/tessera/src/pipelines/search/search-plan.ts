@@ -15,8 +15,10 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
+import { withFile } from '@tessera/formats/node';
 import { parseConfig, strictConfig } from '@tessera/schedule';
 import { z } from 'zod';
+import { fingerprintOf } from '../../data/tokens/fingerprint.ts';
 import { replaceWhole } from '../../data/whole-folder.ts';
 import { METHOD_NAMES } from '../../search/methods.ts';
 import { SearchError } from '../../search/search-error.ts';
@@ -119,9 +121,8 @@ function differences(there: unknown, now: unknown, path: readonly string[] = [])
   return [`${path.join('.')}: ${shown(there)} there, ${shown(now)} now`];
 }
 
-/** Whole files are read up to here; of longer ones the two ends. */
+/** Whole files are read up to here; of longer ones some blocks. */
 const READ_WHOLE = 2 ** 30;
-const END = 2 ** 24;
 
 /**
  * Of a file its bytes; of a folder the names and sizes of its files, since reading all of them takes minutes, and what it
@@ -130,8 +131,8 @@ const END = 2 ** 24;
 export async function hashReference(path: string): Promise<string | undefined> {
   if (!existsSync(path)) return undefined;
   const hash = createHash('sha256');
-  const add = async (file: string, range: { start?: number; end?: number } = {}): Promise<void> => {
-    for await (const chunk of createReadStream(file, range)) hash.update(chunk as Buffer);
+  const add = async (file: string): Promise<void> => {
+    for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
   };
   const { size } = statSync(path);
   if (!statSync(path).isFile()) {
@@ -144,11 +145,7 @@ export async function hashReference(path: string): Promise<string | undefined> {
     const description = join(path, 'dataset.json');
     if (existsSync(description)) await add(description);
   } else if (size <= READ_WHOLE) await add(path);
-  else {
-    hash.update(String(size));
-    await add(path, { end: END - 1 });
-    await add(path, { start: size - END });
-  }
+  else hash.update(withFile(path, fingerprintOf));
   return hash.digest('hex');
 }
 

@@ -139,6 +139,7 @@ function mostPromising({ process, box, center, unit, isNew }: Neighbourhood, dra
     const { mean, deviation } = process.predict(steps.map((x) => x / unit));
     return mean - CONFIDENCE * deviation;
   };
+  // The walk may stand on what was measured, the result may not.
   let best = { steps: [...center], bound: bound(center) };
   let found = { steps: [...center], bound: Infinity };
   for (let look = 0; look < LOOKS; look++) {
