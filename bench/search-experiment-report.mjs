@@ -1,7 +1,8 @@
 // Table and plot of what bench/search-experiment.mjs has measured so far, into docs/experiments.md and docs/images. Rows that
-// are not measured yet are said to be missing.
+// are not measured yet are said to be missing. What was measured is kept in docs/search-experiment.json, block by block where the
+// blocks are at hand and rounded where they are not, so that a run on another machine may bring rows of its own.
 //
-//   node bench/search-experiment-report.mjs --from runs/search-experiment [--page FILE] [--plot FILE]
+//   node bench/search-experiment-report.mjs [--from runs/search-experiment] [--record FILE] [--page FILE] [--plot FILE]
 
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +12,8 @@ import { parseArgs } from 'node:util';
 const inRepository = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 const { values: options } = parseArgs({
   options: {
-    from: { type: 'string', default: 'runs/search-experiment' },
+    from: { type: 'string' },
+    record: { type: 'string', default: inRepository('docs/search-experiment.json') },
     page: { type: 'string', default: inRepository('docs/experiments.md') },
     plot: { type: 'string', default: inRepository('docs/images/search-experiment.svg') },
   },
@@ -22,13 +24,8 @@ const T_95 = 2.365;
 const STEPS = [4, 8];
 const SEEDS = [0, 1, 2];
 const FOR_ALL_SEEDS = ['start', 'cosine', 'cosine, guided'];
-const SEARCHED = ['ours, first', 'ours', 'baseline, best', 'baseline, last'];
-const FOLDERS = {
-  'ours, first': 'ours-first',
-  ours: 'ours',
-  'baseline, best': 'baseline',
-  'baseline, last': 'baseline',
-};
+const BASELINES = ['baseline, best', 'baseline, last'];
+const SEARCHED = ['ours, first', 'ours', ...BASELINES];
 const COLOURS = {
   start: '#666666',
   cosine: '#b8860b',
@@ -43,8 +40,12 @@ const BESIDE = { 'ours, first': -4, 'baseline, last': 4 };
 const BEGIN = '<!-- bench/search-experiment-report.mjs writes from here -->';
 const END = '<!-- to here -->';
 
-const results = join(options.from, 'experiment.json');
-const measured = existsSync(results) ? JSON.parse(readFileSync(results, 'utf8')) : {};
+const record = existsSync(options.record) ? JSON.parse(readFileSync(options.record, 'utf8')) : {};
+if (options.from !== undefined) {
+  const measured = JSON.parse(readFileSync(join(options.from, 'experiment.json'), 'utf8'));
+  for (const [key, { values }] of Object.entries(measured)) record[key] = { images: imagesOf(key), values };
+  writeFileSync(options.record, `${JSON.stringify(record, undefined, 2)}\n`);
+}
 const rows = STEPS.flatMap((numSteps) => [
   ...FOR_ALL_SEEDS.map((what) => rowOf(numSteps, undefined, what)),
   ...SEEDS.flatMap((seed) => SEARCHED.map((what) => rowOf(numSteps, seed, what))),
@@ -54,26 +55,37 @@ const [before, rest] = page.split(BEGIN);
 const after = rest?.split(END)[1];
 if (after === undefined) throw new Error(`${options.page}: expected ${BEGIN} and ${END}`);
 writeFileSync(options.page, `${before}${BEGIN}\n\n${markdown()}\n\n${END}${after}`);
-if (rows.some(({ blocks }) => blocks !== undefined)) writeFileSync(options.plot, plot());
+if (rows.some(({ value }) => value !== undefined)) writeFileSync(options.plot, plot());
 else rmSync(options.plot, { force: true });
 
+/** `value`: mean and half the width of its interval; undefined where it is not measured. */
 function rowOf(numSteps, seed, what) {
-  const key = `T${numSteps} ${seed === undefined ? '' : `seed${seed} `}${what}`;
-  return { numSteps, seed, what, blocks: measured[key]?.values, ...spentOf(numSteps, seed, what) };
+  const key = keyOf(numSteps, seed, what);
+  const { values, value = values && interval(values), images = 0 } = record[key] ?? {};
+  return { key, numSteps, seed, what, value, images };
 }
 
-/** Images that the search drew, and how many it is to draw. */
-function spentOf(numSteps, seed, what) {
-  if (seed === undefined) return { spent: 0 };
-  const record = join(options.from, `T${numSteps}-seed${seed}-${FOLDERS[what]}`, 'evaluations.jsonl');
-  if (!existsSync(record)) return { spent: 0 };
-  const lines = readFileSync(record, 'utf8').trim().split('\n');
-  return { spent: lines.reduce((sum, line) => sum + JSON.parse(line).numImages, 0) };
+function keyOf(numSteps, seed, what) {
+  return `T${numSteps} ${seed === undefined ? '' : `seed${seed} `}${what}`;
+}
+
+/** Images that the search behind a row drew. */
+function imagesOf(key) {
+  const [, numSteps, seed, what] = /^T(\d+) (?:seed(\d+) )?(.*)$/.exec(key);
+  if (seed === undefined) return 0;
+  const evaluations = join(options.from, `T${numSteps}-seed${seed}-${what.split(',')[0]}`, 'evaluations.jsonl');
+  const lines = readFileSync(evaluations, 'utf8').trim().split('\n');
+  return lines.reduce((sum, line) => sum + JSON.parse(line).numImages, 0);
+}
+
+/** Of two rows; block by block where both have blocks. */
+function differenceOf(key, other) {
+  const [values, others] = [record[key]?.values, record[other]?.values];
+  if (values === undefined || others === undefined) return record[key]?.minus?.[other.replace(/^T\d+ (seed\d+ )?/, '')];
+  return interval(values.map((value, i) => value - others[i]));
 }
 
 function markdown() {
-  const find = (numSteps, seed, what) =>
-    rows.find((row) => row.numSteps === numSteps && row.seed === seed && row.what === what)?.blocks;
   const header = [
     'T',
     'strategy',
@@ -87,22 +99,24 @@ function markdown() {
     '− baseline, last',
   ];
   const lines = rows
-    .filter(({ blocks }) => blocks !== undefined)
-    .map(({ numSteps, seed, what, spent, blocks }) => [
-      ...[numSteps, what, seed ?? '', spent === 0 ? '' : spent.toLocaleString('en'), interval(blocks)],
-      difference(blocks, find(numSteps, undefined, 'start'), what === 'start'),
-      difference(blocks, find(numSteps, undefined, 'cosine'), what === 'cosine'),
-      difference(blocks, find(numSteps, undefined, 'cosine, guided'), what === 'cosine, guided'),
-      ...['baseline, best', 'baseline, last'].map((other) =>
-        what.startsWith('ours') ? difference(blocks, find(numSteps, seed, other), false) : '',
-      ),
-    ]);
-  const missing = rows.filter(({ blocks }) => blocks === undefined);
-  const noise = STEPS.filter((numSteps) => measured[`T${numSteps} noise`] !== undefined).map(
-    (numSteps) =>
+    .filter(({ value }) => value !== undefined)
+    .map(({ key, numSteps, what, seed, images, value }) => {
+      const than = (other, ofSeed) =>
+        other === what ? '' : written(differenceOf(key, keyOf(numSteps, ofSeed, other)));
+      return [
+        ...[numSteps, what, seed ?? '', images === 0 ? '' : images.toLocaleString('en'), written(value)],
+        ...FOR_ALL_SEEDS.map((other) => than(other, undefined)),
+        ...BASELINES.map((other) => (what.startsWith('ours') ? than(other, seed) : '')),
+      ];
+    });
+  const missing = rows.filter(({ value }) => value === undefined);
+  const noise = STEPS.filter((numSteps) => record[`T${numSteps} noise`] !== undefined).map((numSteps) => {
+    const { values, deviation = deviationOf(values) } = record[`T${numSteps} noise`];
+    return (
       `The noise of the objective at T = ${numSteps}: one value on 1,000 images, of the start, has a standard deviation of ` +
-      `${deviation(measured[`T${numSteps} noise`].values).toPrecision(2)} over blocks of noise.`,
-  );
+      `${deviation.toPrecision(2)} over blocks of noise.`
+    );
+  });
   const image = '![FD-local on held-out noise by the images that the search drew](images/search-experiment.svg)';
   return [
     ...(lines.length === 0 ? [] : [table([header, ...lines]), image]),
@@ -130,32 +144,27 @@ function table(cells) {
   return [line(cells[0]), line(widths.map((width) => '-'.repeat(width))), ...cells.slice(1).map(line)].join('\n');
 }
 
-function difference(blocks, other, isItself) {
-  if (isItself || other === undefined) return '';
-  return interval(blocks.map((value, i) => value - other[i]));
-}
-
 /** Mean and half the width of its 95 % interval. */
 function interval(values) {
-  return `${mean(values).toFixed(3)} ± ${halfWidth(values).toFixed(3)}`;
+  return [mean(values), (T_95 * deviationOf(values)) / Math.sqrt(values.length)];
 }
 
-function halfWidth(values) {
-  return (T_95 * deviation(values)) / Math.sqrt(values.length);
+function written(value) {
+  return value === undefined ? '' : `${value[0].toFixed(3)} ± ${value[1].toFixed(3)}`;
 }
 
 function mean(values) {
   return values.reduce((sum, x) => sum + x, 0) / values.length;
 }
 
-function deviation(values) {
+function deviationOf(values) {
   const middle = mean(values);
   return Math.sqrt(values.reduce((sum, x) => sum + (x - middle) ** 2, 0) / (values.length - 1));
 }
 
 /** A panel a T: the value on held-out noise by the images that the search drew; lines where nothing was searched. */
 function plot() {
-  const shown = STEPS.map((numSteps) => rows.filter((row) => row.numSteps === numSteps && row.blocks !== undefined));
+  const shown = STEPS.map((numSteps) => rows.filter((row) => row.numSteps === numSteps && row.value !== undefined));
   const panels = shown.map((of, i) => ({ numSteps: STEPS[i], of })).filter(({ of }) => of.length > 0);
   const [width, height] = [440, 400];
   const parts = panels.map(({ numSteps, of }, i) => panel(numSteps, of, { left: i * width, width, height }));
@@ -169,7 +178,7 @@ function plot() {
 
 function panel(numSteps, of, { left, width, height }) {
   const frame = { x0: left + 52, x1: left + width - 16, y0: 50, y1: height - 44 };
-  const values = of.flatMap(({ blocks }) => [mean(blocks) - halfWidth(blocks), mean(blocks) + halfWidth(blocks)]);
+  const values = of.flatMap(({ value: [middle, half] }) => [middle - half, middle + half]);
   // Logarithmic: the unguided cosine is far above all others.
   const [low, high] = [Math.log(0.97 * Math.min(...values)), Math.log(1.03 * Math.max(...values))];
   const [first, last] = [Math.log10(8e3), Math.log10(5e5)];
@@ -197,9 +206,13 @@ function panel(numSteps, of, { left, width, height }) {
     svg.push(text(frame.x0 - 6, up(value) + 4, value.toFixed(2), 'text-anchor="end"'));
     svg.push(line(frame.x0, up(value), frame.x1, up(value), 'stroke="#eee"'));
   }
-  for (const { what, seed, spent, blocks } of of) {
+  for (const {
+    what,
+    seed,
+    images,
+    value: [value, half],
+  } of of) {
     const colour = COLOURS[what];
-    const [value, half] = [mean(blocks), halfWidth(blocks)];
     if (seed === undefined) {
       const [top, bottom] = [up(value + half), up(value - half)];
       svg.push(
@@ -210,7 +223,7 @@ function panel(numSteps, of, { left, width, height }) {
       continue;
     }
     // Seeds side by side.
-    const x = across(spent) + 9 * (seed - 1) + (BESIDE[what] ?? 0);
+    const x = across(images) + 9 * (seed - 1) + (BESIDE[what] ?? 0);
     svg.push(line(x, up(value - half), x, up(value + half), `stroke="${colour}" stroke-width="1.5"`));
     svg.push(`<circle cx="${x.toFixed(1)}" cy="${up(value).toFixed(1)}" r="3" fill="${colour}"/>`);
   }
