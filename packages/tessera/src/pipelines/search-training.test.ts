@@ -16,8 +16,10 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { parse as parseYaml } from 'yaml';
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
 import type { EvaluationRecord } from '../search/ledger.ts';
+import { TrainingError } from '../training/training-error.ts';
 import type { PipelineEvent } from './events.ts';
 import { hashModel } from './search/search-plan.ts';
+import { TrainingEvaluators } from './search/training-evaluator.ts';
 import { type SearchTrainingOptions, searchTraining } from './search-training.ts';
 import { TINY_CLASSES, writeTinyAutonat, writeTinyGpt, writeTinyModel } from './tiny-model.test-support.ts';
 import { readTrainFile, resolveTraining } from './train-settings.ts';
@@ -127,6 +129,38 @@ describe('searchTraining', () => {
     const alone = { ...options, start: second!.point.map(Math.exp) as [number, number], budget: { evaluations: 1 } };
     await run('drawn alone', alone);
     expect(recordsIn('drawn alone')[0]!.value).toBe(second!.value);
+  });
+
+  it('counts a training that diverges as the worst, and ends where the start does', async () => {
+    const { train } = TrainingEvaluators.prototype;
+    const spy = vi.spyOn(TrainingEvaluators.prototype, 'train').mockImplementation(function (
+      this: TrainingEvaluators,
+      settings,
+    ) {
+      if (settings.maskBeta[0] === 12) return train.call(this, settings);
+      throw new TrainingError('NOT_FINITE', 'the loss is NaN');
+    });
+    await expect(run('diverged', { start: [9, 3] })).rejects.toThrow('the loss is NaN');
+    const events = await run('some diverged', { budget: { evaluations: 4 }, confirmBlocks: 0 });
+    spy.mockRestore();
+    expect(resultOf(events)).toMatchObject({ maskBeta: [12, expect.anything()], evaluations: 4 });
+    const records = recordsIn('some diverged');
+    const failed = events.filter((event) => event.kind === 'note' && event.message.includes('gave no number'));
+    expect(failed.length).toBeGreaterThan(0);
+    expect(new Set(records.map(({ value }) => value)).size).toBe(records.length - failed.length);
+  });
+
+  it('does not guide networks whose recipe drops no labels', async () => {
+    const config = join(folder, 'kept labels.yaml');
+    writeFileSync(config, 'recipe: { labelDrop: 0 }\n');
+    const options = { config, budget: { evaluations: 1 }, confirmBlocks: 0 };
+    const { files } = resultOf(await run('kept labels', options)) as { files: Record<string, string> };
+    expect(JSON.parse(readFileSync(join(files.model!, 'config.json'), 'utf8')).nullClass).toBe(false);
+    const { steps } = parseStrategy(parseYaml(readFileSync(join(files.model!, 'strategy.yaml'), 'utf8')));
+    expect(steps.map(({ guidanceScale }) => guidanceScale)).toEqual([1, 1, 1]);
+    const guided = join(model, 'strategy.yaml');
+    await expect(run('refused', { ...options, strategy: guided })).rejects.toThrow('cannot be guided');
+    await expect(run('refused', { ...options, rounds: 1, scheduleImages: 9 })).rejects.toThrow('leave --rounds away');
   });
 
   it('leaves a training that a kill cut short until it is recorded', async () => {
@@ -245,7 +279,7 @@ dataset: { name: imagenet256_features, path: features, cfg: True, p_uncond: 0.25
     [{ population: 4, method: 'coordinate' as const }, '--population belongs to trust-region and cma-es'],
     [{ rounds: 1 }, 'expected a budget of images for it'],
     [{ scheduleImages: 9 }, '--schedule-images belongs to the search of the schedule'],
-    [{ bounds: { alpha: [3, 2] as [number, number] } }, 'bounds of alpha with 0 < low'],
+    [{ bounds: { alpha: [3, 2] as [number, number] } }, 'bounds of alpha with 0.01 ≤ low'],
     [{ start: [0, 1] as [number, number] }, 'α and β above 0'],
     [{ budget: { images: 5 } }, 'does not hold one training'],
     [{ reference: undefined }, 'likelihood needs something to compare with'],

@@ -17,16 +17,18 @@ import { familyOf } from '../models/registry.ts';
 import type { MaskBeta, MaskRatioBounds } from '../search/mask-ratio-space.ts';
 import type { SearchBudget } from '../search/run-search.ts';
 import { SearchError } from '../search/search-error.ts';
-import { chooseSampling } from './choose-strategy.ts';
+import { chooseSampling, requireNullClass } from './choose-strategy.ts';
 import type { PipelineEvent } from './events.ts';
 import { flagName } from './flag-name.ts';
 import { isOneOfSeveral } from './join-ranks.ts';
 import { readModelFolder } from './model-folder.ts';
+import { unguided } from './own-strategy.ts';
 import { checkInnerFile, innerTraining } from './search/inner-training.ts';
 import { parseTerms } from './search/objective-terms.ts';
 import type { SearchOptions } from './search/resolve-search.ts';
 import { type RatioMethod, type RatiosFound, searchRatios } from './search/search-ratios.ts';
 import { search } from './search.ts';
+import { dropsLabels } from './train-recipes.ts';
 import { readTrainFile, type TrainFile } from './train-settings.ts';
 
 export interface SearchTrainingOptions
@@ -80,6 +82,12 @@ export async function* searchTraining(options: SearchTrainingOptions): AsyncGene
   const { out, rounds = 0 } = options;
   const file = options.config === undefined ? {} : readTrainFile(options.config);
   checkInnerFile(file, options.config, readModelFolder(options.model).config);
+  if (rounds > 0 && !dropsLabels(file.recipe ?? {})) {
+    throw new SearchError(
+      'SEARCH_OPTIONS',
+      'Rounds search guided schedules, and networks of a recipe without label drop cannot be guided: leave --rounds away, or give a label drop above 0.',
+    );
+  }
   if (rounds === 0) {
     const found = yield* searchOnce(options, file, { out, strategy: options.strategy, start: options.start });
     yield { kind: 'result', result: { out, ...found } };
@@ -157,22 +165,21 @@ async function* searchOnce(
   if (familyOf(family).generation !== 'masked') {
     throw new SearchError('SEARCH_OPTIONS', `Mask ratios belong to masked models; ${model} is autoregressive.`);
   }
-  const { provenance: _, ...strategy } = chooseSampling(
-    { strategy: place.strategy },
-    description.strategy,
-    'masked',
-    model,
-  ) as Strategy;
+  // Whole and checked before the first training; the ratios are the search's.
+  const whole = parseConfig(
+    familyOf(family).recipe,
+    { ...file.recipe, maskDistribution: 'beta' },
+    `recipe of ${family}`,
+  );
+  const { maskBeta, maskDistribution: __, ...recipe } = whole as { maskBeta: MaskBeta; maskDistribution: string };
+  const guided = chooseSampling({ strategy: place.strategy }, description.strategy, 'masked', model);
+  const nullClass = dropsLabels(recipe);
+  const chosen = nullClass || place.strategy !== undefined ? guided : unguided(guided);
+  requireNullClass(chosen, nullClass, 'A network of this recipe');
+  const { provenance: _, ...strategy } = chosen as Strategy;
   const data = openTokens(options.data);
   try {
     requireTokens(data, { ...config }, options.data[0]!, 'the model');
-    // Whole and checked before the first training; the ratios are the search's.
-    const whole = parseConfig(
-      familyOf(family).recipe,
-      { ...file.recipe, maskDistribution: 'beta' },
-      `recipe of ${family}`,
-    );
-    const { maskBeta, maskDistribution: __, ...recipe } = whole as { maskBeta: MaskBeta; maskDistribution: string };
     return yield* searchRatios({
       ...{ model, description, data, out: place.out, recipe, signal },
       strategy: strategySchema.parse(strategy),

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -21,6 +21,8 @@ import type { PipelineEvent } from './events.ts';
 import { parseTerms } from './search/objective-terms.ts';
 import { openObjective } from './search/open-objective.ts';
 import type { SearchOptions } from './search/resolve-search.ts';
+import { labelOfImage } from './search/sample-objective.ts';
+import { hashReference } from './search/search-plan.ts';
 import { search } from './search.ts';
 import { TINY_CLASSES, writeTinyGpt, writeTinyModel } from './tiny-model.test-support.ts';
 
@@ -134,6 +136,46 @@ describe('search', () => {
     expect(existsSync(join(folder, 'original', 'searched_strategies', 'stp_1.yaml'))).toBe(true);
   });
 
+  it('begins finite differences at the start as it is, also above the highest ratio that updates may reach', async () => {
+    const options = {
+      method: 'finite-difference',
+      numSteps: 12,
+      budget: { evaluations: 1 },
+      confirmBlocks: 0,
+    } as const;
+    await run('many steps', options);
+    expect(recordsIn('many steps')[0]!.point[0]).toBe(Math.cos(Math.PI / 24));
+  });
+
+  it("writes the original's file of a step when the step is made, best or not", async () => {
+    const out = join(folder, 'step by step');
+    const options = { model, out, objective: 'likelihood', reference: tokens, numImages: 6, numSteps: 2 };
+    const running = search({ ...options, method: 'finite-difference', otherRate: 3, budget: { evaluations: 22 } });
+    for await (const event of running) {
+      if (event.kind !== 'progress' || event.stage !== 'search') continue;
+      const bases = Math.ceil(event.done / 7);
+      expect(existsSync(join(out, 'searched_strategies', `stp_${bases - 1}.yaml`))).toBe(true);
+    }
+    const values = recordsIn('step by step').map(({ value }) => value);
+    expect(values.indexOf(Math.min(...values))).toBeLessThan(21);
+  });
+
+  it("writes no official file of an order that the original's file cannot say", async () => {
+    const { files } = resultOf(await run('halton', { start: 'halton', budget: { evaluations: 1 }, confirmBlocks: 0 }));
+    expect(Object.keys(files as object)).not.toContain('official');
+  });
+
+  it('refuses to replace its own start', async () => {
+    const options = { budget: { evaluations: 1 }, confirmBlocks: 0 };
+    await run('begun', { ...options, saveAs: 'begun' });
+    await expect(run('further', { ...options, start: 'begun', saveAs: 'begun' })).rejects.toThrow(
+      'would replace --start',
+    );
+    for (const start of [join(folder, 'begun'), join(folder, 'begun', 'strategy.yaml')]) {
+      await expect(run('begun', { ...options, start })).rejects.toThrow('would replace its --start');
+    }
+  });
+
   it('searches the settings of an autoregressive model by drawn images', async () => {
     const options = { model: gpt, objective: 'fd-local', budget: { evaluations: 4 }, confirmBlocks: 0 };
     const { files, value } = resultOf(await run('gpt', options)) as { files: Record<string, string>; value: number };
@@ -160,6 +202,7 @@ describe('search', () => {
     [{ saveAs: '../x' }, 'Expected a name of letters'],
     [{ bounds: { topP: [0, 1] as [number, number] } }, 'got those of topP'],
     [{ bounds: { guidance: [0, Number.POSITIVE_INFINITY] as [number, number] } }, 'got 0 and Infinity'],
+    [{ bounds: { guidance: [0, 1e6] as [number, number] } }, '≤ 100000, got 0 and 1000000'],
     [{ method: 'halving' as const, objective: 'fd-local', numImages: 40 }, 'at least 41 images an evaluation, got 40'],
   ])('refuses %j', async (changes, message) => {
     await expect(run('refused', changes)).rejects.toThrow(message);
@@ -266,6 +309,25 @@ describe('search', () => {
     await run('moved', options);
   });
 
+  it("sees changes behind links, and of the FID's network", async () => {
+    const reference = join(folder, 'linked');
+    const behind = join(folder, 'behind');
+    for (const path of [reference, behind]) mkdirSync(path);
+    writeFileSync(join(behind, 'a.png'), '1');
+    symlinkSync(behind, join(reference, 'folder'));
+    symlinkSync(join(behind, 'a.png'), join(reference, 'b.png'));
+    symlinkSync(reference, join(behind, 'round'));
+    const before = await hashReference(reference);
+    writeFileSync(join(behind, 'a.png'), '22');
+    expect(await hashReference(reference)).not.toBe(before);
+
+    const options = { inception: join(folder, 'network.pth'), budget: { evaluations: 1 }, confirmBlocks: 0 };
+    writeFileSync(options.inception, 'a');
+    await run('network', options);
+    writeFileSync(options.inception, 'b');
+    await expect(run('network', options)).rejects.toThrow(`${options.inception} has changed since the search`);
+  });
+
   it('refuses other settings, and weights that have changed', async () => {
     const copy = join(folder, 'copy');
     writeTinyModel(copy);
@@ -287,6 +349,23 @@ describe('parseTerms', () => {
       { kind: 'recall', weight: -1 },
       { kind: 'is', weight: -0.5 },
     ]);
+  });
+});
+
+describe('labelOfImage', () => {
+  const labels = (numImages: number, numClasses: number, seedBlock = 0): number[] =>
+    Array.from({ length: numImages }, (_, i) => labelOfImage(i, { numImages, numClasses, seedBlock }));
+
+  it('goes round the classes, and takes few images evenly from all of them', () => {
+    expect(labels(7, 3)).toEqual([0, 1, 2, 0, 1, 2, 0]);
+    expect(labels(3, 3, 5)).toEqual([0, 1, 2]);
+    expect(labels(4, 10)).toEqual([0, 2, 5, 7]);
+    for (let block = 1; block < 50; block++) {
+      const some = labels(37, 1000, block);
+      expect(some).not.toEqual(labels(37, 1000));
+      expect(Math.max(...some)).toBeLessThan(1000);
+      for (const [i, label] of some.entries()) expect(Math.floor((label * 37 + 36) / 1000)).toBeGreaterThanOrEqual(i);
+    }
   });
 });
 

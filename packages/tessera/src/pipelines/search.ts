@@ -10,9 +10,10 @@ import { join } from 'node:path';
 import type { SamplingSettings } from '@tessera/schedule';
 import { getNumThreads } from '@tessera/torch';
 import { Ledger } from '../search/ledger.ts';
+import { basePointIndex } from '../search/methods/finite-difference.ts';
 import { startMethod } from '../search/methods.ts';
 import type { Parametrisation } from '../search/parametrisation.ts';
-import { bestOf, type Evaluators, runSearch, type SearchBudget, totals } from '../search/run-search.ts';
+import { bestOf, type Evaluators, failureNote, runSearch, type SearchBudget, totals } from '../search/run-search.ts';
 import { SearchError } from '../search/search-error.ts';
 import type { Ranks } from '../training/ranks.ts';
 import { lockRun } from '../training/run-lock.ts';
@@ -49,6 +50,7 @@ async function* searchOn(options: SearchOptions, ranks: Ranks): AsyncGenerator<P
   const { out, budget, seed = 0, signal, workers = 1, confirmBlocks = 4 } = options;
   const { parametrisation, plan, given } = await resolveSearch(options);
   const { method, numImages, noise, objective } = plan;
+  await ranks.requireSame('search', JSON.stringify(plan));
   let unlock: (() => void) | undefined;
   let opened: OpenObjective | undefined;
   let evaluators: Evaluators | undefined;
@@ -82,14 +84,17 @@ async function* searchOn(options: SearchOptions, ranks: Ranks): AsyncGenerator<P
       const { index, phase, value, stdError, share, numImages: drawn } = next.value;
       count += 1;
       images += drawn;
-      if (share === 1 && value < best) {
+      const improves = share === 1 && next.value.failed === undefined && value < best;
+      if (next.value.failed !== undefined) yield { kind: 'note', message: failureNote(next.value) };
+      if (improves) {
         best = value;
         const columns = [String(index).padStart(12), String(images).padStart(12), value.toPrecision(7).padStart(14)];
         const error = stdError === undefined ? '' : ` ± ${stdError.toPrecision(2)}`;
         yield { kind: 'note', message: `${columns.join('')}${error}  ${phase}` };
-        // Curves and best so far can be looked at, and sampled with, while the search runs.
-        if (ranks.isFirst && count > before) writeSoFar(options, { plan, parametrisation, ledger });
       }
+      // Curves and best so far can be looked at, and sampled with, while the search runs; the original's points are all kept.
+      const isWorthWriting = improves || (method === 'finite-difference' && basePointIndex(phase) !== undefined);
+      if (isWorthWriting && ranks.isFirst && count > before) writeSoFar(options, { plan, parametrisation, ledger });
       yield progress(budget, { images, evaluations: count, seconds: next.value.atSeconds }, best);
       signal?.throwIfAborted();
     }
@@ -168,6 +173,12 @@ async function* finish(
       kind: 'note',
       message: `On unseen noise: start ${shown(start)}, best ${shown(found)}, difference ${shown(difference)} (mean ± standard error of ${start.values.length} blocks)`,
     };
+    if (difference.mean > 0) {
+      yield {
+        kind: 'note',
+        message: 'What was found is no better than the start there: go on with a larger budget, or keep the start.',
+      };
+    }
   }
   yield { kind: 'result', result: { out, ...result, files, provenance } };
 }

@@ -19,6 +19,8 @@ const recordSchema = strictConfig({
   numImages: z.int().min(0),
   seedBlock: z.int().min(0),
   value: z.number(),
+  /** It could not be measured; the value is the worst that was known. */
+  failed: z.literal(true).optional(),
   stdError: z.number().optional(),
   /** That the evaluation took. */
   seconds: z.number(),

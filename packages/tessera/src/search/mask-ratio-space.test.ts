@@ -16,8 +16,8 @@ it('brings a start within the bounds, and gives no distribution outside of them'
 });
 
 it.each([
-  [[12, 3], { alpha: [4, 1] }, 'bounds of alpha with 0 < low'],
-  [[12, 3], { beta: [0, 1] }, 'bounds of beta with 0 < low'],
+  [[12, 3], { alpha: [4, 1] }, 'bounds of alpha with 0.01 ≤ low'],
+  [[12, 3], { beta: [0, 1] }, 'bounds of beta with 0.01 ≤ low'],
   [[12, 3], { beta: [1, Number.POSITIVE_INFINITY] }, 'got 1 and Infinity'],
   [[0, 3], {}, 'α and β above 0, got 0 and 3'],
 ] as const)('refuses %j within %j', (start, bounds, message) => {

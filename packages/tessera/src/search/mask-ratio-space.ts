@@ -16,6 +16,8 @@ const NAMES = MASK_RATIO_VARIABLES;
 
 /** From nearly even to nearly always the same share. */
 const USUAL: MaskRatioBounds = { alpha: [0.5, 60], beta: [0.25, 60] };
+/** What draws of Beta(α, β) take (schedule/draws.ts). */
+const [LEAST, MOST] = [0.01, 1e6];
 /** A factor of 1.4. */
 const SCALE = Math.log(1.4);
 
@@ -29,8 +31,11 @@ export function maskRatioSpace(start: MaskBeta, changes: Partial<MaskRatioBounds
   const bounds = { ...USUAL, ...changes };
   for (const name of NAMES) {
     const [low, high] = bounds[name];
-    if (low > 0 && low <= high && Number.isFinite(high)) continue;
-    throw new SearchError('SEARCH_BOUNDS', `Expected bounds of ${name} with 0 < low ≤ high, got ${low} and ${high}.`);
+    if (low >= LEAST && low <= high && high <= MOST) continue;
+    throw new SearchError(
+      'SEARCH_BOUNDS',
+      `Expected bounds of ${name} with ${LEAST} ≤ low ≤ high ≤ ${MOST}, got ${low} and ${high}.`,
+    );
   }
   if (!start.every((x) => x > 0 && Number.isFinite(x))) {
     throw new SearchError('SEARCH_BOUNDS', `Expected a start with α and β above 0, got ${start.join(' and ')}.`);

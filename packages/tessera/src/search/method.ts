@@ -110,13 +110,13 @@ export function clampTo({ lower, upper }: Pick<Space, 'lower' | 'upper'>, point:
 }
 
 /** A point that is given as steps from the start, in units of the scale. */
-export function pointAt(space: Space, steps: readonly number[]): number[] {
+export function pointAt(space: Omit<Space, 'names'>, steps: readonly number[]): number[] {
   return clampTo(
     space,
     steps.map((step, i) => space.start[i]! + step * space.scale[i]!),
   );
 }
 
-export function stepsTo({ start, scale }: Space, point: readonly number[]): number[] {
+export function stepsTo({ start, scale }: Pick<Space, 'start' | 'scale'>, point: readonly number[]): number[] {
   return point.map((x, i) => (x - start[i]!) / scale[i]!);
 }

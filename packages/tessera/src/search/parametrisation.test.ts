@@ -91,7 +91,7 @@ describe('fullSchedule', () => {
 describe('resolveBounds', () => {
   it.each([
     [{ ratios: [0.2, 1.5] as const }, 'bounds of ratios with 0 ≤ low ≤ high ≤ 1, got 0.2 and 1.5'],
-    [{ guidance: [3, 1] as const }, 'bounds of guidance with -1 ≤ low ≤ high < ∞, got 3 and 1'],
+    [{ guidance: [3, 1] as const }, 'bounds of guidance with -1 ≤ low ≤ high ≤ 100000, got 3 and 1'],
     [{ sampleTemperatures: [-1, 2] as const }, 'bounds of sampleTemperatures'],
     [{ choiceTemperatures: [Number.NaN, 2] as const }, 'got NaN and 2'],
   ])('refuses %j', (changes, message) => {

@@ -37,6 +37,9 @@ export const DEFAULT_BOUNDS: ListBounds = {
   guidance: [LOWEST, 20],
 };
 
+/** Well within what a strategy takes. */
+const HIGHEST_SETTING = 1e5;
+
 /** First steps worth trying: what moves the count of tokens, and the odds of codes, by some per cent. */
 const SCALE: Record<ListName, number> = {
   ratios: 0.05,
@@ -50,11 +53,11 @@ export function resolveBounds(changes: Partial<ListBounds> = {}): ListBounds {
   for (const name of LIST_NAMES) {
     const [low, high] = bounds[name];
     const lowest = name === 'guidance' ? -1 : 0;
-    const highest = name === 'ratios' ? 1 : Number.MAX_VALUE;
+    const highest = name === 'ratios' ? 1 : HIGHEST_SETTING;
     if (low >= lowest && high <= highest && low <= high) continue;
     throw new SearchError(
       'SEARCH_BOUNDS',
-      `Expected bounds of ${name} with ${lowest} ≤ low ≤ high ${name === 'ratios' ? '≤ 1' : '< ∞'}, got ${low} and ${high}.`,
+      `Expected bounds of ${name} with ${lowest} ≤ low ≤ high ≤ ${highest}, got ${low} and ${high}.`,
     );
   }
   return bounds;

@@ -159,6 +159,27 @@ describe('runSearch', () => {
     await expect(run({ evaluators: broken })).rejects.toThrow('Evaluation 0 (start) gave NaN instead of a number');
   });
 
+  it('counts a candidate that cannot be measured as the worst so far, and never measures it again', async () => {
+    const ledger = join(folder, 'failed.jsonl');
+    const evaluators = new (class extends Backwards {
+      override async *evaluate(next: () => EvaluationJob | undefined): AsyncGenerator<EvaluationOutcome> {
+        for await (const outcome of super.evaluate(next)) {
+          yield outcome.index === 3 ? { ...outcome, value: Number.NaN, stdError: Number.NaN } : outcome;
+        }
+      }
+    })(1);
+    const { records: first } = await run({ evaluators, ledger: Ledger.open(ledger), budget: { evaluations: 9 } });
+    const failed = first.find(({ index }) => index === 3)!;
+    expect(failed).toMatchObject({ failed: true, value: Math.max(...first.slice(0, 3).map(({ value }) => value)) });
+    expect(failed).not.toHaveProperty('stdError');
+    expect(bestOf([failed])).toBeUndefined();
+    const again = new Backwards(1);
+    const options = { evaluators: again, ledger: Ledger.open(ledger), budget: { evaluations: 12 } };
+    const { records: second } = await run(options);
+    expect(second.slice(0, 9)).toEqual(first);
+    expect(again.jobs.map(({ index }) => index)).toEqual([9, 10, 11]);
+  });
+
   it("refuses another search's record", async () => {
     const path = join(folder, 'other.jsonl');
     await run({ name: 'coordinate', ledger: Ledger.open(path), budget: { evaluations: 5 } });

@@ -26,6 +26,7 @@ export interface EvaluationJob<S = SamplingSettings> {
 
 export interface EvaluationOutcome {
   index: number;
+  /** NaN, or null where it came as JSON: it could not be measured. */
   value: number;
   stdError?: number | undefined;
   seconds: number;
@@ -87,11 +88,21 @@ export async function* runSearch<S>(run: SearchRun<S>): AsyncGenerator<Evaluatio
 
 /** The lowest value of the whole evaluations; those on fewer images are not comparable. */
 export function bestOf(records: readonly EvaluationRecord[]): EvaluationRecord | undefined {
-  const whole = records.filter(({ share }) => share === 1);
+  const whole = records.filter(({ share, failed }) => share === 1 && failed === undefined);
   return whole.reduce<EvaluationRecord | undefined>(
     (best, record) => (best === undefined || record.value < best.value ? record : best),
     undefined,
   );
+}
+
+/** The highest value on as many images. */
+function worstOf(records: readonly EvaluationRecord[], share: number): number | undefined {
+  const values = records.filter((record) => record.share === share).map(({ value }) => value);
+  return values.length === 0 ? undefined : Math.max(...values);
+}
+
+export function failureNote({ index, phase }: EvaluationRecord): string {
+  return `Evaluation ${index} (${phase}) gave no number: it counts as the worst so far.`;
 }
 
 export function totals(records: readonly EvaluationRecord[]): { images: number; evaluations: number } {
@@ -133,20 +144,24 @@ function jobOf<S>(
 }
 
 function recordOf(
-  { numImages, noise }: Pick<SearchRun, 'numImages' | 'noise'>,
+  { numImages, noise, ledger }: Pick<SearchRun, 'numImages' | 'noise' | 'ledger'>,
   { phase, point, share }: Candidate,
-  { index, value, stdError, seconds, elapsedSeconds }: EvaluationOutcome,
+  { index, value: told, stdError, seconds, elapsedSeconds }: EvaluationOutcome,
   secondsBefore: number,
 ): EvaluationRecord {
-  if (!Number.isFinite(value)) {
-    throw new SearchError('SEARCH_OBJECTIVE', `Evaluation ${index} (${phase}) gave ${value} instead of a number.`);
+  const failed = !Number.isFinite(told);
+  // A method is told numbers; this candidate must not come again, nor end a search that is well elsewhere.
+  const value = failed ? worstOf(ledger.records, share) : told;
+  if (value === undefined) {
+    throw new SearchError('SEARCH_OBJECTIVE', `Evaluation ${index} (${phase}) gave ${told} instead of a number.`);
   }
   return {
     ...{ index, phase, point: [...point], share },
     numImages: imagesOfShare(numImages, share),
     seedBlock: noise === 'common' ? 0 : index,
     value,
-    ...(stdError === undefined ? {} : { stdError }),
+    ...(failed ? { failed } : {}),
+    ...(stdError === undefined || failed ? {} : { stdError }),
     seconds,
     atSeconds: secondsBefore + elapsedSeconds,
   };

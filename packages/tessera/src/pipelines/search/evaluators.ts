@@ -38,6 +38,7 @@ export class LocalEvaluators implements Evaluators {
 export class ProcessEvaluators implements Evaluators {
   private readonly workers: Worker[];
   private readonly signal: AbortSignal | undefined;
+  private readonly aborted: Promise<never>;
   private readonly began = performance.now();
 
   constructor(
@@ -46,13 +47,13 @@ export class ProcessEvaluators implements Evaluators {
   ) {
     const { count, threads, signal } = options;
     this.signal = signal;
+    this.aborted = whenAborted(signal);
     this.workers = Array.from({ length: count }, () => new Worker({ kind: 'open', description, threads }));
   }
 
   async *evaluate(next: () => EvaluationJob | undefined): AsyncGenerator<EvaluationOutcome> {
     const idle = [...this.workers];
     const busy = new Map<Worker, Promise<{ worker: Worker; outcome: EvaluationOutcome }>>();
-    const aborted = whenAborted(this.signal);
     for (;;) {
       this.signal?.throwIfAborted();
       while (idle.length > 0) {
@@ -66,7 +67,7 @@ export class ProcessEvaluators implements Evaluators {
         busy.set(worker, outcome);
       }
       if (busy.size === 0) return;
-      const { worker, outcome } = await Promise.race([...busy.values(), aborted]);
+      const { worker, outcome } = await Promise.race([...busy.values(), this.aborted]);
       busy.delete(worker);
       idle.push(worker);
       yield outcome;

@@ -20,7 +20,10 @@ import { SearchError } from '../../search/search-error.ts';
 import { type GenerationOptions, generateTokens, type StepRecord } from '../masked-generation.ts';
 import { type NoiseSource, philoxNoise } from '../noise-source.ts';
 
-/** argmax(p / e) is the true code when its e is this small and all others are 1. */
+/**
+ * argmax(p / e) is the true code when its e is this small and all others are 1; but for codes e^69 times less likely than the
+ * best one, which only very cold steps have: there the best one is drawn, and later steps see it.
+ */
 const FORCED = 1e-30;
 /** Of a token: one that a cold step calls impossible must not decide alone. */
 const LOWEST_LOG_PROBABILITY = -30;

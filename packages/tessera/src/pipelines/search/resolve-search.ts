@@ -3,6 +3,7 @@
  * refused here, before a network is loaded.
  */
 
+import { join, resolve } from 'node:path';
 import {
   type AutoregressiveSettings,
   autonatInitialStrategy,
@@ -18,7 +19,7 @@ import {
   autoregressiveSpace,
 } from '../../search/autoregressive-space.ts';
 import { smallestShare } from '../../search/methods/successive-halving.ts';
-import type { MethodName, MethodOptions } from '../../search/methods.ts';
+import { type MethodName, type MethodOptions, startMethod } from '../../search/methods.ts';
 import { fullSchedule, type ListBounds, type Parametrisation, resolveBounds } from '../../search/parametrisation.ts';
 import { imagesOfShare, type SearchBudget } from '../../search/run-search.ts';
 import { SearchError } from '../../search/search-error.ts';
@@ -97,6 +98,8 @@ export async function resolveSearch(options: SearchOptions): Promise<ResolvedSea
     ...{ seed, batch: options.batch },
   };
   const { population, ratioRate, otherRate, momentum, clip, maxUpdates } = options;
+  checkBudget(options, numImages, method);
+  checkPlaces(options);
   const plan: SearchPlan = {
     formatVersion: 1,
     method,
@@ -108,11 +111,38 @@ export async function resolveSearch(options: SearchOptions): Promise<ResolvedSea
     objective,
     modelHash: await hashModel(model),
     referenceHash: reference === undefined ? undefined : await hashReference(reference),
+    inceptionHash: options.inception === undefined ? undefined : await hashReference(options.inception),
     numImages,
     noise: options.noise ?? (method === 'finite-difference' ? 'fresh' : 'common'),
     ...{ population, ratioRate, otherRate, momentum, clip, maxUpdates },
   };
+  // Refuses a method that does not go with the numbers.
+  startMethod(method, parametrisation, { ...plan, seed });
   return { plan, parametrisation, given };
+}
+
+/** Of halving the first evaluations are smaller; what its budget holds shows later. */
+function checkBudget({ budget }: SearchOptions, numImages: number, method: MethodName): void {
+  if (method === 'halving' || budget.images === undefined || budget.images >= numImages) return;
+  throw new SearchError(
+    'SEARCH_OPTIONS',
+    `The budget of ${budget.images} does not hold one evaluation of ${numImages} images: give more.`,
+  );
+}
+
+/** The start must still be there when the same command goes on. */
+function checkPlaces({ start, saveAs, out }: SearchOptions): void {
+  if (start === undefined) return;
+  const written = [out, ...['strategy.yaml', 'strategy.autonat.yaml'].map((name) => join(out, name))];
+  if (start === saveAs) {
+    throw new SearchError('SEARCH_OPTIONS', `--save-as ${saveAs} would replace --start ${start}: choose another name.`);
+  }
+  if (written.some((path) => resolve(path) === resolve(start))) {
+    throw new SearchError(
+      'SEARCH_OPTIONS',
+      `The search in ${out} would replace its --start ${start}: choose another --out.`,
+    );
+  }
 }
 
 function checkMethodOptions(options: SearchOptions, method: MethodName): void {
@@ -191,7 +221,9 @@ function scheduleSearch(
 ): Pick<ResolvedSearch, 'parametrisation' | 'given'> {
   const frame = searchFrame(start.order);
   const steps = numSteps ?? start.numSteps;
-  const box = resolveBounds(bounds as Partial<ListBounds>);
+  // The original clamps ratios to 0.99 after updates alone: from T = 12 on its start is above that.
+  const usual = method === 'finite-difference' ? { ratios: [0, 1] as const } : {};
+  const box = resolveBounds({ ...usual, ...(bounds as Partial<ListBounds>) });
   const lists = listsOf(start, config.gridSize ** 2);
   const whole = fullSchedule(resample(lists, steps), frame, box);
   const given = steps === start.numSteps && nullClass ? start : whole.settings(whole.space.start);

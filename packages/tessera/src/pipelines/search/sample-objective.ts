@@ -1,6 +1,6 @@
 /**
  * Objectives over generated images: draws them, takes their features once an extractor, and adds up the scores that were
- * asked for. Image i of a block has the same noise and class for every candidate (design rule 3); classes go round.
+ * asked for. Image i of a block has the same noise and class for every candidate (design rule 3).
  */
 
 import { setImmediate } from 'node:timers/promises';
@@ -70,10 +70,13 @@ export function sampleObjective(options: SampleObjectiveOptions): Objective {
         for (let first = 0; first < numImages; first += batch) {
           signal?.throwIfAborted();
           const count = Math.min(batch, numImages - first);
-          const labels = Array.from({ length: count }, (_, i) => classes[(first + i) % classes.length]!);
+          const labels = Array.from({ length: count }, (_, i) =>
+            labelOfImage(first + i, { numImages, numClasses: classes.length, seedBlock }),
+          );
           noGrad(() =>
             scope(() => {
-              const tokens = generateLabelled(model, { strategy, labels, seed: seedOf(seedBlock), first, openings });
+              const seed = seedOf(seedBlock);
+              const tokens = generateLabelled(model, { strategy, labels, seed, first, openings });
               const images = tokenizer.decode(tokens);
               for (const [name, { extractor }] of references) parts.get(name)!.push(keep(extractor.features(images)));
             }),
@@ -86,6 +89,21 @@ export function sampleObjective(options: SampleObjectiveOptions): Objective {
       }
     },
   };
+}
+
+/** Its multiples fall evenly between whole numbers. */
+const GOLDEN = (Math.sqrt(5) - 1) / 2;
+
+/**
+ * Classes go round. Fewer images than classes are of classes evenly from first to last, which often lie one behind the other
+ * by kind, and of others in another block.
+ */
+export function labelOfImage(
+  image: number,
+  { numImages, numClasses, seedBlock }: { numImages: number; numClasses: number; seedBlock: number },
+): number {
+  if (numImages >= numClasses) return image % numClasses;
+  return Math.floor(((image + ((seedBlock * GOLDEN) % 1)) * numClasses) / numImages);
 }
 
 function sum(

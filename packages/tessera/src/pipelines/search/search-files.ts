@@ -2,7 +2,7 @@
 
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { Provenance } from '@tessera/schedule';
+import type { Provenance, Strategy } from '@tessera/schedule';
 import { stringify as stringifyYaml } from 'yaml';
 import { replaceWhole } from '../../data/whole-folder.ts';
 import type { EvaluationRecord } from '../../search/ledger.ts';
@@ -42,8 +42,11 @@ export function writeSearchFiles(result: SearchResult): Record<string, string> {
   writeWhole(files.strategy!, stringifyYaml({ ...parametrisation.settings(best.point), provenance }));
   const lists = parametrisation.lists(best.point);
   if (lists !== undefined) {
-    files.official = join(folder, 'strategy.autonat.yaml');
-    writeWhole(files.official, officialYaml(lists));
+    // The original's file says nothing of orders: it is read as choosing by confidence.
+    if ((plan.start as Strategy).order === 'confidence') {
+      files.official = join(folder, 'strategy.autonat.yaml');
+      writeWhole(files.official, officialYaml(lists));
+    }
     files.csv = join(folder, 'search.csv');
     writeWhole(files.csv, tableOf(result));
     writeBasePoints(result);

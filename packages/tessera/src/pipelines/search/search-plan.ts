@@ -13,7 +13,7 @@
  */
 
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { createReadStream, existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { withFile } from '@tessera/formats/node';
 import { parseConfig, strictConfig } from '@tessera/schedule';
@@ -40,6 +40,8 @@ export const searchPlanSchema = strictConfig({
   modelHash: z.string(),
   /** What tells the reference from others (hashReference). */
   referenceHash: z.string().optional(),
+  /** SHA-256 of the weights of the FID's network, where they are given. */
+  inceptionHash: z.string().optional(),
   /** Images of a whole evaluation. */
   numImages: z.int().min(1),
   noise: z.enum(['common', 'fresh']),
@@ -56,7 +58,12 @@ export type SearchPlan = z.output<typeof searchPlanSchema>;
 
 /** Writes the plan of a new search, or compares with the one that is there; `schema` is that of its kind. */
 export function joinSearch<
-  Plan extends { modelHash: string; referenceHash?: string | undefined; objective: ObjectiveDescription },
+  Plan extends {
+    modelHash: string;
+    referenceHash?: string | undefined;
+    inceptionHash?: string | undefined;
+    objective: ObjectiveDescription;
+  },
 >(folder: string, plan: Plan, schema: z.ZodType<Plan>): void {
   const path = join(folder, 'search.json');
   mkdirSync(folder, { recursive: true });
@@ -82,8 +89,14 @@ export function joinSearch<
       `${plan.objective.reference} has changed since the search in ${folder} began: its values are distances from other images. Choose another --out.`,
     );
   }
+  if (there.inceptionHash !== undefined && there.inceptionHash !== plan.inceptionHash) {
+    throw new SearchError(
+      'SEARCH_CHANGED',
+      `${plan.objective.inception} has changed since the search in ${folder} began: its values are other distances. Choose another --out.`,
+    );
+  }
   const now = JSON.parse(JSON.stringify(plan)) as Plan;
-  const differing = differences({ ...there, referenceHash }, now);
+  const differing = differences({ ...there, referenceHash, inceptionHash: plan.inceptionHash }, now);
   if (differing.length === 0) return;
   const what = differing.join('; ');
   throw new SearchError(
@@ -136,17 +149,24 @@ export async function hashReference(path: string): Promise<string | undefined> {
   };
   const { size } = statSync(path);
   if (!statSync(path).isFile()) {
-    const files = readdirSync(path, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-    const lines = files.map(({ parentPath, name }) => {
-      const file = join(parentPath, name);
-      return `${relative(path, file)}\0${statSync(file).size}`;
-    });
+    const lines = filesBelow(path).map((file) => `${relative(path, file)}\0${statSync(file).size}`);
     hash.update(lines.sort().join('\n'));
     const description = join(path, 'dataset.json');
     if (existsSync(description)) await add(description);
   } else if (size <= READ_WHOLE) await add(path);
   else hash.update(withFile(path, fingerprintOf));
   return hash.digest('hex');
+}
+
+/** Through links, as pictures are read; a folder that was seen already is not entered again. */
+function filesBelow(folder: string, seen = new Set<string>()): string[] {
+  seen.add(realpathSync(folder));
+  return readdirSync(folder).flatMap((name) => {
+    const path = join(folder, name);
+    const what = statSync(path, { throwIfNoEntry: false });
+    if (what?.isDirectory()) return seen.has(realpathSync(path)) ? [] : filesBelow(path, seen);
+    return what?.isFile() ? [path] : [];
+  });
 }
 
 function isFields(value: unknown): value is Record<string, unknown> {

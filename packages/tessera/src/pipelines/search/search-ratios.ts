@@ -23,7 +23,7 @@ import {
   maskRatioSpace,
 } from '../../search/mask-ratio-space.ts';
 import { startMethod } from '../../search/methods.ts';
-import { bestOf, runSearch, type SearchBudget, totals } from '../../search/run-search.ts';
+import { bestOf, failureNote, runSearch, type SearchBudget, totals } from '../../search/run-search.ts';
 import { SearchError } from '../../search/search-error.ts';
 import type { TrainingConfig } from '../../training/config.ts';
 import { lockRun } from '../../training/run-lock.ts';
@@ -31,6 +31,7 @@ import type { PipelineEvent } from '../events.ts';
 import { type ModelDescription, writeModelFolder } from '../model-folder.ts';
 import { writeReport } from '../report.ts';
 import { ToldEvents } from '../told-events.ts';
+import { dropsLabels } from '../train-recipes.ts';
 import { type Confirmation, confirm } from './confirm.ts';
 import { describeTerms } from './objective-terms.ts';
 import { type ObjectiveDescription, type OpenObjective, objectiveSchema, openObjective } from './open-objective.ts';
@@ -88,6 +89,7 @@ const planSchema = strictConfig({
   /** SHA-256 of the weights that trainings begin at, and of the tokenizer's. */
   modelHash: z.string(),
   referenceHash: z.string().optional(),
+  inceptionHash: z.string().optional(),
   fromScratch: z.boolean(),
   /** What tells the tokens from others. */
   data: z.unknown(),
@@ -128,7 +130,8 @@ export async function* searchRatios(options: RatioSearch): AsyncGenerator<Pipeli
     const running = runSearch({ ...loop, noise: 'common' });
     let next = yield* told.during(running.next());
     for (let count = 1; next.done !== true; count++, next = yield* told.during(running.next())) {
-      const { index, value } = next.value;
+      const { index, value, failed } = next.value;
+      if (failed !== undefined) yield { kind: 'note', message: failureNote(next.value) };
       const [alpha, beta] = settingsOf(next.value).maskBeta;
       const columns = [String(index), alpha.toPrecision(5), beta.toPrecision(5), value.toPrecision(7)];
       const mark = bestOf(ledger.records)?.index === index ? '  best' : '';
@@ -167,7 +170,8 @@ export async function* searchRatios(options: RatioSearch): AsyncGenerator<Pipeli
     };
     writeWhole(files.recipe, stringifyYaml({ recipe: { maskDistribution: 'beta', maskBeta }, provenance }));
     const card = `# Of a search\n\nA short training with mask ratios from Beta(${maskBeta.join(', ')}), by \`tessera search-training\`.\n`;
-    const { imageSize, model: network, tokenizer, classes, nullClass } = opened.folder;
+    const { imageSize, model: network, tokenizer, classes } = opened.folder;
+    const nullClass = dropsLabels(options.recipe);
     writeModelFolder(files.model, { imageSize, model: network, tokenizer, strategy, classes, nullClass, card });
     for (const [what, path] of Object.entries(files)) yield { kind: 'file', path, what };
     return { ...found, files };
@@ -190,6 +194,7 @@ async function planOf(options: RatioSearch): Promise<RatioPlan> {
     objective,
     modelHash: await hashModel(options.model),
     referenceHash: objective.reference === undefined ? undefined : await hashReference(objective.reference),
+    inceptionHash: objective.inception === undefined ? undefined : await hashReference(objective.inception),
     fromScratch,
     data: data.identity,
     recipe,

@@ -11,6 +11,7 @@ import type { OpenedTokens } from '../../data/tokens/open-tokens.ts';
 import type { FamilyName } from '../../models/registry.ts';
 import type { EvaluationJob, EvaluationOutcome, Evaluators } from '../../search/run-search.ts';
 import type { TrainingConfig } from '../../training/config.ts';
+import { TrainingError } from '../../training/training-error.ts';
 import type { PipelineEvent } from '../events.ts';
 import { copyInitialWeights } from '../initial-weights.ts';
 import { trainGenerator } from '../train-generator.ts';
@@ -65,11 +66,24 @@ export class TrainingEvaluators implements Evaluators<MaskRatios> {
     for (let job = next(); job !== undefined; job = next()) {
       const start = performance.now();
       const { numImages, seedBlock, index, settings } = job;
-      await this.train(settings);
       const at = { numImages, seedBlock, signal: this.signal };
-      const value = await this.opened.objective.evaluate(this.strategy, at);
+      // Where the start diverges, so will others: its error says what to do.
+      const value = (await this.diverges(settings, index === 0))
+        ? { value: Number.NaN }
+        : await this.opened.objective.evaluate(this.strategy, at);
       const end = performance.now();
       yield { index, ...value, seconds: (end - start) / 1000, elapsedSeconds: (end - this.began) / 1000 };
+    }
+  }
+
+  /** Trains; whether the loss or a gradient was no number. */
+  private async diverges(settings: MaskRatios, isStart: boolean): Promise<boolean> {
+    try {
+      await this.train(settings);
+      return false;
+    } catch (error) {
+      if (isStart || !(error instanceof TrainingError) || error.code !== 'NOT_FINITE') throw error;
+      return true;
     }
   }
 

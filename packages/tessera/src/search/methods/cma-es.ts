@@ -19,9 +19,21 @@ export interface CmaOptions {
   sigma?: number | undefined;
 }
 
-/** The first batch holds the start beside the first generation, which does not use its value. */
-export function* cmaEs(space: Space, options: CmaOptions): Method {
-  const n = space.start.length;
+/**
+ * The first batch holds the start beside the first generation, which does not use its value. What the bounds hold still is no
+ * dimension of the distribution.
+ */
+export function* cmaEs(whole: Space, options: CmaOptions): Method {
+  const free = whole.start.flatMap((_, i) => (whole.lower[i]! < whole.upper[i]! ? [i] : []));
+  const of = (values: readonly number[]): number[] => free.map((i) => values[i]!);
+  const space = { start: of(whole.start), lower: of(whole.lower), upper: of(whole.upper), scale: of(whole.scale) };
+  const placed = (point: readonly number[]): number[] =>
+    free.reduce((all, i, k) => all.with(i, point[k]!), [...whole.start]);
+  const n = free.length;
+  if (n === 0) {
+    yield [{ phase: 'start', point: [...whole.start], share: 1 }];
+    return;
+  }
   const { seed, population = 4 + Math.floor(3 * Math.log(n)) } = options;
   const constants = constantsOf(n, population);
   const { weights, muEff, cSigma, dSigma, cC, c1, cMu, expectedNorm } = constants;
@@ -43,8 +55,9 @@ export function* cmaEs(space: Space, options: CmaOptions): Method {
       ); // (40)
       return { phase: `generation_${generation}_${k}`, point, share: 1 };
     });
-    const first: Candidate[] = generation === 0 ? [{ phase: 'start', point: [...space.start], share: 1 }] : [];
-    const told = (yield [...first, ...candidates]).slice(first.length);
+    const first: Candidate[] = generation === 0 ? [{ phase: 'start', point: space.start, share: 1 }] : [];
+    const asked = [...first, ...candidates].map((one) => ({ ...one, point: placed(one.point) }));
+    const told = (yield asked).slice(first.length);
     const order = candidates.map((_, k) => k).sort((a, b) => told[a]! - told[b]! || a - b);
     const steps = order
       .slice(0, weights.length)

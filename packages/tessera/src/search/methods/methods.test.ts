@@ -74,6 +74,22 @@ describe('cmaEs', () => {
     expect(run(cmaEs(six, { seed: 5, population: 16 }), noisy, 1200)).toBeLessThan(0.05);
   });
 
+  it('searches what its bounds leave free as if the rest were not there', () => {
+    const held: Space = { ...six, lower: six.lower.with(1, -1).with(4, -2), upper: six.upper.with(1, -1).with(4, -2) };
+    const free = [0, 2, 3, 5];
+    const of = (values: readonly number[]): number[] => free.map((i) => values[i]!);
+    const small = box(of(six.start));
+    const [all, some] = [new AskTell(cmaEs(held, { seed: 6 })), new AskTell(cmaEs(small, { seed: 6 }))];
+    for (let generation = 0; generation < 20; generation++) {
+      expect(all.ask().map(({ point }) => of(point))).toEqual(some.ask().map(({ point }) => point));
+      for (const { point } of all.ask()) expect([point[1], point[4]]).toEqual([-1, -2]);
+      for (const search of [all, some]) search.tell(some.ask().map(({ point }) => sphere(point)));
+    }
+    const none = new AskTell(cmaEs({ ...two, lower: two.start, upper: two.start }, { seed: 7 }));
+    none.tell([1]);
+    expect(none.isDone).toBe(true);
+  });
+
   it('depends on its seed alone', () => {
     const points = (seed: number) => new AskTell(cmaEs(six, { seed })).ask();
     expect(points(7)).toEqual(points(7));
