@@ -217,7 +217,9 @@ def train(item, who):
             continue  # a compilation each
         try:
             return {**train_batch(item, who, batch), "batch": batch, "flops": item["flops"] * batch}
-        except torch.cuda.OutOfMemoryError:
+        except RuntimeError as error:
+            if not any(text in str(error) for text in ("out of memory", "ALLOC_FAILED", "NOT_INITIALIZED")):
+                raise
             for tensor in weights(item, torch.float32, True).values():
                 tensor.grad = None
         torch.cuda.empty_cache()

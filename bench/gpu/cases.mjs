@@ -2,7 +2,7 @@
 // of no schedule and no preset. Operations and bytes are counted here, before anything runs: the least that a case must
 // do (each weight read once a step, each product once), which over the machine's measured rates gives the floor.
 //
-//   node bench/gpu/cases.mjs nat          DEVICE=cpu: tiny sizes, to rehearse
+//   node bench/gpu/cases.mjs nat          DEVICE=cpu: tiny sizes, to rehearse; CASES='T=8|384 px': only what matches
 
 import { autonatInitialStrategy, autonatSearched8, ENAT_PRESETS, enatStrategy, resolveSteps } from '@tessera/schedule';
 import { familyOf, generationCost, gptConfigSchema, gptSizes, levelCost, modelPreset } from 'tessera';
@@ -160,7 +160,10 @@ const PARTS = {
 export function casesOf(part) {
   const make = PARTS[part];
   if (make === undefined) throw new Error(`expected one of ${Object.keys(PARTS).join(', ')}, got ${part}`);
-  return make();
+  const all = make();
+  const wanted = new RegExp(process.env.CASES ?? '');
+  const some = all.filter(({ name }) => wanted.test(name));
+  return some.length === 0 ? all : some;
 }
 
 if (import.meta.url === `file://${process.argv[1]}`) console.log(JSON.stringify(casesOf(process.argv[2])));

@@ -1,6 +1,7 @@
 // Runs a command that prints measure.mjs's lines, and runs it again behind a case that ended it: one that failed on a device
-// (exit code 3: a broken recording or a CUDA error stays with its process) or brought the process down. Its lines go on to
-// stdout; a case that ended without a word gets one here.
+// (exit code 3: a broken recording or a CUDA error stays with its process), brought the process down, or says nothing for
+// SILENCE seconds (default 90): a device that hangs must not take the other cases' time. Its lines go on to stdout; a case
+// that ended without a word gets one here.
 //
 //   node bench/gpu/in-turn.mjs COMMAND [ARGUMENT ...]
 
@@ -9,6 +10,7 @@ import { createInterface } from 'node:readline';
 
 const [command, ...args] = process.argv.slice(2);
 const SPOILT = 3;
+const silence = 1000 * Number(process.env.SILENCE ?? 90);
 /** The case under way. */
 let open;
 
@@ -24,11 +26,14 @@ for (;;) {
   const { code, signal, last } = await once(from);
   if (signal === 'SIGTERM') end();
   if (code === 0) break;
-  if (last === undefined || (code !== SPOILT && open === undefined)) {
+  // A crash behind a case's last word, as a destructor's after a CUDA error, is no reason to leave the others out.
+  if (last === undefined || (code !== SPOILT && signal === null && open === undefined)) {
     process.exitCode = code ?? 1;
     break;
   }
-  close(`the process ended with ${signal ?? code}`);
+  close(
+    signal === 'SIGKILL' ? `no word for ${silence / 1000} s, or killed` : `the process ended with ${signal ?? code}`,
+  );
   from = last + 1;
 }
 
@@ -36,8 +41,10 @@ for (;;) {
 function once(from) {
   const child = spawn(command, args, { env: { ...process.env, FROM: String(from) }, stdio: ['inherit', 'pipe', 'inherit'] }); // biome-ignore format: one row
   let last;
+  const hang = setTimeout(() => child.kill('SIGKILL'), silence);
   const lines = createInterface({ input: child.stdout });
   lines.on('line', (text) => {
+    hang.refresh();
     const line = parsed(text);
     if (line?.begin === undefined) {
       open = undefined;
@@ -50,7 +57,10 @@ function once(from) {
   const read = new Promise((done) => lines.on('close', done));
   return new Promise((done, failed) => {
     child.on('error', failed);
-    child.on('close', (code, signal) => read.then(() => done({ code, signal, last })));
+    child.on('close', (code, signal) => {
+      clearTimeout(hang);
+      read.then(() => done({ code, signal, last }));
+    });
   });
 }
 

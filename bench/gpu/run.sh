@@ -10,7 +10,8 @@
 #
 # LIMIT (default 570) is what this call may take in seconds: nothing begins in its last 20, and what runs is ended with it.
 # WORK (default /tmp/tessera-gpu) is kept between calls on the same machine. PYTHON (default python3) has torch. PATIENCE
-# multiplies the time limits of parts. DEVICE=cpu rehearses with tiny sizes.
+# multiplies the time limits of parts. CASES, a regular expression, leaves out the cases whose names it does not match, in
+# parts of which it matches any. DEVICE=cpu rehearses with tiny sizes.
 set -u
 repository="$(cd "$(dirname "$0")/../.." && pwd)"
 carried="$(cd "${1:?expected the folder that prepare.sh made}" && pwd)"
@@ -72,14 +73,18 @@ run() { # name, seconds, command …: its output in a log, its end in the summar
   refresh
 }
 lines() { # name, seconds, command …: JSON lines on stdout, kept apart
+  export SILENCE="${SILENCE:-$((90 * ${PATIENCE:-1}))}"
   local name="$1"
   run "$name" "$2" bash -c 'exec node bench/gpu/in-turn.mjs "${@:2}" > "$1"' lines "$logs/$name.jsonl" "${@:3}"
 }
 ours() { lines "$1-ours" "$2" node bench/gpu/ours.mjs "$1"; } # part, seconds
 peer() { # part, eager or compile, seconds
+  local silence=90
+  [ "$2" != compile ] || silence=300
+  silence=$((silence * ${PATIENCE:-1}))
   node bench/gpu/cases.mjs "$1" > "$work/$1.json"
   [ "$1" != vq ] || [ -f "$VQ_WEIGHTS/vq.safetensors" ] || node bench/gpu/vq-weights.mjs "$VQ_WEIGHTS"
-  EAGER="$logs/$1-eager.jsonl" lines "$1-$2" "$3" "$python" bench/gpu/baseline.py "$work/$1.json" "$2"
+  EAGER="$logs/$1-eager.jsonl" SILENCE="$silence" lines "$1-$2" "$3" "$python" bench/gpu/baseline.py "$work/$1.json" "$2"
 }
 
 say "$("$python" -c 'import torch; print("torch", torch.__version__, torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu")')"

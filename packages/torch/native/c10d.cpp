@@ -235,6 +235,7 @@ napi_value collective(Arguments& a) {
   } else if (kind == "barrier") {
     c10d::BarrierOptions options;
     options.timeout = timeout;
+    options.device_ids = barrierDevices(group);
     work = group.barrier(options);
   } else {
     throw std::runtime_error("unknown collective \"" + kind + "\"");

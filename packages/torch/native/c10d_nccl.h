@@ -12,4 +12,7 @@ extern const bool kHasNccl;
 void addNccl(c10d::ProcessGroup& group, const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
              std::chrono::milliseconds timeout);
 
+/** What a barrier of this group runs on: this process's GPU under NCCL, which otherwise takes its rank for the number. */
+std::vector<int64_t> barrierDevices(const c10d::ProcessGroup& group);
+
 }  // namespace tessera

@@ -127,7 +127,7 @@ export async function buildAddon(cache, libtorch, env, options = {}) {
   };
   let failed = await attempt(true);
   // c10d's header for NCCL includes those of half of CUDA: the part most likely to fail, and one process does without it.
-  if (failed !== undefined && libtorch.cuda && /nccl/i.test(errorsOf(failed.output))) {
+  if (failed !== undefined && libtorch.cuda && isOfNccl(failed.output)) {
     notes.add(`Without NCCL, which does not compile:\n${lastLines(errorsOf(failed.output))}`);
     failed = await attempt(false);
   }
@@ -198,6 +198,11 @@ function syncSources(folder, files) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
     writeFileSync(join(folder, path), bytes);
   }
+}
+
+/** An error of that part: in what is said, or in the target that ninja or make gave up. */
+function isOfNccl(output) {
+  return /nccl/i.test(errorsOf(output)) || /^(FAILED:|make.*\*\*\*).*nccl/im.test(output);
 }
 
 /** The part of a build's output that matters: from the first error on, where one is marked. */
