@@ -40,7 +40,7 @@ function start(out: string, more: readonly string[] = [], env: Record<string, st
   return spawn(process.execPath, [BIN, ...all], { env: { ...process.env, ...env } });
 }
 
-/** Waits for the end, or kills after so many evaluations, or steps of a training. */
+/** Waits for the end (0), or kills (null) after so many evaluations, or steps of a training. */
 function ended(child: ChildProcess, killAfter?: number): Promise<number | null> {
   let errors = '';
   child.stderr!.on('data', (chunk: Buffer) => {
@@ -80,7 +80,9 @@ it('killed three times, in two processes each time, it ends as if nothing had ha
 }, async () => {
   await ended(start('whole'));
   expect(evaluations('whole')).toHaveLength(EVALUATIONS);
-  for (const killAfter of [1, 5, 11]) await ended(start('killed', ['--workers', '2']), killAfter);
+  for (const killAfter of [1, 5, 11]) {
+    expect(await ended(start('killed', ['--workers', '2']), killAfter)).toBeNull();
+  }
   await ended(start('killed', ['--workers', '2']));
   expect(evaluations('killed')).toEqual(evaluations('whole'));
 });
@@ -114,7 +116,7 @@ it('a search of mask ratios, killed within a training and after one, ends as if 
   };
   await ended(train('ratios'));
   // Steps 3 and 8: within the first training, and at the end of one.
-  for (const step of [3, 8, 8]) await ended(train('ratios killed'), step);
+  for (const step of [3, 8, 8]) expect(await ended(train('ratios killed'), step)).toBeNull();
   await ended(train('ratios killed'));
   expect(evaluations('ratios killed')).toEqual(evaluations('ratios'));
   const recipe = (out: string): string => readFileSync(join(folder, out, 'recipe.yaml'), 'utf8');

@@ -9,7 +9,7 @@ import {
   parseStrategy,
   type Strategy,
 } from '@tessera/schedule';
-import { noGrad, scope, tensor } from '@tessera/torch';
+import { noGrad, scope, type Tensor, tensor } from '@tessera/torch';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { parse as parseYaml, stringify as stringifyYaml } from 'yaml';
 import { TokenDatasetWriter } from '../data/token-dataset.ts';
@@ -22,7 +22,7 @@ import { parseTerms } from './search/objective-terms.ts';
 import { openObjective } from './search/open-objective.ts';
 import type { SearchOptions } from './search/resolve-search.ts';
 import { labelOfImage } from './search/sample-objective.ts';
-import { hashReference } from './search/search-plan.ts';
+import { hashModel, hashReference } from './search/search-plan.ts';
 import { search } from './search.ts';
 import { TINY_CLASSES, writeTinyGpt, writeTinyModel } from './tiny-model.test-support.ts';
 
@@ -103,6 +103,7 @@ describe('search', () => {
       images: 72,
     });
     expect(value).toBe(Math.min(...recordsIn('named').map((record) => record.value)));
+    expect(strategy.provenance!.modelHash).toBe(await hashModel(model));
     expect(strategy.numSteps).toBe(5);
     for (const name of ['found', join(folder, 'named'), join(folder, 'named', 'strategy.yaml')]) {
       expect(chooseSampling({ strategy: name }, undefined, 'masked', model)).toEqual(strategy);
@@ -134,6 +135,31 @@ describe('search', () => {
     const { steps } = autonatInitialStrategy(2);
     expect(first.manual_cfg).toEqual(steps.map((step) => step.guidanceScale - 1));
     expect(existsSync(join(folder, 'original', 'searched_strategies', 'stp_1.yaml'))).toBe(true);
+  });
+
+  it('moves by the rates, the momentum and the clip that it is given, and as often as it is told', async () => {
+    const rates = { ratioRate: 0.02, otherRate: 0.3, momentum: 0.25, clip: 0.05, maxUpdates: 2 };
+    const events = await run('moved', {
+      method: 'finite-difference',
+      numSteps: 2,
+      confirmBlocks: 0,
+      budget: {},
+      ...rates,
+    });
+    expect(events).toContainEqual({ kind: 'note', message: 'The method finite-difference has nothing more to try.' });
+    const records = recordsIn('by rates');
+    expect(records).toHaveLength(15);
+    let velocity: number[] | undefined;
+    for (const update of [0, 1]) {
+      const [base, ...probes] = records.slice(7 * update, 7 * update + 7) as [(typeof records)[0], ...typeof records];
+      const clipped = probes.map(({ point, value }, i) => {
+        const slope = (value - base.value) / (point[i]! - base.point[i]!);
+        return Math.min(0.05, Math.max(-0.05, slope));
+      });
+      velocity = clipped.map((g, i) => (velocity === undefined ? g : 0.25 * velocity[i]! + g));
+      const next = base.point.map((x, i) => x - (i === 0 ? 0.02 : 0.3) * velocity![i]!);
+      for (const [i, x] of records[7 * update + 7]!.point.entries()) expect(x).toBeCloseTo(next[i]!, 12);
+    }
   });
 
   it('begins finite differences at the start as it is, also above the highest ratio that updates may reach', async () => {
@@ -403,6 +429,51 @@ describe('openObjective', () => {
     );
     expect(value).toBeCloseTo(expected, 5);
     expect(stdError).toBeGreaterThan(0);
+    dispose();
+  });
+
+  it('likelihood: a token counts at the step that fixes it, which sees the true tokens fixed before', async () => {
+    const { objective, folder: opened, dispose } = await openObjective({ ...description, model, reference: tokens });
+    // The least confident 9 of 16 wait for the second step; no noise on the confidence.
+    const strategy = parseStrategy({
+      ...cosineStrategy({ numSteps: 2 }),
+      steps: [
+        { maskRatio: 9.5 / 16, sampleTemperature: 2, choiceTemperature: 0, guidanceScale: 1 },
+        { maskRatio: 0, sampleTemperature: 0.5, choiceTemperature: 0, guidanceScale: 1 },
+      ],
+    });
+    const { value } = await objective.evaluate(strategy, { numImages: 1, seedBlock: 0 });
+    const expected = noGrad(() =>
+      scope(() => {
+        const network = opened.model as MaskedModel;
+        const draws = new Draws(3, 0, 0, 0);
+        const row = Array.from({ length: 16 }, () => draws.integer(32));
+        const ids = (values: readonly number[]) => tensor([[...values]], 'int64');
+        const session = network.startSession(tensor([0], 'int64'), false);
+        const everywhere = row.map((_, i) => i);
+        const first = session.predict(
+          { tokens: ids(row.map(() => network.maskToken)), masked: ids(everywhere), fresh: undefined },
+          'done',
+        ).cond;
+        const own = (logits: Tensor, at: readonly number[], temperature: number): number[] =>
+          logits
+            .div(temperature)
+            .logSoftmax(-1)
+            .gather(-1, ids(at.map((i) => row[i]!)).unsqueeze(-1))
+            .toNumbers();
+        const confidence = own(first, everywhere, 1);
+        const byConfidence = [...everywhere].sort((a, b) => confidence[a]! - confidence[b]!);
+        const waiting = byConfidence.slice(0, 9).sort((a, b) => a - b);
+        const fixed = byConfidence.slice(9).sort((a, b) => a - b);
+        const seen = row.map((id, i) => (waiting.includes(i) ? network.maskToken : id));
+        const second = session.predict({ tokens: ids(seen), masked: ids(waiting), fresh: ids(fixed) }, 'done').cond;
+        const early = own(first, everywhere, 2).filter((_, i) => fixed.includes(i));
+        const sum = [...early, ...own(second, waiting, 0.5)].reduce((total, x) => total + x, 0);
+        session.dispose();
+        return -sum / 16;
+      }),
+    );
+    expect(value).toBeCloseTo(expected, 5);
     dispose();
   });
 
