@@ -139,13 +139,13 @@ describe('search', () => {
 
   it('moves by the rates, the momentum and the clip that it is given, and as often as it is told', async () => {
     const rates = { ratioRate: 0.02, otherRate: 0.3, momentum: 0.25, clip: 0.05, maxUpdates: 2 };
-    const events = await run('moved', {
+    const options = {
       method: 'finite-difference',
       numSteps: 2,
+      budget: { evaluations: 99 },
       confirmBlocks: 0,
-      budget: {},
-      ...rates,
-    });
+    } as const;
+    const events = await run('by rates', { ...options, ...rates });
     expect(events).toContainEqual({ kind: 'note', message: 'The method finite-difference has nothing more to try.' });
     const records = recordsIn('by rates');
     expect(records).toHaveLength(15);
