@@ -1,4 +1,5 @@
 // Autograd switches and gradients. torch/torch.h would double the compile time.
+#include <ATen/autocast_mode.h>
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -55,7 +56,11 @@ napi_value setRequiresGrad(Arguments& a) {
 napi_value isGradEnabled(Arguments& a) { return a.result(c10::GradMode::is_enabled()); }
 
 napi_value setGradEnabled(Arguments& a) {
-  c10::GradMode::set_enabled(a.boolean(0));
+  const bool enabled = a.boolean(0);
+  // Autocast keeps its casts of weights for a whole block: one that was made without history must not be used with it.
+  const bool casts = at::autocast::is_autocast_enabled(at::kCPU) || at::autocast::is_autocast_enabled(at::kCUDA);
+  if (enabled && !c10::GradMode::is_enabled() && casts) at::autocast::clear_cache();
+  c10::GradMode::set_enabled(enabled);
   return a.nothing();
 }
 

@@ -66,6 +66,7 @@ napi_value geluInPlace(Arguments& a) {
     float* values = x.data_ptr<float>();
     at::parallel_for(0, x.numel(), kEntriesAThread,
                      [&](int64_t begin, int64_t end) { geluSpan(values + begin, values + end, tanh); });
+    x.unsafeGetTensorImpl()->bump_version();  // autograd may have kept it
     return a.result(true);
   }
 #endif

@@ -171,7 +171,7 @@ bool streams(const at::Tensor& x, const Weight& weight, int64_t rows) {
 #ifdef TESSERA_ROWS
   const at::Tensor& values = weight.values;
   return hasAvx2() && rows >= 1 && rows <= kMostRows && x.size(-1) >= 8 && isPlain(x) && values.is_contiguous() &&
-         (weight.scales.has_value() ? values.is_cpu() : isPlain(values));
+         (weight.scales.has_value() ? values.is_cpu() && weight.scales->is_cpu() : isPlain(values));
 #else
   (void)x, (void)weight, (void)rows;
   return false;

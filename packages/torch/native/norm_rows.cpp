@@ -163,6 +163,7 @@ napi_value gateRows(Arguments& a) {
     forRows(x, [&](int64_t at, int64_t sample) {
       gateRow(from + at, gate.const_data_ptr<float>() + sample * gate.stride(0), to + at, x.size(2));
     });
+    y.unsafeGetTensorImpl()->bump_version();  // autograd may have kept it
     return a.result(true);
   }
 #endif

@@ -3,9 +3,9 @@
 // no JavaScript object names any more and that nobody can free. Costs a stack trace a tensor: for finding leaks, not for
 // running. Each thread has its own; finalizers only report here, they free nothing (design rule 1).
 
-import { fileURLToPath } from 'node:url';
 import { watchTensors } from './dispatch.ts';
 import { addon } from './native/addon.ts';
+import { isOwnFrame } from './own-frames.ts';
 
 export interface LiveTensor {
   /** `float32 [2, 3]` */
@@ -113,18 +113,14 @@ function describe(handle: number, origin: Origin | undefined): LiveTensor {
   };
 }
 
-/** Stacks name files by URL or, where they were mapped to sources, by path. */
-const OWN_FOLDERS = [new URL('.', import.meta.url).href, fileURLToPath(new URL('.', import.meta.url))];
-
 /** The stack without this package's own frames, which only say that a tensor was made. */
 function callers(): string {
   const limit = Error.stackTraceLimit;
   Error.stackTraceLimit = 30;
   const lines = new Error().stack!.split('\n').slice(1);
   Error.stackTraceLimit = limit;
-  const own = (line: string) => OWN_FOLDERS.some((folder) => line.includes(folder)) && !line.includes('.test.');
   return lines
-    .filter((line) => !own(line))
+    .filter((line) => !isOwnFrame(line))
     .slice(0, 8)
     .join('\n');
 }

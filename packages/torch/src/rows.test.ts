@@ -349,3 +349,29 @@ test('under autocast a result has the type that it has with gradients, whatever 
     }),
   );
 });
+
+test('what autograd has kept is not written over unnoticed', () => {
+  scope(() => {
+    const w = randn([3, 8]).requiresGrad_();
+    const kept = randn([3, 8]);
+    const product = kept.mul(w).sum();
+    noGrad(() => geluInPlace(kept));
+    expect(() => product.backward()).toThrow('modified by an inplace operation');
+    const y = randn([1, 3, 8]);
+    const other = y.mul(w).sum();
+    noGrad(() => gateRows(randn([1, 3, 8]), randn([1, 1, 8]), y));
+    expect(() => other.backward()).toThrow('modified by an inplace operation');
+  });
+});
+
+test('autocast keeps no cast without history: weights used without gradients first still get theirs', () => {
+  scope(() => {
+    const [x, w] = [randn([4, 8]), randn([8, 8]).requiresGrad_()];
+    const loss = autocast({ device: 'cpu', dtype: 'bfloat16' }, () => {
+      noGrad(() => linear(x, w));
+      return linear(x, w).to('float32').square().sum();
+    });
+    loss.backward();
+    expect(w.grad?.shape).toEqual([8, 8]);
+  });
+});

@@ -67,6 +67,9 @@ function supported(dtype: string, name: string, path: string): DType {
   return dtype;
 }
 
+/** Node takes less than 2 GiB at once. */
+const LARGEST_WRITE = 2 ** 30;
+
 function writeAll(file: number, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
+  for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, Math.min(bytes.length - at, LARGEST_WRITE));
 }

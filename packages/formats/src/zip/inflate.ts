@@ -60,6 +60,9 @@ export function inflateWithin(source: ByteReader, job: Stream & { most: number }
   return concatBytes(chunks);
 }
 
+/** Pieces without output after which a stream counts as ended. */
+const SILENT_PIECES = 8;
+
 /**
  * Feeds the stream piece by piece until `receive` has enough and returns false.
  *
@@ -73,7 +76,9 @@ function unpack(
   isWhole: () => boolean = () => false,
 ): void {
   let more = true;
+  let silent = 0;
   const onData = (chunk: Uint8Array) => {
+    if (chunk.byteLength > 0) silent = 0;
     if (more) more = receive(chunk);
   };
   const stream = job.wrapping === 'zlib' ? new Unzlib(onData) : new Inflate(onData);
@@ -83,6 +88,15 @@ function unpack(
       const length = Math.min(PIECE, source.byteLength - at);
       stream.push(source.read(at, length), at + length === source.byteLength);
       at += length;
+      // Deflate gives something for every few hundred bytes: this stream has ended, and fflate copies all that follows anew with every piece.
+      if (++silent > SILENT_PIECES) {
+        fail(
+          source,
+          job,
+          'trailing',
+          `the compressed data ends early: nothing came of ${silent * PIECE} bytes after it`,
+        );
+      }
       if (more && isWhole() && source.byteLength - at > PIECE) {
         fail(source, job, 'trailing', `${source.byteLength - at} bytes follow the end of the compressed data`);
       }

@@ -30,6 +30,13 @@ describe('parseStrictly', () => {
     expect(parse('no', '--out', 'true')).toEqual({ images: 'no', out: 'true' });
   });
 
+  it('takes no flag for the value of another', () => {
+    expect(() => parse('f', '--out', '--reveal')).toThrow('--out: expected a value after it, got --reveal.');
+    expect(() => parse('f', '--num-steps', '--out=x')).toThrow('--num-steps: expected N after it, got --out=x.');
+    expect(parse('f', '--out=--reveal', '--num-steps', '-1')).toMatchObject({ out: '--reveal', numSteps: '-1' });
+    expect(parse('f', '--out', '--other')).toMatchObject({ out: '--other' });
+  });
+
   it('collects repeated flags where there may be many', () => {
     expect(parse('f', '--class', 'a', '--class=b,c')).toEqual({ images: 'f', class: ['a', 'b,c'] });
     expect(() => parse('f', '--num-steps', '1', '--num-steps', '2')).toThrow('--num-steps was given twice');

@@ -66,7 +66,7 @@ export function parseStrictly(words: readonly string[], args: Arguments, command
     if (token.kind !== 'option') continue;
     const arg = flags.get(token.name);
     if (arg === undefined) throw unknownFlag(token.rawName, [...flags.keys()], command);
-    add(token.name, checkedValue(token, arg));
+    add(token.name, checkedValue(token, arg, flags));
     open = { name: token.name, left: (arg.values ?? 1) - 1 };
   }
   placePositionals(loose, positionals, args, command, add);
@@ -101,7 +101,11 @@ function optionOf(arg: Arguments[string]): { type: 'string' | 'boolean'; short?:
   return short === undefined ? { type } : { type, short };
 }
 
-function checkedValue(token: { rawName: string; value?: string | undefined }, arg: Arguments[string]): string {
+function checkedValue(
+  token: { rawName: string; value?: string | undefined; inlineValue?: boolean | undefined },
+  arg: Arguments[string],
+  flags: ReadonlyMap<string, unknown>,
+): string {
   const { rawName, value } = token;
   if (arg.type === 'boolean') {
     if (value === undefined || value === 'true' || value === 'false') return value ?? 'true';
@@ -109,6 +113,10 @@ function checkedValue(token: { rawName: string; value?: string | undefined }, ar
   }
   const hint = arg.valueHint ?? 'a value';
   if (value === undefined) throw new CliError('ARGUMENT', `${rawName}: expected ${hint} after it.`);
+  // The next flag is no value; who means it writes --flag=--other.
+  if (token.inlineValue === false && flags.has(/^--([^=]+)/.exec(value)?.[1] ?? '')) {
+    throw new CliError('ARGUMENT', `${rawName}: expected ${hint} after it, got ${value}.`);
+  }
   return value;
 }
 

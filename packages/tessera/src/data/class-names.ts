@@ -1,6 +1,6 @@
 /**
  * Names for people in place of folder names such as `n01440764`. A file has one class a line (or is a JSON list of such
- * texts): either `FOLDER NAME…`, as in ImageNet's own LOC_synset_mapping.txt, or the names alone.
+ * texts): either `FOLDER NAME…`, as in ImageNet's own LOC_synset_mapping.txt, or the folders' names, or other names alone.
  *
  * Labels are places in the sorted list of folder names, in every one of the reference systems. A file with folder names
  * must therefore be sorted by them; it may name more classes than a split has images of, so that train and validation
@@ -16,6 +16,9 @@ import { IMAGENET, imagenetClassFile } from './imagenet-classes.ts';
 /** The same images, labelled by the file's classes and named by them. */
 export function nameClasses(folder: ImageFolder, path: string): ImageFolder {
   const lines = readLines(path === IMAGENET ? fileURLToPath(imagenetClassFile) : path);
+  // Folders whose names are people's already, spaces and all.
+  const whole = new Set(lines);
+  if (folder.classes.every((name) => whole.has(name))) return byFolderName(folder, path, lines, lines);
   const words = lines.map((line) => /^(\S+)\s+(\S.*)$/.exec(line));
   const ids = words.map((match, i) => match?.[1] ?? lines[i]!);
   const known = new Map(ids.map((id, label) => [id, label]));

@@ -66,6 +66,21 @@ describe('scanImageFolder', () => {
     expect(ignored.map(({ path }) => basename(path)).sort()).toEqual(['3.png', 'up']);
   });
 
+  test('of two names of one folder the first one counts; what is neither file nor folder is passed over', async () => {
+    await files('b/1.png', 'c/2.png');
+    await symlink(join(root, 'b'), join(root, 'a'));
+    await symlink('/dev/zero', join(root, 'c', 'endless.png'));
+    const { classes, items, ignored } = await scanImageFolder(root);
+    expect([classes, items.map(({ relativePath }) => relativePath)]).toEqual([
+      ['a', 'c'],
+      ['a/1.png', 'c/2.png'],
+    ]);
+    expect(ignored.map(({ reason }) => reason)).toEqual([
+      'a link to a folder that was read already',
+      'neither a file nor a folder',
+    ]);
+  });
+
   test('nothing to read is one clear sentence', async () => {
     await expect(scanImageFolder(join(root, 'none'))).rejects.toMatchObject({ code: 'FOLDER_MISSING' });
     await files('a/notes.txt');
@@ -82,6 +97,13 @@ describe('openImageFolder', () => {
     expect(train.map(({ label }) => label)).toEqual([0, 1]);
     expect(heldOut.map(({ relativePath, label }) => [relativePath, label])).toEqual([['b/3.png', 1]]);
     expect(ignored[0]!.reason).toMatch(/class c is not among/);
+  });
+
+  test('a flat split is of one class, named after the whole', async () => {
+    await files('train/1.png', 'train/2.png', 'val/3.png');
+    const { classes, train, heldOut, ignored } = await openImageFolder(root);
+    expect([classes, train.length, heldOut.map(({ label }) => label)]).toEqual([[basename(root)], 2, [0]]);
+    expect(ignored).toEqual([]);
   });
 
   test('any other folder is split by hash', async () => {

@@ -32,6 +32,8 @@ export const imageExtensions = ['.jpg', '.jpeg', '.png', '.gif', '.webp', '.avif
 export interface ScanOptions {
   /** Expected class names, in the order of their labels; default: the folders that hold images, sorted. */
   classes?: readonly string[];
+  /** The one class of a folder without class folders; default: the folder's name. */
+  flatClass?: string;
   signal?: AbortSignal;
 }
 
@@ -58,7 +60,7 @@ export async function scanImageFolder(root: string, options: ScanOptions = {}): 
   if (byClass.size > 0) {
     for (const name of loose) scan.ignored.push({ path: join(top, name), reason: 'beside the class folders' });
   } else if (loose.length > 0) {
-    byClass.set(basename(top), loose);
+    byClass.set(options.flatClass ?? basename(top), loose);
   } else {
     throw new DataError(
       'FOLDER_EMPTY',
@@ -92,8 +94,10 @@ export async function openImageFolder(
   const entries = await readdir(root);
   const heldOutName = HELD_OUT_FOLDERS.find((name) => entries.includes(name));
   if (entries.includes('train') && heldOutName !== undefined) {
-    const train = await scanImageFolder(join(root, 'train'), { signal });
-    const heldOut = await scanImageFolder(join(root, heldOutName), { classes: train.classes, signal });
+    // Two folders without classes are of one class.
+    const how = { flatClass: basename(resolve(root)), signal };
+    const train = await scanImageFolder(join(root, 'train'), how);
+    const heldOut = await scanImageFolder(join(root, heldOutName), { ...how, classes: train.classes });
     return {
       classes: train.classes,
       train: train.items,
@@ -171,12 +175,19 @@ function addFile(top: string, relativePath: string, found: string[], scan: Scan)
 /** The visible files and folders of a folder in byte order; links are followed, what cannot be read is reported. */
 async function readFolder(folder: string, scan: Scan): Promise<{ name: string; isFolder: boolean }[]> {
   const entries: { name: string; isFolder: boolean }[] = [];
-  for (const entry of await readdir(folder, { withFileTypes: true })) {
+  // Sorted first: of two names of one folder the same one counts everywhere.
+  const found = await readdir(folder, { withFileTypes: true });
+  for (const entry of found.sort((a, b) => byteOrder(a.name, b.name))) {
     const { name } = entry;
     if (name.startsWith('.')) continue;
     const path = join(folder, name);
     try {
-      const isFolder = entry.isSymbolicLink() ? (await stat(path)).isDirectory() : entry.isDirectory();
+      const what = entry.isSymbolicLink() ? await stat(path) : entry;
+      const isFolder = what.isDirectory();
+      if (!isFolder && !what.isFile()) {
+        scan.ignored.push({ path, reason: 'neither a file nor a folder' });
+        continue;
+      }
       const real = isFolder ? await realpath(path) : '';
       if (scan.visited.has(real)) {
         scan.ignored.push({ path, reason: 'a link to a folder that was read already' });
@@ -188,7 +199,7 @@ async function readFolder(folder: string, scan: Scan): Promise<{ name: string; i
       scan.ignored.push({ path, reason: `cannot be read (${(error as NodeJS.ErrnoException).code ?? 'error'})` });
     }
   }
-  return entries.sort((a, b) => byteOrder(a.name, b.name));
+  return entries;
 }
 
 /** Byte order of UTF-8, which JavaScript's own order is not beyond U+FFFF. */

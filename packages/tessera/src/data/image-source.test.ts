@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -72,6 +72,24 @@ test('tar files: samples with .cls and .json, over several archives', async () =
   ]);
 });
 
+test('tar files: masks of samples are no pictures, links are named', async () => {
+  const path = tar('masks.tar', { './1.jpg': 'j', './1.seg.png': 'mask', './1.cls': '0', './2.seg.jpg': '' });
+  const bytes = readFileSync(path);
+  // The last member becomes a link.
+  const header = bytes.subarray(3 * 1024, 3 * 1024 + 512);
+  header.write('2', 156);
+  header.write('        ', 148);
+  const sum = header.reduce((total, byte) => total + byte, 0);
+  header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+  writeFileSync(path, bytes);
+  const { items, ignored } = await openImageSource(path);
+  expect(items.map(({ relativePath }) => relativePath)).toEqual(['masks.tar/./1.jpg']);
+  expect(ignored.map(({ reason }) => reason).sort()).toEqual([
+    'a link: only files are read',
+    'another picture of its sample',
+  ]);
+});
+
 test('tar files: names as classes, class folders, no classes at all', async () => {
   const named = tar('named.tar', { '1.jpg': '', '1.cls': 'tench', '2.jpg': '', '2.cls': 'cock' });
   expect((await openImageSource(named)).classes).toEqual(['cock', 'tench']);
@@ -105,6 +123,18 @@ test('folders called by ids of ImageNet have its standard names; of a part of it
   await expect(openImageSource(join(folder, 'val'), { classNames: 'imagenet' })).rejects.toMatchObject({
     code: 'CLASS_NAMES',
   });
+});
+
+test('class names: folders with spaces in their names are found by whole lines', async () => {
+  file('dogs/beagle dog/1.png');
+  file('dogs/golden retriever/1.png');
+  file('dogs/husky/1.png');
+  const names = (text: string): Promise<ImageFolder> =>
+    openImageSource(join(folder, 'dogs'), { classNames: file('dogs.txt', text) });
+  expect((await names('beagle dog\ngolden retriever\nhusky\n')).classes).toEqual([
+    ...['beagle dog', 'golden retriever', 'husky'],
+  ]);
+  await expect(names('golden retriever\nbeagle dog\nhusky\n')).rejects.toThrow('in sorted order');
 });
 
 test('class names: by folder name in sorted order, or one a class', async () => {

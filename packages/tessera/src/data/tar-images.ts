@@ -53,9 +53,16 @@ function scanOne(path: string, reader: ByteReader, found: Found[], ignored: Imag
   const saidByKey = new Map<string, SaidClass>();
   const first = found.length;
   const keys: string[] = [];
+  const compound: boolean[] = [];
   for (const { name, kind, offset, size } of tarEntries(reader)) {
     const file = basename(name);
-    if (kind !== 'file' || file.startsWith('.')) continue;
+    if (file.startsWith('.')) continue;
+    if (kind !== 'file') {
+      if (kind === 'other' && imageExtensions.includes(extname(file).toLowerCase())) {
+        ignored.push({ path: `${path}/${name}`, reason: 'a link: only files are read' });
+      }
+      continue;
+    }
     const dot = file.indexOf('.');
     const stem = dot < 0 ? file : file.slice(0, dot);
     const key = name.slice(0, name.length - file.length) + stem;
@@ -67,6 +74,7 @@ function scanOne(path: string, reader: ByteReader, found: Found[], ignored: Imag
     } else if (imageExtensions.includes(extension) || (dot > 0 && isClassFolderImage(name, file))) {
       const parts = name.split('/').filter((part) => part !== '' && part !== '.');
       keys.push(key);
+      compound.push(extension !== extname(file).toLowerCase());
       found.push({
         item: { path, relativePath: `${basename(path)}/${name}`, range: { offset, size } },
         folder: parts.length > 1 ? parts[0]! : '',
@@ -75,9 +83,15 @@ function scanOne(path: string, reader: ByteReader, found: Found[], ignored: Imag
       ignored.push({ path: `${path}/${name}`, reason: 'not an image by its extension' });
     }
   }
-  for (let i = first; i < found.length; i++) {
-    const said = saidByKey.get(keys[i - first]!);
-    if (said !== undefined) found[i]!.said = said;
+  const ofThis = found.splice(first);
+  for (const [i, one] of ofThis.entries()) {
+    const said = saidByKey.get(keys[i]!);
+    if (said !== undefined && compound[i]!) {
+      // `0001.seg.png` beside `0001.jpg`: a mask has its sample's name, and its class.
+      ignored.push({ path: `${path}/${one.item.relativePath}`, reason: 'another picture of its sample' });
+      continue;
+    }
+    found.push(said === undefined ? one : { ...one, said });
   }
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import { existsSync, readdirSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, readdirSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { DataError } from './data-error.ts';
 
@@ -49,6 +49,29 @@ export function moveIntoPlace(temporary: string, path: string): void {
 /** Where to write what several processes, of several machines too, may write at once: a name of its own each time. */
 export function temporaryOfMany(path: string): string {
   return `${path}.${randomUUID()}.writing`;
+}
+
+/** Makes a file with its content at once, or says that there is one: of many processes one is first. */
+export function createWhole(path: string, content: string): boolean {
+  const temporary = temporaryOfMany(path);
+  writeFileSync(temporary, content);
+  const isThere = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'EEXIST';
+  try {
+    linkSync(temporary, path);
+    return true;
+  } catch (error) {
+    if (isThere(error)) return false;
+    // File systems without hard links.
+    try {
+      writeFileSync(path, content, { flag: 'wx' });
+      return true;
+    } catch (second) {
+      if (isThere(second)) return false;
+      throw second;
+    }
+  } finally {
+    rmSync(temporary, { force: true });
+  }
 }
 
 /** Replaces a file by a whole one; readers see the old content or the new. For what a crash must not lose: durable-file.ts. */

@@ -50,7 +50,7 @@ export async function* convertTokens(options: ConvertOptions): AsyncGenerator<Pi
     const { numRows: numImages, picturesPerImage, codebookSize, classes } = source;
     const gridSize = gridSideOf(source.seqLen, path);
     const what = { numImages, picturesPerImage, gridSize, codebookSize, classes };
-    const writer = tokenWriter(out, layout, { ...what, imageSize: imageSize ?? gridSize * PIXELS_A_TOKEN });
+    const writer = tokenWriter(out, layout, { ...what, imageSize });
     try {
       let done = 0;
       for (const { label, tokens } of source.images()) {
@@ -84,6 +84,3 @@ function refuseContradictions({ tokens, size, ...options }: ConvertOptions, imag
     `${flagName(given)} is of files that others wrote, and ${tokens} says it itself: leave it out.`,
   );
 }
-
-/** Of the published tokenizers that such files come from. */
-const PIXELS_A_TOKEN = 16;

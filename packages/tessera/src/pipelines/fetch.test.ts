@@ -104,6 +104,19 @@ describe('fetch', () => {
     expect(saved().equals(BYTES)).toBe(true);
   }); // biome-ignore format: long line
 
+  it('takes a file that was whole when a kill came before its check', async () => {
+    mkdirSync(join(out, 'sub'), { recursive: true });
+    writeFileSync(join(out, 'sub/thing.bin.part'), BYTES);
+    writeFileSync(join(out, 'sub/thing.bin.part.etag'), '"one"');
+    behaviour = (_, response) => {
+      response.writeHead(416, { 'content-range': `bytes */${BYTES.length}` });
+      response.end();
+    };
+    await run();
+    expect(saved().equals(BYTES)).toBe(true);
+    expect(asked).toEqual([`bytes=${BYTES.length}-`]);
+  });
+
   it('begins anew where the server knows no ranges, or has another file', async () => {
     serve({ ranges: false, cut: [100_000] });
     await run();

@@ -117,6 +117,8 @@ async function* attemptDownload(
   const range = /^bytes (\d+)-\d+\/(\d+)$/.exec(response.headers.get('content-range') ?? '');
   if (response.status === 416) {
     await response.body?.cancel();
+    // All of it was here when the last attempt ended.
+    if (response.headers.get('content-range') === `bytes */${have}`) return;
     rmSync(part);
     throw new Error('the server has another file now');
   }

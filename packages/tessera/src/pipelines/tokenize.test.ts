@@ -106,6 +106,11 @@ test('a folder becomes a data set; what cannot be read is listed and left out', 
   expect(again.some((event) => event.kind === 'progress')).toBe(false);
   expect(existsSync(`${out}.work`)).toBe(false);
   await expect(run({ variants: 'flip' })).rejects.toMatchObject({ code: 'TOKENIZE_TAKEN' });
+  // A picture that was mended meanwhile is another one.
+  const broken = readFileSync(pathOf(BROKEN));
+  writeFileSync(pathOf(BROKEN), readFileSync(pathOf(0)));
+  await expect(run()).rejects.toMatchObject({ code: 'TOKENIZE_TAKEN' });
+  writeFileSync(pathOf(BROKEN), broken);
 });
 
 test('any number of shares, in any order, makes the same bytes', async () => {
@@ -143,6 +148,14 @@ test('a part that ends anywhere is gone on with, to the same bytes', async () =>
   expect(readFileSync(`${out}.broken.jsonl`, 'utf8').trim().split('\n').length).toBe(1);
 });
 
+test('more shares than batches, all at once, make the same tokens', async () => {
+  await run();
+  const whole = readFileSync(join(out, 'tokens-00000.safetensors'));
+  out = join(folder, 'many shares');
+  await Promise.all(Array.from({ length: 6 }, (_, index) => run({ share: { index, count: 6 } })));
+  expect(readFileSync(join(out, 'tokens-00000.safetensors')).equals(whole)).toBe(true);
+});
+
 test("the reference systems' layouts, and back and forth between all three", async () => {
   const npy = join(folder, 'train.npy');
   await run({ out: npy, layout: 'nat-npy', variants: 'flip' });
@@ -177,6 +190,13 @@ test("the reference systems' layouts, and back and forth between all three", asy
     expect(readFileSync(join(direct, name)).equals(readFileSync(join(tree, name))), name).toBe(true);
   }
   await expect(convert(shards, tree, 'llamagen')).rejects.toMatchObject({ code: 'CONVERT_TAKEN' });
+  // What does not say how large its pictures were is not given a size.
+  const [unsized, unsizedNpy] = [join(folder, 'unsized'), join(folder, 'unsized.npy')];
+  const writer = new TokenDatasetWriter(unsized, { gridSize: 4, codebookSize: 32, classes: ['a'] });
+  writer.add(0, new Array<number>(16).fill(1));
+  writer.finish();
+  await convert(unsized, unsizedNpy, 'nat-npy');
+  expect(openStoredTokens(unsizedNpy).imageSize).toBeUndefined();
   const never = join(folder, 'never');
   await expect(convert(shards, never, 'llamagen', { size: 64 })).rejects.toThrow(
     'was made of images of 16 px: leave --size 64 out',

@@ -115,7 +115,9 @@ async function* run(
   mkdirSync(dirname(out), { recursive: true });
   for (const message of joinJob(folder, plan)) yield { kind: 'warning', message };
   const parts = partsOf(folder, plan);
-  yield* doShare(parts[share.index]!, plan, source, tokenizer, options, folder);
+  // Shares without images are many where processes are.
+  const lockFolder = join(folder, `share-${share.index}.lock`);
+  yield* doShare(parts[share.index]!, plan, source, tokenizer, options, lockFolder);
   const now = whatIsThere(out, layout, recipe.size);
   if (now !== undefined && !existsSync(join(folder, PLAN_FILE))) {
     yield* alreadyThere(out, now.madeFrom === planHash(plan), plan);
@@ -138,10 +140,9 @@ async function* doShare(
   source: ImageFolder,
   tokenizer: Tokenizer,
   { signal, workers }: TokenizeOptions,
-  folder: string,
+  lockFolder: string,
 ): AsyncGenerator<PipelineEvent> {
   if (layout.isWhole()) return;
-  const lockFolder = join(folder, `${layout.first}-${layout.end}.lock`);
   mkdirSync(lockFolder, { recursive: true });
   const unlock = lockRun(lockFolder);
   const { size } = plan.recipe;

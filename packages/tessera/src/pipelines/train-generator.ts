@@ -9,7 +9,7 @@ import { freshParameters, initialise, ParameterBuilder } from '../nn/module.ts';
 import { loadModule } from '../nn/state-dict.ts';
 import type { Tokenizer } from '../tokenizers/tokenizer.ts';
 import type { TrainingConfig } from '../training/config.ts';
-import { copyCheckpoint } from '../training/copy-checkpoint.ts';
+import { copyCheckpoint, missingCopy } from '../training/copy-checkpoint.ts';
 import { createGeneratorTask } from '../training/generator-task.ts';
 import { trainLoop } from '../training/loop.ts';
 import { Ranks } from '../training/ranks.ts';
@@ -105,6 +105,12 @@ export async function* trainGenerator(options: GeneratorTraining): AsyncGenerato
     const how = { ranks, shardOptimizer, ...(signal === undefined ? {} : { signal }) };
     for await (const event of trainLoop(task, training, run, how)) {
       yield* narrator.tell(event);
+      if (event.kind === 'start' && event.resumed && options.alsoSaveTo !== undefined && ranks.isFirst) {
+        // A kill may have come between a checkpoint and its copy.
+        const { checkpoint } = run.latestCheckpoint();
+        const copy = checkpoint && missingCopy(checkpoint.path, options.alsoSaveTo);
+        if (copy !== undefined) yield { kind: 'file', path: copy, what: 'a copy of the checkpoint' };
+      }
       if (event.kind === 'sample' && tokenizer !== undefined) {
         const path = join(event.folder, `step-${String(event.step).padStart(7, '0')}.png`);
         const { images, perClass } = trainingGrid(ema, tokenizer, training.seed);

@@ -69,6 +69,10 @@ test('stages show in the logs, and a run stopped in the middle of one ends in th
   expect(weights(twice)).toEqual(weights(once));
   expect(weights(once)).toBeDefined();
   expect(readFileSync(join(copies, 'step-0000012/manifest.json'), 'utf8')).toBe(checkpoint(once));
+  // As a kill between the last checkpoint and its copy leaves it.
+  rmSync(join(copies, 'step-0000012'), { recursive: true });
+  await run({ ...OPTIONS, data, out: once, alsoSaveTo: copies });
+  expect(readFileSync(join(copies, 'step-0000012/manifest.json'), 'utf8')).toBe(checkpoint(once));
 }, 60_000);
 
 test("a run goes out as its trainer's file", async () => {

@@ -72,7 +72,8 @@ async function* trainOn(options: TrainOptions, file: TrainFile, ranks: Ranks): A
     for (const place of [run, options.alsoSaveTo]) if (place !== undefined) requireFolderName(place);
     if (options.verify === true) yield* verify(data, path);
     const settings = resolveTraining(options, file, opened.sizes);
-    checkSize(options.size, settings.config.gridSize, tokenizer?.downsampleFactor);
+    // Data that says its size has been asked.
+    if (data.imageSize === undefined) checkSize(options.size, settings.config.gridSize, tokenizer?.downsampleFactor);
     const { preset, family, config, recipe, training, recompute, shardOptimizer, shardParameters } = settings;
     yield { kind: 'stage', stage: 'train', message: `training ${preset} on ${data.numRows} images` };
     const { stages } = recipe as Partial<GptRecipe>;

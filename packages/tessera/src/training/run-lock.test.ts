@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { lockRun } from './run-lock.ts';
 
 let folder: string;
@@ -28,6 +28,22 @@ it('is taken from a process that is gone, not from another machine', () => {
   writeFileSync(lock, theirs);
   expect(() => lockRun(folder)).toThrow('process 1 on elsewhere');
   expect(readFileSync(lock, 'utf8')).toBe(theirs);
+});
+
+it('is taken from the same job of Slurm before it was queued again, wherever that ran', () => {
+  const of = (id: string, restarts: number): string =>
+    JSON.stringify({ pid: 1, host: 'elsewhere', started: '', job: { id, restarts } });
+  vi.stubEnv('SLURM_JOB_ID', '17');
+  vi.stubEnv('SLURM_RESTART_COUNT', '2');
+  for (const theirs of [of('17', 2), of('18', 1)]) {
+    writeFileSync(lock, theirs);
+    expect(() => lockRun(folder)).toThrow('process 1 on elsewhere');
+  }
+  writeFileSync(lock, of('17', 1));
+  const unlock = lockRun(folder);
+  expect(JSON.parse(readFileSync(lock, 'utf8')).job).toEqual({ id: '17', restarts: 2 });
+  unlock();
+  vi.unstubAllEnvs();
 });
 
 it('that cannot be read is refused, not waited for', () => {

@@ -1,12 +1,13 @@
 /**
  * One process a run folder: a lock file that says which process holds it. A lock whose process is gone, as after
- * kill -9 or a restart of the machine, is broken; process numbers are used again, so the start time counts too.
+ * kill -9, a restart of the machine or a job's way back into Slurm's queue, is broken; process numbers are used again, so the
+ * start time counts too.
  */
 
-import { randomUUID } from 'node:crypto';
-import { existsSync, linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { createWhole } from '../data/whole-folder.ts';
 import { TrainingError } from './training-error.ts';
 
 interface Holder {
@@ -14,14 +15,17 @@ interface Holder {
   host: string;
   /** Tells processes of one number apart; empty where the system does not say. */
   started: string;
+  /** Slurm's job and how often it was queued again, where there is one. */
+  job?: { id: string; restarts: number } | undefined;
 }
 
 /** Takes the lock of a folder that exists; returns what frees it. */
 export function lockRun(folder: string): () => void {
   const path = join(folder, 'run.lock');
-  const mine = JSON.stringify({ pid: process.pid, host: hostname(), started: startOf(process.pid) } satisfies Holder);
+  const me: Holder = { pid: process.pid, host: hostname(), started: startOf(process.pid), job: slurmJob() };
+  const mine = JSON.stringify(me);
   // Twice: the first failure may be a stale lock, a second one is somebody who was faster.
-  for (let attempt = 0; !create(path, mine); attempt++) {
+  for (let attempt = 0; !createWhole(path, mine); attempt++) {
     const theirs = read(path);
     if (theirs === undefined) {
       // Gone meanwhile: try again. Still there, and not to be read: somebody else's.
@@ -39,28 +43,6 @@ export function lockRun(folder: string): () => void {
   };
 }
 
-/** Makes the lock file with its content at once, or says that there is one. */
-function create(path: string, content: string): boolean {
-  const temporary = `${path}.${randomUUID()}`;
-  writeFileSync(temporary, content);
-  try {
-    linkSync(temporary, path);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    // File systems without hard links.
-    try {
-      writeFileSync(path, content, { flag: 'wx' });
-      return true;
-    } catch (second) {
-      if ((second as NodeJS.ErrnoException).code === 'EEXIST') return false;
-      throw second;
-    }
-  } finally {
-    rmSync(temporary, { force: true });
-  }
-}
-
 /** Moves a stale lock away; should another process have replaced it meanwhile, puts that one back and gives up. */
 function breakLock(path: string, stale: string, folder: string): void {
   const aside = `${path}.stale.${process.pid}`;
@@ -72,7 +54,7 @@ function breakLock(path: string, stale: string, folder: string): void {
   }
   const moved = read(aside);
   if (moved !== undefined && moved !== stale) {
-    create(path, moved);
+    createWhole(path, moved);
     rmSync(aside, { force: true });
     throw busy(folder, path, parse(moved));
   }
@@ -89,7 +71,9 @@ function busy(folder: string, path: string, holder: Holder | undefined): Trainin
 }
 
 function isAlive(holder: Holder): boolean {
-  // Of another machine nothing can be known from here.
+  // A job that Slurm has queued again has ended everywhere. Of other processes on another machine nothing can be known.
+  const job = slurmJob();
+  if (job !== undefined && holder.job?.id === job.id && holder.job.restarts < job.restarts) return false;
   if (holder.host !== hostname()) return true;
   try {
     process.kill(holder.pid, 0);
@@ -98,6 +82,11 @@ function isAlive(holder: Holder): boolean {
   }
   const now = startOf(holder.pid);
   return now === '' || holder.started === '' || now === holder.started;
+}
+
+function slurmJob(env: NodeJS.ProcessEnv = process.env): Holder['job'] {
+  const { SLURM_JOB_ID: id, SLURM_RESTART_COUNT: restarts } = env;
+  return id === undefined ? undefined : { id, restarts: Number(restarts ?? 0) };
 }
 
 /** Boot and start time of a process, on Linux. */

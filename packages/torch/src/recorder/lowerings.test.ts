@@ -75,7 +75,7 @@ const CASES: readonly Case[] = [
   ['constant_pad_nd', image, ({ x }) => x!.constantPadNd([0, 1, 2, 3], 0.5)],
   ['select', x3, ({ x }, { L }) => [x!.select(1, 0), x!.select(-1, -2), x!.select(1, L - 1)]],
   ['narrow', x3, ({ x }, { L }) => [x!.narrow(1, 0, L - 1), x!.narrow(1, 1, 1), x!.narrow(-1, -2, 2)]],
-  ['slice', x3, ({ x }, { L }) => [x!.slice(1, 1), x!.slice(2, 0, -1, 2), x!.slice(1, undefined, L)]],
+  ['slice', x3, ({ x }, { L }) => [x!.slice(1, 1), x!.slice(2, 0, -1, 2), x!.slice(1, undefined, L), x!.slice(2, -3, 5)]],
   ['index_select', ({ B, L }) => ({ x: values([B, 6]), i: integers([L], 6) }), ({ x, i }) => x!.indexSelect(1, i!)],
   ['gather', ({ B, L }) => ({ x: values([B, 6]), i: integers([B, L], 6) }), ({ x, i }) => x!.gather(1, i!)],
   ['embedding', ({ B, L }) => ({ w: values([9, 4]), i: integers([B, L], 9) }), ({ w, i }) => T.embedding(w!, i!)],

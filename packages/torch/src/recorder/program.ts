@@ -49,6 +49,7 @@ export function mergeTraces(traces: readonly Trace[], probes: readonly Sizes[]):
   if (outputs.size > 1)
     throw new RecorderError('STRUCTURE', 'the probes return different outputs: code branches on sizes');
   checkConstants(traces);
+  checkKinds(traces);
   const values = first.values.map(({ dtype, shape }, number) => ({
     dtype,
     shape: shape.map((_, axis) => fit.fit(traces.map((trace) => trace.values[number]!.shape[axis]!))),
@@ -63,6 +64,21 @@ export function failure(
   problem: string,
 ): RecorderError {
   return new RecorderError(code, `${step.operation.name}: ${problem}, at ${sourceLine(step.stack)}`);
+}
+
+/** Sizes may differ between probes, not dtypes and numbers of axes. */
+function checkKinds(traces: readonly Trace[]): void {
+  const [first] = traces as [Trace, ...Trace[]];
+  for (const [number, { dtype, shape }] of first.values.entries()) {
+    const other = traces
+      .map((trace) => trace.values[number]!)
+      .find((value) => value.dtype !== dtype || value.shape.length !== shape.length);
+    if (other === undefined) continue;
+    const kinds = [{ dtype, shape }, other].map((value) => `${value.dtype} [${value.shape}]`).join(' at one probe, ');
+    const step = first.steps.find(({ results }) => results.includes(number));
+    const problem = `a result is ${kinds} at another: code branches on sizes`;
+    throw step === undefined ? new RecorderError('STRUCTURE', problem) : failure('STRUCTURE', step, problem);
+  }
 }
 
 function mergeStep(steps: readonly (TracedStep | undefined)[], first: TracedStep, fit: AffineFit): Step {

@@ -191,3 +191,11 @@ describe('what cannot be recorded says which operation, why and where', () => {
     expect(() => recordOnnx(made)).toThrow(/different outputs/);
   });
 });
+
+test('refuses results whose rank follows a size, and heads that only some engines share', () => {
+  const squeezed = recording(({ x }) => x!.squeeze(0), { probes: [{ L: 1 }, { L: 2 }, { L: 3 }] });
+  expect(() => recordOnnx(squeezed)).toThrow(/squeeze.*code branches on sizes, at .*record-onnx\.test\.ts/);
+  const inputs = ({ L }: Sizes): Inputs => ({ q: T.ones([1, 4, L!, 8]), k: T.ones([1, 2, L!, 8]) });
+  const grouped = recording(({ q, k }) => T.scaledDotProductAttention(q!, k!, k!, { enableGqa: true }), { inputs });
+  expect(() => recordOnnx(grouped)).toThrow('repeat the heads of keys and values');
+});

@@ -8,8 +8,8 @@ import { sourceLine } from './source-line.ts';
 test('the first frame outside the engine, relative to where the process runs', () => {
   const place = join(process.cwd(), 'models', 'enat.ts');
   const stack = `Error: call
-    at Tracer.hear (/x/recorder/trace.ts:1:1)
-    at dispatch (file:///x/dispatch.js:2:2)
+    at Tracer.hear (${join(import.meta.dirname, 'trace.ts')}:1:1)
+    at attendTokens (${pathToFileURL(join(import.meta.dirname, '..', 'attend-tokens.ts'))}:2:2)
     at Block.forward (${pathToFileURL(place)}:12:34)
     at Enat.forward (${pathToFileURL(place)}:56:7)`;
   expect(sourceLine(stack)).toBe('Block.forward (models/enat.ts:12:34)');

@@ -5,14 +5,12 @@ import { existsSync, readFileSync } from 'node:fs';
 import { SourceMap } from 'node:module';
 import { dirname, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-
-/** Files between a model and the recorder. */
-const ENGINE = /[/\\](?:dispatch|tensor|operations|tensor-methods|trace|scope|autograd)\.[jt]s:/;
+import { isOwnFrame } from '../own-frames.ts';
 
 /** Such as `Linear.forward (packages/tessera/src/nn/layers.ts:27:12)`; `stack` as in `new Error().stack`. */
 export function sourceLine(stack: string): string {
   const frames = stack.split('\n').filter((line) => line.trimStart().startsWith('at '));
-  const frame = frames.find((line) => !ENGINE.test(line) && !line.includes('(node:')) ?? frames.at(-1);
+  const frame = frames.find((line) => !isOwnFrame(line) && !line.includes('(node:')) ?? frames.at(-1);
   if (frame === undefined) return 'an unknown place';
   const match = /at (?:(.*) \()?(.*?):(\d+):(\d+)\)?$/.exec(frame.trim());
   if (match === null) return frame.trim().replace(/^at /, '');

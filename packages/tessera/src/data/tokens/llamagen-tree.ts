@@ -192,14 +192,23 @@ function readFileOrExplain(path: string): Uint8Array {
 export class LlamaGenWriter implements TokenWriter {
   private readonly path: string;
   private readonly what: TokensToWrite;
+  private readonly imageSize: number;
   private readonly folders: { temporary: string; final: string }[];
   private written = 0;
 
   constructor(path: string, what: TokensToWrite) {
+    const { imageSize } = what;
+    if (imageSize === undefined) {
+      throw new DataError(
+        'TOKENS_SIZE',
+        `${path}: folders of a tree are named by the size of the pictures, which is not known.`,
+      );
+    }
     this.path = path;
     this.what = what;
+    this.imageSize = imageSize;
     this.folders = ['codes', 'labels'].map((kind) => {
-      const final = join(path, `imagenet${what.imageSize}_${kind}`);
+      const final = join(path, `imagenet${imageSize}_${kind}`);
       const temporary = `${final}.writing`;
       rmSync(temporary, { recursive: true, force: true });
       mkdirSync(temporary, { recursive: true });
@@ -224,7 +233,7 @@ export class LlamaGenWriter implements TokenWriter {
         `${this.path}: expected ${this.what.numImages} images, got ${this.written}.`,
       );
     }
-    writeSidecar(treeSidecar(this.path, this.what.imageSize), this.what);
+    writeSidecar(treeSidecar(this.path, this.imageSize), this.what);
     // The codes last: with them the tree counts as whole.
     for (const { temporary, final } of this.folders.toReversed()) {
       rmSync(final, { recursive: true, force: true });

@@ -12,7 +12,7 @@ const sidecarSchema = strictConfig({
   formatVersion: z.literal(1),
   kind: z.literal('tokens'),
   codebookSize: z.int().min(2),
-  imageSize: z.int().min(1),
+  imageSize: z.int().min(1).optional(),
   picturesPerImage: z.int().min(1),
   classes: z.array(z.string()).min(1),
   /** Of the images, the tokenizer and the settings, where Tessera made the tokens. */

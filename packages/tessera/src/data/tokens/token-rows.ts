@@ -139,8 +139,8 @@ export interface TokensToWrite {
   numImages: number;
   picturesPerImage: number;
   gridSize: number;
-  /** Pixels of a picture's side. */
-  imageSize: number;
+  /** Pixels of a picture's side, where it is known. */
+  imageSize?: number | undefined;
   codebookSize: number;
   /** Names by label. */
   classes: readonly string[];

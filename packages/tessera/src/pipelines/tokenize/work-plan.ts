@@ -6,14 +6,15 @@
  *   OUT.work/part-00000-of-00004.bin          the tokens of a share (part-file.ts)
  *   OUT.work/part-00000-of-00004.broken.jsonl images of it that could not be read
  */
-import { createHash, randomUUID } from 'node:crypto';
-import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseConfig, strictConfig } from '@tessera/schedule';
 import { getNumThreads, scope, torchVersion } from '@tessera/torch';
 import { z } from 'zod';
 import type { ImageFolder } from '../../data/image-folder.ts';
 import { recipeSchema } from '../../data/variants.ts';
+import { createWhole } from '../../data/whole-folder.ts';
 import type { Tokenizer } from '../../tokenizers/tokenizer.ts';
 import { PipelineError } from '../events.ts';
 import { layoutSchema } from './layouts.ts';
@@ -22,7 +23,7 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
 const planSchema = strictConfig({
   formatVersion: z.literal(1),
-  /** Of names and labels, in order. */
+  /** Of names, sizes and labels, in order. */
   images: sha256,
   numImages: z.int().min(1),
   /** Of the weights. */
@@ -75,16 +76,8 @@ export function joinJob(folder: string, plan: WorkPlan): string[] {
   const path = join(folder, PLAN_FILE);
   mkdirSync(folder, { recursive: true });
   if (!existsSync(path)) {
-    // Linked into place whole: several processes of a job begin at once, and one of them is first.
-    const temporary = `${path}.${randomUUID()}`;
-    writeFileSync(temporary, `${JSON.stringify(plan, undefined, 2)}\n`);
-    try {
-      linkSync(temporary, path);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    } finally {
-      rmSync(temporary, { force: true });
-    }
+    // Several processes of a job begin at once, and one of them is first.
+    createWhole(path, `${JSON.stringify(plan, undefined, 2)}\n`);
   }
   const there = readPlan(path);
   const soft = new Set<string>(SOFT);
@@ -121,7 +114,11 @@ function shown(value: unknown): string {
 
 function fingerprintOfImages({ items, classes }: ImageFolder): string {
   const hash = createHash('sha256').update(`${JSON.stringify(classes)}\n`);
-  for (const { relativePath, label } of items) hash.update(`${label} ${relativePath}\n`);
+  for (const { relativePath, label, path, range } of items) {
+    // A picture that was repaired or made anew has another size, if not always.
+    const size = range?.size ?? statSync(path, { throwIfNoEntry: false })?.size ?? -1;
+    hash.update(`${label} ${size} ${relativePath}\n`);
+  }
   return hash.digest('hex');
 }
 

@@ -100,6 +100,7 @@ export const NETWORK: Readonly<Record<string, Lowering>> = {
 /** softmax(q kᵀ · scale + mask) v */
 function attention(c: Call): string {
   if (c.number('dropoutP') !== 0) return c.refuse('record the model without dropout');
+  if (c.flag('enableGqa')) return c.refuse('repeat the heads of keys and values in the model');
   const dtype = c.resultDtype();
   const [q, k] = [c.shape('query'), c.shape('key')];
   const scale = c.optionalNumber('scale') ?? 1 / Math.sqrt(c.fixedSide(q, q.length - 1));

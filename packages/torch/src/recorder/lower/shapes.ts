@@ -62,7 +62,12 @@ export const SHAPES: Readonly<Record<string, Lowering>> = {
   },
 
   select: (c) => pick(c, c.axis('dim', c.shape('self').length), c.dimension('index')),
-  narrow: (c) => slice(c, c.dimension('start'), sumOf(c.dimension('start'), c.dimension('length')), 1),
+  narrow: (c) => {
+    const start = c.dimension('start');
+    const end = sumOf(start, c.dimension('length'));
+    // A negative start ends at 0 when it reaches the end of the dimension, which is the beginning to ONNX.
+    return slice(c, start, typeof start === 'number' && start < 0 && end === 0 ? LAST : end, 1);
+  },
   slice: (c) => slice(c, c.optionalDimension('start') ?? 0, c.optionalDimension('end') ?? LAST, c.number('step')),
   index_select: (c) => c.node('Gather', [c.tensor('self'), c.tensor('index')], axisOf(c)),
   gather: (c) => c.node('GatherElements', [c.tensor('self'), c.tensor('index')], axisOf(c)),
@@ -154,9 +159,7 @@ function pick(c: Call, axis: number, index: Dimension): string {
 
 function slice(c: Call, start: Dimension, end: Dimension, step: number): string {
   const axis = c.axis('dim', c.shape('self').length);
-  // A negative start, as narrow allows it, ends at 0 or below when it reaches the end of the dimension.
-  const last = typeof start === 'number' && start < 0 && typeof end === 'number' && end >= 0 ? LAST : end;
-  const bounds = [start, last, axis, step].map((value) => c.vector([value]));
+  const bounds = [start, end, axis, step].map((value) => c.vector([value]));
   return c.node('Slice', [c.tensor('self'), ...bounds]);
 }
 
