@@ -37,6 +37,7 @@ const COLOURS = {
 };
 /** Pixels, so that what drew as many images does not cover one another. */
 const BESIDE = { 'ours, first': -4, 'baseline, last': 4 };
+const UNPAIRED = '\\*';
 const BEGIN = '<!-- bench/search-experiment-report.mjs writes from here -->';
 const END = '<!-- to here -->';
 
@@ -78,11 +79,14 @@ function imagesOf(key) {
   return lines.reduce((sum, line) => sum + JSON.parse(line).numImages, 0);
 }
 
-/** Of two rows; block by block where both have blocks. */
+/** Of two rows, as written: block by block where both have blocks, else of the two values, which is said by a star. */
 function differenceOf(key, other) {
-  const [values, others] = [record[key]?.values, record[other]?.values];
-  if (values === undefined || others === undefined) return record[key]?.minus?.[other.replace(/^T\d+ (seed\d+ )?/, '')];
-  return interval(values.map((value, i) => value - others[i]));
+  const [{ values, value, minus } = {}, { values: others, value: ofOther } = {}] = [record[key], record[other]];
+  if (values !== undefined && others !== undefined) return written(interval(values.map((x, i) => x - others[i])));
+  const kept = minus?.[other.replace(/^T\d+ (seed\d+ )?/, '')];
+  if (kept !== undefined) return written(kept);
+  const [a, b] = [value ?? (values && interval(values)), ofOther ?? (others && interval(others))];
+  return a === undefined || b === undefined ? '' : `${written([a[0] - b[0], Math.hypot(a[1], b[1])])} ${UNPAIRED}`;
 }
 
 function markdown() {
@@ -101,8 +105,7 @@ function markdown() {
   const lines = rows
     .filter(({ value }) => value !== undefined)
     .map(({ key, numSteps, what, seed, images, value }) => {
-      const than = (other, ofSeed) =>
-        other === what ? '' : written(differenceOf(key, keyOf(numSteps, ofSeed, other)));
+      const than = (other, ofSeed) => (other === what ? '' : differenceOf(key, keyOf(numSteps, ofSeed, other)));
       return [
         ...[numSteps, what, seed ?? '', images === 0 ? '' : images.toLocaleString('en'), written(value)],
         ...FOR_ALL_SEEDS.map((other) => than(other, undefined)),
@@ -118,8 +121,10 @@ function markdown() {
     );
   });
   const image = '![FD-local on held-out noise by the images that the search drew](images/search-experiment.svg)';
+  const isUnpaired = lines.some((cells) => cells.some((cell) => String(cell).endsWith(UNPAIRED)));
+  const note = `${UNPAIRED} Of the two values, since the blocks of one of them are not kept.`;
   return [
-    ...(lines.length === 0 ? [] : [table([header, ...lines]), image]),
+    ...(lines.length === 0 ? [] : [table([header, ...lines]), ...(isUnpaired ? [note] : []), image]),
     ...noise,
     ...(missing.length === 0
       ? []
