@@ -224,7 +224,7 @@ function panel(numSteps, of, { left, width, height }) {
         `<rect x="${frame.x0}" y="${top.toFixed(1)}" width="${frame.x1 - frame.x0}" height="${(bottom - top).toFixed(1)}" fill="${colour}" opacity="0.15"/>`,
       );
       svg.push(line(frame.x0, up(value), frame.x1, up(value), `stroke="${colour}" stroke-dasharray="4 3"`));
-      svg.push(text(frame.x1, up(value) - 4, what, `text-anchor="end" fill="${colour}"`));
+      svg.push(text(frame.x0 + 4, up(value) - 4, what, `fill="${colour}"`));
       continue;
     }
     // Seeds side by side.
