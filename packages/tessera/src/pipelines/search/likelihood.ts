@@ -19,6 +19,7 @@ import type { Objective } from '../../search/objective.ts';
 import { SearchError } from '../../search/search-error.ts';
 import { type GenerationOptions, generateTokens, type StepRecord } from '../masked-generation.ts';
 import { type NoiseSource, philoxNoise } from '../noise-source.ts';
+import { spreadPlace } from './spread.ts';
 
 /**
  * argmax(p / e) is the true code when its e is this small and all others are 1; but for codes e^69 times less likely than the
@@ -27,8 +28,6 @@ import { type NoiseSource, philoxNoise } from '../noise-source.ts';
 const FORCED = 1e-30;
 /** Of a token: one that a cold step calls impossible must not decide alone. */
 const LOWEST_LOG_PROBABILITY = -30;
-/** Its multiples fall evenly between whole numbers. */
-const GOLDEN = (Math.sqrt(5) - 1) / 2;
 
 export function likelihoodObjective(
   model: MaskedModel,
@@ -39,13 +38,13 @@ export function likelihoodObjective(
     evaluate: async (settings, { numImages, seedBlock, signal }) => {
       if (isAutoregressive(settings)) throw new SearchError('SEARCH_OBJECTIVE', 'likelihood measures masked models.');
       const losses: number[] = [];
-      // Evenly from all classes, which may lie one behind the other; other rows for another block.
-      const shift = (seedBlock * GOLDEN) % 1;
-      const rowOf = (image: number): number => Math.floor(((image + shift) * data.numRows) / numImages);
+      // Rows evenly from all classes, which may lie one behind the other.
       for (let first = 0; first < numImages; first += batch) {
         signal?.throwIfAborted();
         const count = Math.min(batch, numImages - first);
-        const rows = Array.from({ length: count }, (_, i) => rowOf(first + i));
+        const rows = Array.from({ length: count }, (_, i) =>
+          spreadPlace(first + i, numImages, data.numRows, seedBlock),
+        );
         scope(() => {
           const { tokens: stored, labels } = data.rows(rows, undefined);
           const tokens = beside(stored, model);

@@ -19,6 +19,7 @@ import { forgetGraph } from '../masked-graph.ts';
 import { openingsOf } from '../openings.ts';
 import { generateLabelled } from '../start-generation.ts';
 import { type ExtractorName, extractorOf, fewestImages, NEIGHBOURS, type ObjectiveTerm } from './objective-terms.ts';
+import { spreadPlace } from './spread.ts';
 
 /** Features of the reference images under an extractor, or only their statistics where a file holds no more. */
 export interface Reference {
@@ -91,9 +92,6 @@ export function sampleObjective(options: SampleObjectiveOptions): Objective {
   };
 }
 
-/** Its multiples fall evenly between whole numbers. */
-const GOLDEN = (Math.sqrt(5) - 1) / 2;
-
 /**
  * Classes go round. Fewer images than classes are of classes evenly from first to last, which often lie one behind the other
  * by kind, and of others in another block.
@@ -103,7 +101,7 @@ export function labelOfImage(
   { numImages, numClasses, seedBlock }: { numImages: number; numClasses: number; seedBlock: number },
 ): number {
   if (numImages >= numClasses) return image % numClasses;
-  return Math.floor(((image + ((seedBlock * GOLDEN) % 1)) * numClasses) / numImages);
+  return spreadPlace(image, numImages, numClasses, seedBlock);
 }
 
 function sum(
